@@ -1,0 +1,94 @@
+# libslm: make, make demo, make check, make install. `make help` lists the rest.
+#
+#   O=DIR            where everything is built (default: build)
+#   SAN=address,...  build with these sanitizers, for example  make check O=build-asan SAN=address,undefined
+#   OPENBLAS=0       leave OpenBLAS out even if it is there
+
+O      ?= build
+PREFIX ?= /usr/local
+CFLAGS ?= -O2 -g
+PROMPT ?= What is the capital of France?
+
+VERSION := 0.1.0
+SONAME  := libslm.so.0
+
+# Everything that decides the bits of a result is here and not in CFLAGS (docs/numerics.md): no contraction of
+# a*b+c but where the source says fmaf.
+STRICT := -std=c11 -ffp-contract=off -fvisibility=hidden -fPIC -pthread -D_GNU_SOURCE \
+          -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wundef $(WERROR)
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+ALL_CFLAGS := $(CFLAGS) $(STRICT) $(SANFLAGS)
+LIBS := -lm -pthread
+
+MACHINE := $(shell $(CC) -dumpmachine)
+
+# Instruction sets: each only in its own file, chosen at run time.
+ISA_FLAGS_avx2   := -mavx2 -mfma -mf16c
+ISA_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
+ISA_FLAGS_avx512vnni := $(ISA_FLAGS_avx512) -mavx512vnni
+ISAS := $(if $(filter x86_64%,$(MACHINE)),avx2 avx512 avx512vnni)
+
+ifneq ($(OPENBLAS),0)
+ifeq ($(shell pkg-config --exists openblas 2>/dev/null && echo yes),yes)
+BLAS_CFLAGS := -DSLM_OPENBLAS=1 $(shell pkg-config --cflags openblas)
+LIBS        += $(shell pkg-config --libs openblas)
+endif
+endif
+
+KERNEL_SRC := $(filter-out kernels/isa_%,$(wildcard kernels/*.c)) $(ISAS:%=kernels/isa_%.c)
+LIB_SRC    := $(KERNEL_SRC) $(wildcard libslm/*.c)
+TOOL_SRC   := $(wildcard tools/*.c)
+LIB_OBJ    := $(LIB_SRC:%.c=$(O)/%.o)
+TOOL_OBJ   := $(TOOL_SRC:%.c=$(O)/%.o)
+
+.PHONY: all demo check install help clean
+all: $(O)/libslm.a $(O)/libslm.so $(O)/slm
+
+$(O)/libslm.a: $(LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(O)/$(SONAME): $(LIB_OBJ)
+	$(CC) -shared -Wl,-soname,$(SONAME) -Wl,--as-needed $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(O)/libslm.so: $(O)/$(SONAME)
+	ln -sf $(SONAME) $@
+
+$(O)/slm: $(TOOL_OBJ) $(O)/libslm.a
+	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# A change of compiler or flags rebuilds everything: the flags are a file that objects depend on.
+$(O)/flags: FORCE
+	@mkdir -p $(O)
+	@echo '$(CC) $(ALL_CFLAGS) $(BLAS_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS) $(BLAS_CFLAGS)' > $@
+FORCE:
+
+$(O)/%.o: %.c $(O)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(EXTRA_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(O)/kernels/%.o: EXTRA_CFLAGS = -O3
+$(O)/libslm/reference.o: EXTRA_CFLAGS = $(BLAS_CFLAGS)
+$(foreach i,$(ISAS),$(eval $(O)/kernels/isa_$(i).o: EXTRA_CFLAGS = -O3 $(ISA_FLAGS_$(i))))
+
+demo: all
+	@tools/demo.sh "$(O)/slm" "$(PROMPT)"
+
+include tests/tests.mk
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
+	install -m 755 $(O)/slm $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 $(O)/libslm.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 $(O)/$(SONAME) $(DESTDIR)$(PREFIX)/lib/
+	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libslm.so
+	install -m 644 include/slm.h $(DESTDIR)$(PREFIX)/include/
+
+help:
+	@sed -n '1,/^$$/s/^# *//p' Makefile
+	@echo "demo check fuzz install clean"
+
+clean:
+	rm -rf $(O)
+
+-include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d)

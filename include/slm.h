@@ -1,0 +1,393 @@
+/*
+ * libslm: inference for small quantized language models, from a GGUF file to text.
+ *
+ * The way of things:
+ *
+ *     slm_model      the file, mapped and checked. Immutable: any number of threads and contexts share it.
+ *     slm_context    one KV cache and its threads. One caller at a time.
+ *     slm_decode     tokens in, logits out.
+ *     slm_sampler    logits in, a token out.
+ *
+ * Rules that hold for every function here:
+ *
+ *   Errors     A function that can fail returns an slm_status; SLM_OK is 0. The last argument, an
+ *              slm_error that the caller owns (or NULL), receives the status and one line of text that names the
+ *              key, tensor, token or byte offset. Nothing is ever printed, and nothing ends the program.
+ *   Ownership  Create functions set *out to NULL on failure; free functions accept NULL. Pointers that a
+ *              function hands out stay valid as long as the object that they came from, unless it says less.
+ *   Structs    A struct of parameters or information begins with its size. Fill it with its
+ *              slm_*_defaults() (or set `size` yourself for an info struct). It only ever grows at the end.
+ *   Text       Strings carry their length and may hold any byte; they need no terminating NUL unless said.
+ *   Threads    Functions on a `const` object may run at the same time. No global state, no environment variables.
+ *   Bits       For one file and one sequence of tokens the logits are the same bits on every instruction set,
+ *              for any number of threads and any split into batches (docs/numerics.md).
+ */
+#ifndef SLM_H
+#define SLM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define SLM_API __attribute__((visibility("default")))
+#else
+#define SLM_API
+#endif
+
+#define SLM_VERSION_MAJOR 0
+#define SLM_VERSION_MINOR 1
+#define SLM_VERSION_PATCH 0
+
+/* "0.1.0": of the library that is linked, which may be newer than this header. */
+SLM_API const char *slm_version(void);
+
+/* ---- Status and error ------------------------------------------------------------------------ */
+
+typedef enum slm_status {
+    SLM_OK = 0,
+    SLM_ERR_ARGUMENT,     /* NULL where a pointer is needed, a struct of the wrong size          */
+    SLM_ERR_RANGE,        /* a number outside of its range                                       */
+    SLM_ERR_NOMEM,        /* memory, a thread or a mapping could not be had                      */
+    SLM_ERR_IO,           /* the operating system could not open or read                         */
+    SLM_ERR_TRUNCATED,    /* the file ends before what it announces                              */
+    SLM_ERR_FORMAT,       /* the bytes break the rules of their format                           */
+    SLM_ERR_UNSUPPORTED,  /* well-formed, but not something that this version knows              */
+    SLM_ERR_LIMIT,        /* larger than a stated limit, or than the bytes that are left         */
+    SLM_ERR_TYPE,         /* a key of the file has another type than the format says             */
+    SLM_ERR_MISMATCH,     /* two parts of the file contradict each other                         */
+    SLM_ERR_NUMERIC,      /* NaN or infinity where a number is needed                            */
+    SLM_ERR_BUFFER,       /* the caller's buffer is too small; the needed size was stored        */
+    SLM_ERR_CONTEXT_FULL, /* no place left in the KV cache for these tokens                      */
+    SLM_ERR_CANCELLED,    /* the caller's cancel function said so                                */
+    SLM_ERR_BUSY,         /* the context is at work in another thread                            */
+    SLM_ERR_CHANGED,      /* the file changed under the mapping                                  */
+} slm_status;
+
+/* "SLM_ERR_FORMAT" and so on; never NULL. */
+SLM_API const char *slm_status_name(slm_status status);
+
+typedef struct slm_error {
+    slm_status status;
+    char message[512]; /* one line, NUL-terminated, bytes of the file escaped; empty when status is SLM_OK */
+} slm_error;
+
+/* ---- Memory and messages --------------------------------------------------------------------- */
+
+/* Where the library takes its memory from. Both functions may be called from any thread. `alloc` returns at
+ * least `size` (never 0) bytes aligned as malloc does, or NULL. All NULL: malloc and free. */
+typedef struct slm_allocator {
+    void *(*alloc)(void *user, size_t size);
+    void (*free)(void *user, void *ptr);
+    void *user;
+} slm_allocator;
+
+typedef enum slm_log_level { SLM_LOG_INFO, SLM_LOG_WARN } slm_log_level;
+
+/* Remarks that are not errors ("key X ignored"). `message` is one line, valid during the call. */
+typedef void (*slm_log_fn)(void *user, slm_log_level level, const char *message);
+
+/* Called from time to time with 0 <= done <= 1. Return false to cancel: the function at work then returns
+ * SLM_ERR_CANCELLED. */
+typedef bool (*slm_progress_fn)(void *user, float done);
+
+/* ---- Model ----------------------------------------------------------------------------------- */
+
+typedef int32_t slm_token;
+#define SLM_TOKEN_NONE ((slm_token) - 1)
+
+typedef struct slm_model slm_model;
+
+typedef struct slm_model_params {
+    size_t size;             /* sizeof(slm_model_params)                                          */
+    slm_allocator allocator; /* used for everything that belongs to the model                     */
+    slm_log_fn log;          /* or NULL                                                           */
+    void *log_user;
+    slm_progress_fn progress; /* or NULL                                                          */
+    void *progress_user;
+    bool vocab_only;    /* keys and vocabulary only: for files without weights, and for tokenizing */
+    bool check_weights; /* read every weight once; NaN or infinite scales give SLM_ERR_NUMERIC    */
+} slm_model_params;
+
+SLM_API slm_model_params slm_model_defaults(void);
+
+/*
+ * Map the GGUF file (version 2 or 3) at `path` (NUL-terminated) and check all of its header: keys, tensors,
+ * vocabulary. Weights are used where they lie; nothing is copied or repacked.
+ *
+ * params  NULL: slm_model_defaults().
+ * out     the model; free with slm_model_close(), after all contexts that use it.
+ *
+ * Any status of the file kind: IO, TRUNCATED, FORMAT, UNSUPPORTED, LIMIT, TYPE, MISMATCH, RANGE, NUMERIC; or NOMEM,
+ * CANCELLED, ARGUMENT.
+ */
+SLM_API slm_status slm_model_open(const char *path, const slm_model_params *params, slm_model **out,
+                                  slm_error *err);
+
+/* The same from memory, which must stay in place and unchanged until slm_model_close(). `data` is aligned to at
+ * least 64 bytes, as a mapping is; otherwise ARGUMENT. */
+SLM_API slm_status slm_model_open_memory(const void *data, size_t n_bytes,
+                                         const slm_model_params *params, slm_model **out,
+                                         slm_error *err);
+
+SLM_API void slm_model_close(slm_model *model);
+
+typedef struct slm_model_info {
+    size_t size;              /* sizeof(slm_model_info), set by the caller                        */
+    const char *architecture; /* "llama"; NUL-terminated                                          */
+    bool has_weights;         /* false after vocab_only; the numbers of the network are then 0    */
+    int32_t n_vocab;
+    int32_t n_ctx_train; /* the context that the model was trained for, tokens                    */
+    int32_t n_embd;
+    int32_t n_layer;
+    int32_t n_head;
+    int32_t n_head_kv;
+    int32_t n_ff;
+    uint64_t n_params;     /* weights in all tensors                                              */
+    uint64_t file_bytes;   /* of the whole file                                                   */
+    uint64_t tensor_bytes; /* of the weights in it                                                */
+    uint32_t gguf_version;
+} slm_model_info;
+
+/* ARGUMENT if a pointer is NULL or info->size is wrong. */
+SLM_API slm_status slm_model_get_info(const slm_model *model, slm_model_info *info);
+
+/* The file's keys and tensors as they are, by index. `name` is NUL-terminated. */
+typedef struct slm_key_info {
+    size_t size; /* sizeof(slm_key_info), set by the caller */
+    const char *name;
+    const char *type;         /* "u32", "string", "array" ...             */
+    const char *element_type; /* of an array; else NULL                   */
+    uint64_t n_elements;      /* of an array; else 1                      */
+} slm_key_info;
+
+typedef struct slm_tensor_info {
+    size_t size; /* sizeof(slm_tensor_info), set by the caller */
+    const char *name;
+    const char *type; /* "Q4_1" ...                                       */
+    int32_t n_dims;
+    int64_t dims[4]; /* dims[0] is contiguous (a row); unused ones are 1  */
+    uint64_t n_bytes;
+} slm_tensor_info;
+
+SLM_API int32_t slm_model_n_keys(const slm_model *model);
+SLM_API int32_t slm_model_n_tensors(const slm_model *model);
+
+/* RANGE if there is no such index; ARGUMENT. */
+SLM_API slm_status slm_model_get_key(const slm_model *model, int32_t index, slm_key_info *info);
+SLM_API slm_status slm_model_get_tensor(const slm_model *model, int32_t index,
+                                        slm_tensor_info *info);
+
+/* The index of the key of that name (NUL-terminated), or -1. */
+SLM_API int32_t slm_model_find_key(const slm_model *model, const char *name);
+
+/*
+ * Element `element` of the key (0 if it is no array) as text: numbers in decimal, shortest that reads back
+ * the same; strings as their bytes. *n_bytes receives the length, without a terminating NUL; up to `capacity` bytes are
+ * stored in `buffer`. RANGE; BUFFER if capacity < *n_bytes; ARGUMENT.
+ */
+SLM_API slm_status slm_model_key_text(const slm_model *model, int32_t index, uint64_t element,
+                                      char *buffer, size_t capacity, size_t *n_bytes,
+                                      slm_error *err);
+
+/* ---- Vocabulary and text --------------------------------------------------------------------- */
+
+enum {
+    SLM_TOKENIZE_BOS = 1,     /* put the begin-of-sequence token in front, if the model's keys ask for it    */
+    SLM_TOKENIZE_SPECIAL = 2, /* read the text of special tokens ("<|im_end|>") as those tokens, not as text */
+};
+
+/*
+ * Text to tokens. `text` may hold any bytes; invalid UTF-8 is encoded, never refused.
+ *
+ * flags     SLM_TOKENIZE_* or 0.
+ * out       room for `capacity` tokens; may be NULL when capacity is 0.
+ * n_tokens  receives the number of tokens, also with BUFFER (then nothing in `out` is to be used).
+ *
+ * BUFFER, LIMIT (more than INT32_MAX bytes), NOMEM, ARGUMENT. Safe to call from several threads.
+ */
+SLM_API slm_status slm_tokenize(const slm_model *model, const char *text, size_t n_bytes,
+                                uint32_t flags, slm_token *out, size_t capacity, size_t *n_tokens,
+                                slm_error *err);
+
+enum {
+    SLM_TOKEN_CONTROL = 1, /* steers the model and is no text: <|im_end|>                         */
+    SLM_TOKEN_USER = 2,    /* user-defined: matched whole, before all else                        */
+    SLM_TOKEN_BYTE = 4,    /* stands for one byte                                                 */
+    SLM_TOKEN_UNKNOWN = 8, /* stands for what has no token                                        */
+    SLM_TOKEN_UNUSED = 16,
+    SLM_TOKEN_EOG = 32, /* ends a generation (end of sequence, end of turn)                       */
+};
+
+/* The bytes that a token stands for in a text (a control token: its name), in *text and *n_bytes, valid as long as
+ * the model; SLM_TOKEN_* bits in *attributes. Any out pointer may be NULL. RANGE; ARGUMENT. */
+SLM_API slm_status slm_token_get(const slm_model *model, slm_token token, const char **text,
+                                 size_t *n_bytes, uint32_t *attributes);
+
+/* The token at the begin or the end of a sequence, or SLM_TOKEN_NONE. */
+SLM_API slm_token slm_token_bos(const slm_model *model);
+SLM_API slm_token slm_token_eos(const slm_model *model);
+
+/* Tokens to text, one at a time. Holds back the bytes of a code point that is not yet whole (at most 3).
+ * Set to {0} to begin; no need to free. */
+typedef struct slm_text_stream {
+    uint8_t held[4];
+    uint8_t n_held;
+    uint8_t reserved[3];
+} slm_text_stream;
+
+/*
+ * Add a token to the stream and store the text that is now certain, always whole code points: a byte that can never
+ * become one is stored as U+FFFD. Control tokens give no text.
+ *
+ * *n_bytes receives the length. BUFFER if capacity is less; the stream is then as before. RANGE; ARGUMENT.
+ */
+SLM_API slm_status slm_text_stream_add(const slm_model *model, slm_text_stream *stream,
+                                       slm_token token, char *buffer, size_t capacity,
+                                       size_t *n_bytes);
+
+/* The end of the text: what is still held becomes one U+FFFD (0 or 3 bytes). The stream begins anew. */
+SLM_API slm_status slm_text_stream_end(slm_text_stream *stream, char *buffer, size_t capacity,
+                                       size_t *n_bytes);
+
+typedef struct slm_message {
+    const char *role; /* NUL-terminated: "system", "user", "assistant" */
+    const char *content;
+    size_t n_bytes; /* of content */
+} slm_message;
+
+/*
+ * A conversation in the model's own chat format, as tokens, ready for the assistant's next words. The text of
+ * special tokens inside `content` stays plain text. For now: ChatML, recognised from the file's template.
+ *
+ * UNSUPPORTED if the file has no template or one that is not known; otherwise as slm_tokenize().
+ */
+SLM_API slm_status slm_chat_tokenize(const slm_model *model, const slm_message *messages,
+                                     size_t n_messages, slm_token *out, size_t capacity,
+                                     size_t *n_tokens, slm_error *err);
+
+/* ---- Context --------------------------------------------------------------------------------- */
+
+typedef struct slm_context slm_context;
+
+typedef enum slm_kv_type { SLM_KV_F16 = 0, SLM_KV_F32 = 1 } slm_kv_type;
+
+typedef struct slm_context_params {
+    size_t size;             /* sizeof(slm_context_params)                                        */
+    slm_allocator allocator; /* used for everything that belongs to the context                   */
+    int32_t n_ctx;           /* positions in the KV cache, over all sequences; 0: as trained      */
+    int32_t n_batch;         /* tokens computed at a time; longer batches are split               */
+    int32_t n_seq_max;       /* sequences 0 .. n_seq_max-1                                        */
+    int32_t n_threads;       /* 0: what this process may use: affinity, cgroup quota              */
+    slm_kv_type kv_type;
+    const char *cpu;          /* highest instruction set to use, a name of slm_cpu_level(); NULL: the best */
+    bool reference;           /* exact mode: weights as f32, activations never quantized; slow    */
+    slm_progress_fn progress; /* or NULL; called while slm_decode() works, at least each 250 ms of work   */
+    void *progress_user;
+} slm_context_params;
+
+SLM_API slm_context_params slm_context_defaults(void);
+
+/* The most bytes that a context with these parameters takes from its allocator. Statuses as slm_context_create(). */
+SLM_API slm_status slm_context_memory(const slm_model *model, const slm_context_params *params,
+                                      size_t *n_bytes, slm_error *err);
+
+/*
+ * params  NULL: slm_context_defaults().
+ * out     free with slm_context_free(), before the model.
+ *
+ * RANGE (a parameter), UNSUPPORTED (cpu: not on this machine; model without weights), NOMEM, ARGUMENT.
+ */
+SLM_API slm_status slm_context_create(const slm_model *model, const slm_context_params *params,
+                                      slm_context **out, slm_error *err);
+
+SLM_API void slm_context_free(slm_context *ctx);
+
+/* What the context works with, after defaults were filled in. */
+SLM_API int32_t slm_context_n_ctx(const slm_context *ctx);
+SLM_API int32_t slm_context_n_threads(const slm_context *ctx);
+SLM_API const char *slm_context_cpu(const slm_context *ctx);
+
+/* Names of instruction set levels that this machine can run, from "c" upwards; NULL past the last. */
+SLM_API const char *slm_cpu_level(int32_t index);
+
+/*
+ * Tokens to compute. Arrays of n_tokens, owned by the caller, read during the call only.
+ * Each token goes to the end of its sequence; tokens of different sequences may be mixed.
+ */
+typedef struct slm_batch {
+    size_t size; /* sizeof(slm_batch) */
+    int32_t n_tokens;
+    const slm_token *tokens;
+    const int32_t *positions;   /* or NULL; if given, each must be the next of its sequence       */
+    const int32_t *sequences;   /* or NULL: all 0                                                 */
+    const uint8_t *want_logits; /* or NULL: for the last token only; else non-zero where wanted   */
+} slm_batch;
+
+/*
+ * Run the tokens through the network. Afterwards the sequences hold them, and slm_logits() gives the rows
+ * that were wanted, in the order of the batch.
+ *
+ * On ARGUMENT, RANGE and CONTEXT_FULL nothing has changed. On CANCELLED the sequences hold the tokens up to
+ * the last whole part that was computed (slm_seq_length() tells). On NUMERIC (NaN or infinity in wanted logits) the tokens
+ * are held; rows of other sequences are good. BUSY if another thread is inside.
+ */
+SLM_API slm_status slm_decode(slm_context *ctx, const slm_batch *batch, slm_error *err);
+
+/* The same for n tokens of sequence 0, logits for the last. */
+SLM_API slm_status slm_decode_tokens(slm_context *ctx, const slm_token *tokens, int32_t n_tokens,
+                                     slm_error *err);
+
+/* Row `index` of the wanted logits of the last slm_decode(): n_vocab floats, valid until the next one.
+ * NULL if there is no such row. */
+SLM_API const float *slm_logits(const slm_context *ctx, int32_t index);
+
+/* Tokens that the sequence holds; -1 if there is no such sequence. */
+SLM_API int32_t slm_seq_length(const slm_context *ctx, int32_t sequence);
+
+/* Forget all but the first `length` tokens of the sequence. RANGE, BUSY, ARGUMENT. */
+SLM_API slm_status slm_seq_truncate(slm_context *ctx, int32_t sequence, int32_t length,
+                                    slm_error *err);
+
+/* ---- Sampler --------------------------------------------------------------------------------- */
+
+typedef struct slm_sampler slm_sampler;
+
+/* In the order in which they apply. Defaults are greedy: temperature 0, all others off. */
+typedef struct slm_sampler_params {
+    size_t size;             /* sizeof(slm_sampler_params)                                        */
+    slm_allocator allocator; /* used for everything that belongs to the sampler                   */
+    float repeat_penalty;    /* > 0; 1: off. Divides positive and multiplies negative logits (Keskar et al. 2019,
+                                arXiv:1909.05858) of tokens among the last `repeat_last_n`        */
+    int32_t repeat_last_n;   /* 0 .. 65536                                                        */
+    float temperature;       /* >= 0; 0: the most probable token                                  */
+    int32_t top_k;           /* keep the k most probable; 0: off                                  */
+    float top_p;             /* 0 .. 1, keep the fewest whose probability is at least p (Holtzman et al. 2020,
+                                arXiv:1904.09751); 1: off                                         */
+    float min_p;             /* 0 .. 1, drop those below min_p times the highest probability; 0: off */
+    uint64_t seed;           /* same seed, same tokens, on every machine                          */
+} slm_sampler_params;
+
+SLM_API slm_sampler_params slm_sampler_defaults(void);
+
+/* RANGE (a parameter, NaN too), NOMEM, ARGUMENT. Free with slm_sampler_free(). */
+SLM_API slm_status slm_sampler_create(const slm_sampler_params *params, slm_sampler **out,
+                                      slm_error *err);
+SLM_API void slm_sampler_free(slm_sampler *sampler);
+
+/* Choose a token from a row of logits, which is only read, and remember it for the repetition penalty.
+ * Equal logits: the lowest token. NUMERIC if a logit is NaN or none is finite; NOMEM; ARGUMENT. */
+SLM_API slm_status slm_sampler_sample(slm_sampler *sampler, const float *logits, int32_t n_vocab,
+                                      slm_token *token, slm_error *err);
+
+/* Remember a token that was not sampled (of the prompt), for the repetition penalty. */
+SLM_API void slm_sampler_accept(slm_sampler *sampler, slm_token token);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
