@@ -1,0 +1,107 @@
+/* The table of kernels: everything that computes on arrays, once per instruction set.
+ *
+ * Each slot's contract is below; the order of its float operations is in docs/numerics.md, and ref.c, plain C, is the
+ * specification: every other table gives its bits. Kernels know nothing of models, files or threads; they allocate nothing
+ * and hold no state. Pointers need the alignment of their type only, and no two overlap unless the contract says so.
+ */
+#ifndef SLM_KERNELS_H
+#define SLM_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "blocks.h"
+
+enum {
+    SLM_QBLOCK = 32,  /* activations that share a scale                          */
+    SLM_STRIPES = 4,  /* block b of a row adds to partial sum b mod 4            */
+    SLM_LANES = 16,   /* float i of a sum in f32 adds to partial sum i mod 16    */
+    SLM_PAGE = 64,    /* positions in a page of the KV cache                     */
+    SLM_STRIP = 16,   /* rows that a matrix product unpacks at a time            */
+};
+
+/* Blocks of 32 in `n` values, and the number that is stored: up to a whole number of stripes, the rest zero. */
+static inline int32_t slm__n_blocks(int32_t n) { return (n + SLM_QBLOCK - 1) / SLM_QBLOCK; }
+static inline int32_t slm__n_blocks_stored(int32_t n) { return (slm__n_blocks(n) + SLM_STRIPES - 1) / SLM_STRIPES * SLM_STRIPES; }
+
+/*
+ * The inputs of a matrix product: one row of n values per token, as floats and, where a quantized matrix wants them,
+ * as integers with a scale per 32: x ~ d * q. nb = slm__n_blocks_stored(n).
+ */
+typedef struct slm_acts {
+    int32_t n;     /* values of a row                                                     */
+    float *x;      /* [n_tokens, n]                                                       */
+    int8_t *q;     /* [n_tokens, nb * 32], -127 .. 127                                    */
+    float *d;      /* [n_tokens, nb]                                                      */
+    float *sum;    /* [n_tokens, nb]      sum of q over the block, exact                  */
+    int32_t *bias; /* [n_tokens, nb]      -128 * sum: what weights stored as w + 128 add too much */
+    int16_t *half; /* [n_tokens, nb * 2]  sums of q over each half of the block           */
+} slm_acts;
+
+/* out[t * out_stride + r] = sum over k of w[r, k] * x[t, k] */
+typedef struct slm_matmul {
+    const uint8_t *w;   /* [n_rows, n_in] in blocks     */
+    uint64_t row_bytes;
+    int32_t n_in;       /* a whole number of blocks     */
+    int32_t n_tokens;
+    const slm_acts *x;  /* [n_tokens, n_in]             */
+    float *out;
+    int64_t out_stride;
+} slm_matmul;
+
+/* Rows [row, row + n_rows) for all tokens. `scratch`: slm__matmul_scratch(n_in) bytes, aligned to 64, one per thread. */
+typedef void (*slm_matmul_fn)(const slm_matmul *m, int32_t row, int32_t n_rows, void *scratch);
+
+size_t slm__matmul_scratch(int32_t n_in);
+
+/* One page of 64 positions of one KV head against n_q queries (of all heads that share it, of one token or more). */
+typedef struct slm_attn_page {
+    const void *k;      /* [head_dim, 64]: a position is a column                 */
+    const void *v;      /* [64, head_dim_stored]                                  */
+    int32_t head_dim;
+    int32_t head_dim_stored; /* rounded up to 16; what is beyond head_dim is zero */
+    int32_t n_q;
+    const float *q;     /* [n_q, head_dim_stored], scaled                         */
+    const int32_t *first, *last; /* [n_q]: query i sees positions first[i] .. last[i] of the page, 0 <= first <= last < 64 */
+    float *max;         /* [n_q] out: the highest score                           */
+    float *sum;         /* [n_q] out: sum of exp(score - max)                     */
+    float *out;         /* [n_q, head_dim_stored] out: sum of exp(score - max) * v */
+} slm_attn_page;
+
+typedef enum slm_kv_store { SLM_STORE_F16, SLM_STORE_F32, SLM_N_STORES } slm_kv_store;
+
+typedef struct slm_kernels {
+    const char *name; /* of the level: "c", "avx2", ... */
+
+    /* n weights of a row (a whole number of blocks) as floats. */
+    void (*dequantize[SLM_N_TYPES])(const void *w, int64_t n, float *out);
+
+    slm_matmul_fn matmul[SLM_N_TYPES];
+
+    /* Fill row `token` of q, d, sum, bias, half from row `token` of x. */
+    void (*quantize)(const slm_acts *a, int32_t token);
+
+    /* out = x / sqrt(mean(x^2) + eps) * w; out may be x. */
+    void (*rms_norm)(const float *x, const float *w, int32_t n, float eps, float *out);
+
+    /* out = gate / (1 + exp(-gate)) * up; out may be gate or up. */
+    void (*silu_mul)(const float *gate, const float *up, int32_t n, float *out);
+
+    /* x += y */
+    void (*add)(float *x, const float *y, int32_t n);
+
+    void (*to_f16)(const float *x, int32_t n, slm_f16 *out);
+
+    void (*attn_page[SLM_N_STORES])(const slm_attn_page *a);
+
+    /* Fold the result of a page into that of the pages before it: max, sum, out [n] are both in and out. */
+    void (*attn_merge)(float *max, float *sum, float *out, float page_max, float page_sum, const float *page_out, int32_t n);
+} slm_kernels;
+
+/* Tables by rising level, "c" first; NULL past the last that this machine can run. */
+const slm_kernels *slm__kernels_level(int32_t index);
+
+/* The table of that name, or NULL: unknown, or not on this machine. NULL name: the highest. */
+const slm_kernels *slm__kernels_named(const char *name);
+
+#endif
