@@ -15,62 +15,108 @@ typedef uint16_t slm_f16;  /* bits of an IEEE binary16 */
 typedef uint16_t slm_bf16; /* upper half of an IEEE binary32 */
 
 /* w = d * (q - 8); q: low nibbles are weights 0..15, high nibbles 16..31 */
-typedef struct { slm_f16 d; uint8_t q[16]; } slm_q4_0;
+typedef struct {
+    slm_f16 d;
+    uint8_t q[16];
+} slm_q4_0;
 
 /* w = d * q + m */
-typedef struct { slm_f16 d, m; uint8_t q[16]; } slm_q4_1;
+typedef struct {
+    slm_f16 d, m;
+    uint8_t q[16];
+} slm_q4_1;
 
 /* w = d * (q - 16); bit j of h is the fifth bit of weight j */
-typedef struct { slm_f16 d; uint8_t h[4]; uint8_t q[16]; } slm_q5_0;
+typedef struct {
+    slm_f16 d;
+    uint8_t h[4];
+    uint8_t q[16];
+} slm_q5_0;
 
 /* w = d * q + m */
-typedef struct { slm_f16 d, m; uint8_t h[4]; uint8_t q[16]; } slm_q5_1;
+typedef struct {
+    slm_f16 d, m;
+    uint8_t h[4];
+    uint8_t q[16];
+} slm_q5_1;
 
 /* w = d * q */
-typedef struct { slm_f16 d; int8_t q[32]; } slm_q8_0;
+typedef struct {
+    slm_f16 d;
+    int8_t q[32];
+} slm_q8_0;
 
 /* 16 groups of 16; w = d * (sc & 15) * q - dmin * (sc >> 4), q of 2 bits: of each 128 weights, byte j & 31 of 32,
  * bits 2 * (j / 32) */
-typedef struct { uint8_t sc[16]; uint8_t q[64]; slm_f16 d, dmin; } slm_q2_k;
+typedef struct {
+    uint8_t sc[16];
+    uint8_t q[64];
+    slm_f16 d, dmin;
+} slm_q2_k;
 
 /* 16 groups of 16; w = d * (sc - 32) * (q - 4); low two bits of q as in Q2_K, the third in h (bit j / 32 of byte j & 31) */
-typedef struct { uint8_t h[32]; uint8_t q[64]; uint8_t sc[12]; slm_f16 d; } slm_q3_k;
+typedef struct {
+    uint8_t h[32];
+    uint8_t q[64];
+    uint8_t sc[12];
+    slm_f16 d;
+} slm_q3_k;
 
 /* 8 groups of 32 with 6-bit scales and minima; w = d * sc * q - dmin * m */
-typedef struct { slm_f16 d, dmin; uint8_t sc[12]; uint8_t q[128]; } slm_q4_k;
+typedef struct {
+    slm_f16 d, dmin;
+    uint8_t sc[12];
+    uint8_t q[128];
+} slm_q4_k;
 
 /* the same with a fifth bit in h (bit j / 32 of byte j & 31) */
-typedef struct { slm_f16 d, dmin; uint8_t sc[12]; uint8_t h[32]; uint8_t q[128]; } slm_q5_k;
+typedef struct {
+    slm_f16 d, dmin;
+    uint8_t sc[12];
+    uint8_t h[32];
+    uint8_t q[128];
+} slm_q5_k;
 
 /* 16 groups of 16; w = d * sc * (q - 32); low nibbles in l, upper two bits in h */
-typedef struct { uint8_t l[128]; uint8_t h[64]; int8_t sc[16]; slm_f16 d; } slm_q6_k;
+typedef struct {
+    uint8_t l[128];
+    uint8_t h[64];
+    int8_t sc[16];
+    slm_f16 d;
+} slm_q6_k;
 
 /*
- * X(NAME, id in GGUF, weights in a block, C type of a block)
+ * How the scales of a type lie over 32 weights: the formula of its dot product (docs/numerics.md).
  *
- * Float types are not quantized: their products are f32 (docs/numerics.md).
+ *   SCALE        one scale                          d * s
+ *   SCALE_MIN    one scale, one minimum             d * s + m * sum
+ *   SCALE_MIN16  one scale, a minimum for each 16   d * s + m * (k0 * half0 + k1 * half1)
+ *   SCALE16      a scale for each 16                d0 * s0 + d1 * s1
+ *
+ * s: sum of codes times activations; sum, half: sums of the activations.
  */
-#define SLM_FLOAT_TYPES(X)                                                                         \
-    X(F32, 0, 1, float)                                                                            \
-    X(F16, 1, 1, slm_f16)                                                                          \
+#define SLM_FLOAT_TYPES(X) \
+    X(F32, 0, 1, float)    \
+    X(F16, 1, 1, slm_f16)  \
     X(BF16, 30, 1, slm_bf16)
 
-#define SLM_QUANT_TYPES(X)                                                                         \
-    X(Q4_0, 2, 32, slm_q4_0)                                                                       \
-    X(Q4_1, 3, 32, slm_q4_1)                                                                       \
-    X(Q5_0, 6, 32, slm_q5_0)                                                                       \
-    X(Q5_1, 7, 32, slm_q5_1)                                                                       \
-    X(Q8_0, 8, 32, slm_q8_0)                                                                       \
-    X(Q2_K, 10, 256, slm_q2_k)                                                                     \
-    X(Q3_K, 11, 256, slm_q3_k)                                                                     \
-    X(Q4_K, 12, 256, slm_q4_k)                                                                     \
-    X(Q5_K, 13, 256, slm_q5_k)                                                                     \
-    X(Q6_K, 14, 256, slm_q6_k)
+/* X(NAME, id in GGUF, weights in a block, C type of a block, geometry of the scales) */
+#define SLM_QUANT_TYPES(X)                  \
+    X(Q4_0, 2, 32, slm_q4_0, SCALE)         \
+    X(Q4_1, 3, 32, slm_q4_1, SCALE_MIN)     \
+    X(Q5_0, 6, 32, slm_q5_0, SCALE)         \
+    X(Q5_1, 7, 32, slm_q5_1, SCALE_MIN)     \
+    X(Q8_0, 8, 32, slm_q8_0, SCALE)         \
+    X(Q2_K, 10, 256, slm_q2_k, SCALE_MIN16) \
+    X(Q3_K, 11, 256, slm_q3_k, SCALE)       \
+    X(Q4_K, 12, 256, slm_q4_k, SCALE_MIN)   \
+    X(Q5_K, 13, 256, slm_q5_k, SCALE_MIN)   \
+    X(Q6_K, 14, 256, slm_q6_k, SCALE16)
 
 #define SLM_BLOCK_TYPES(X) SLM_FLOAT_TYPES(X) SLM_QUANT_TYPES(X)
 
 /* Our own dense numbering of the types: SLM_Q4_0 and so on index every table of kernels. */
-#define SLM_X(name, id, n, type) SLM_##name,
+#define SLM_X(name, ...) SLM_##name,
 typedef enum slm_type { SLM_BLOCK_TYPES(SLM_X) SLM_N_TYPES } slm_type;
 #undef SLM_X
 

@@ -13,16 +13,18 @@
 #include "blocks.h"
 
 enum {
-    SLM_QBLOCK = 32,  /* activations that share a scale                          */
-    SLM_STRIPES = 4,  /* block b of a row adds to partial sum b mod 4            */
-    SLM_LANES = 16,   /* float i of a sum in f32 adds to partial sum i mod 16    */
-    SLM_PAGE = 64,    /* positions in a page of the KV cache                     */
-    SLM_STRIP = 16,   /* rows that a matrix product unpacks at a time            */
+    SLM_QBLOCK = 32, /* activations that share a scale                          */
+    SLM_STRIPES = 4, /* block b of a row adds to partial sum b mod 4            */
+    SLM_LANES = 16,  /* float i of a sum in f32 adds to partial sum i mod 16    */
+    SLM_PAGE = 64,   /* positions in a page of the KV cache                     */
+    SLM_STRIP = 16,  /* rows that a matrix product unpacks at a time            */
 };
 
 /* Blocks of 32 in `n` values, and the number that is stored: up to a whole number of stripes, the rest zero. */
 static inline int32_t slm__n_blocks(int32_t n) { return (n + SLM_QBLOCK - 1) / SLM_QBLOCK; }
-static inline int32_t slm__n_blocks_stored(int32_t n) { return (slm__n_blocks(n) + SLM_STRIPES - 1) / SLM_STRIPES * SLM_STRIPES; }
+static inline int32_t slm__n_blocks_stored(int32_t n) {
+    return (slm__n_blocks(n) + SLM_STRIPES - 1) / SLM_STRIPES * SLM_STRIPES;
+}
 
 /*
  * The inputs of a matrix product: one row of n values per token, as floats and, where a quantized matrix wants them,
@@ -40,11 +42,11 @@ typedef struct slm_acts {
 
 /* out[t * out_stride + r] = sum over k of w[r, k] * x[t, k] */
 typedef struct slm_matmul {
-    const uint8_t *w;   /* [n_rows, n_in] in blocks     */
+    const uint8_t *w; /* [n_rows, n_in] in blocks     */
     uint64_t row_bytes;
-    int32_t n_in;       /* a whole number of blocks     */
+    int32_t n_in; /* a whole number of blocks     */
     int32_t n_tokens;
-    const slm_acts *x;  /* [n_tokens, n_in]             */
+    const slm_acts *x; /* [n_tokens, n_in]             */
     float *out;
     int64_t out_stride;
 } slm_matmul;
@@ -56,16 +58,17 @@ size_t slm__matmul_scratch(int32_t n_in);
 
 /* One page of 64 positions of one KV head against n_q queries (of all heads that share it, of one token or more). */
 typedef struct slm_attn_page {
-    const void *k;      /* [head_dim, 64]: a position is a column                 */
-    const void *v;      /* [64, head_dim_stored]                                  */
+    const void *k; /* [head_dim, 64]: a position is a column                 */
+    const void *v; /* [64, head_dim_stored]                                  */
     int32_t head_dim;
     int32_t head_dim_stored; /* rounded up to 16; what is beyond head_dim is zero */
     int32_t n_q;
-    const float *q;     /* [n_q, head_dim_stored], scaled                         */
-    const int32_t *first, *last; /* [n_q]: query i sees positions first[i] .. last[i] of the page, 0 <= first <= last < 64 */
-    float *max;         /* [n_q] out: the highest score                           */
-    float *sum;         /* [n_q] out: sum of exp(score - max)                     */
-    float *out;         /* [n_q, head_dim_stored] out: sum of exp(score - max) * v */
+    const float *q; /* [n_q, head_dim_stored], scaled                         */
+    const int32_t *first,
+        *last; /* [n_q]: query i sees positions first[i] .. last[i] of the page, 0 <= first <= last < 64 */
+    float *max; /* [n_q] out: the highest score                           */
+    float *sum; /* [n_q] out: sum of exp(score - max)                     */
+    float *out; /* [n_q, head_dim_stored] out: sum of exp(score - max) * v */
 } slm_attn_page;
 
 typedef enum slm_kv_store { SLM_STORE_F16, SLM_STORE_F32, SLM_N_STORES } slm_kv_store;
@@ -95,7 +98,8 @@ typedef struct slm_kernels {
     void (*attn_page[SLM_N_STORES])(const slm_attn_page *a);
 
     /* Fold the result of a page into that of the pages before it: max, sum, out [n] are both in and out. */
-    void (*attn_merge)(float *max, float *sum, float *out, float page_max, float page_sum, const float *page_out, int32_t n);
+    void (*attn_merge)(float *max, float *sum, float *out, float page_max, float page_sum,
+                       const float *page_out, int32_t n);
 } slm_kernels;
 
 /* Tables by rising level, "c" first; NULL past the last that this machine can run. */

@@ -21,10 +21,10 @@ slm_status slm__fail(slm_error *err, slm_status status, const char *format, ...)
 void slm__clear(slm_error *err);
 
 /* Pass a failure on. */
-#define SLM_TRY(expr)                                                                              \
-    do {                                                                                           \
-        slm_status try_status_ = (expr);                                                           \
-        if (try_status_ != SLM_OK) return try_status_;                                             \
+#define SLM_TRY(expr)                                  \
+    do {                                               \
+        slm_status try_status_ = (expr);               \
+        if (try_status_ != SLM_OK) return try_status_; \
     } while (0)
 
 /* Bytes of a file that are not NUL-terminated. */

@@ -1,0 +1,35 @@
+/* Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapters 14 and 15 (detection of AVX,
+ * FMA, AVX2, AVX-512), and volume 2 for CPUID leaf 7. */
+#include "cpu.h"
+
+#if defined(__x86_64__)
+
+#include <cpuid.h>
+
+static uint64_t xgetbv0(void) {
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low | (uint64_t)high << 32;
+}
+
+static int has(uint32_t bits, uint32_t wanted) { return (bits & wanted) == wanted; }
+
+uint32_t slm__cpu_features(void) {
+    uint32_t a, b, c, d, b7, c7, features = 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !has(c, bit_OSXSAVE)) return 0;
+    if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d)) return 0;
+    uint64_t state = xgetbv0();
+    int ymm = (state & 0x06) == 0x06, zmm = (state & 0xe6) == 0xe6;
+    if (ymm && has(c, bit_AVX | bit_FMA | bit_F16C) && has(b7, bit_AVX2)) features |= SLM_CPU_AVX2;
+    if (zmm && has(b7, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL)) {
+        features |= SLM_CPU_AVX512;
+        if (has(c7, bit_AVX512VNNI)) features |= SLM_CPU_AVX512VNNI;
+    }
+    return features;
+}
+
+#else
+
+uint32_t slm__cpu_features(void) { return 0; }
+
+#endif

@@ -1,0 +1,15 @@
+/* What this processor offers and the operating system keeps across task switches. */
+#ifndef SLM_CPU_H
+#define SLM_CPU_H
+
+#include <stdint.h>
+
+enum {
+    SLM_CPU_AVX2 = 1,   /* with FMA and F16C       */
+    SLM_CPU_AVX512 = 2, /* F, BW, DQ, VL           */
+    SLM_CPU_AVX512VNNI = 4,
+};
+
+uint32_t slm__cpu_features(void);
+
+#endif

@@ -1,0 +1,6 @@
+/* AVX-512 with VNNI: the vocabulary's dot product is one instruction. */
+#include "simd_avx512.h"
+
+#define SLM_TABLE slm__kernels_avx512vnni
+#define SLM_LEVEL "avx512vnni"
+#include "table_tmpl.h"

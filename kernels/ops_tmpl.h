@@ -1,0 +1,249 @@
+/* Rows of floats and attention, written once over the vector vocabulary of a simd_*.h (16 lanes). Bits as ref.c. */
+
+#include "kernels.h"
+
+/* As slm__expf() of vmath.h, lane by lane. */
+static inline vf vf_exp(vf x) {
+    x = vf_max(vf_set1(SLM_EXP_LO), x);
+    x = vf_min(vf_set1(SLM_EXP_HI), x);
+    vf shifted = vf_fma(x, vf_set1(SLM_LOG2E), vf_set1(SLM_ROUND));
+    vf n = vf_sub(shifted, vf_set1(SLM_ROUND));
+    vf r = vf_fma(n, vf_set1(-SLM_LN2_HI), x);
+    r = vf_fma(n, vf_set1(-SLM_LN2_LO), r);
+    vf p = vf_fma(vf_set1(SLM_EXP_C6), r, vf_set1(SLM_EXP_C5));
+    p = vf_fma(p, r, vf_set1(SLM_EXP_C4));
+    p = vf_fma(p, r, vf_set1(SLM_EXP_C3));
+    p = vf_fma(p, r, vf_set1(SLM_EXP_C2));
+    p = vf_fma(p, r, vf_set1(1.0f));
+    p = vf_fma(p, r, vf_set1(1.0f));
+    return vf_from_bits(vi_add(vi_from_bits(p), vi_shl23(vi_from_bits(shifted))));
+}
+
+static inline float lanes_sum(vf x) {
+    float t[SLM_LANES];
+    vf_store(t, x);
+    for (int half = SLM_LANES / 2; half > 0; half /= 2) {
+        for (int i = 0; i < half; i++) t[i] += t[i + half];
+    }
+    return t[0] + 0.0f;
+}
+
+static void rms_norm(const float *x, const float *w, int32_t n, float eps, float *out) {
+    vf sum = vf_zero();
+    int32_t i = 0;
+    for (; i + SLM_LANES <= n; i += SLM_LANES) sum = vf_fma(vf_load(x + i), vf_load(x + i), sum);
+    vf tail = vf_load_n(x + i, n - i);
+    sum = vf_fma(tail, tail, sum);
+    vf scale = vf_set1(1.0f / sqrtf(lanes_sum(sum) / (float)n + eps));
+    for (i = 0; i + SLM_LANES <= n; i += SLM_LANES) {
+        vf_store(out + i, vf_mul(vf_mul(vf_load(x + i), scale), vf_load(w + i)));
+    }
+    vf_store_n(out + i, vf_mul(vf_mul(vf_load_n(x + i, n - i), scale), vf_load_n(w + i, n - i)),
+               n - i);
+}
+
+static inline vf silu_mul_lanes(vf gate, vf up) {
+    vf e = vf_exp(vf_sub(vf_set1(-0.0f), gate));
+    return vf_mul(vf_div(gate, vf_add(vf_set1(1.0f), e)), up);
+}
+
+static void silu_mul(const float *gate, const float *up, int32_t n, float *out) {
+    int32_t i = 0;
+    for (; i + SLM_LANES <= n; i += SLM_LANES) {
+        vf_store(out + i, silu_mul_lanes(vf_load(gate + i), vf_load(up + i)));
+    }
+    vf_store_n(out + i, silu_mul_lanes(vf_load_n(gate + i, n - i), vf_load_n(up + i, n - i)),
+               n - i);
+}
+
+static void add(float *x, const float *y, int32_t n) {
+    for (int32_t i = 0; i < n; i++) x[i] += y[i];
+}
+
+static void to_f16(const float *x, int32_t n, slm_f16 *out) {
+    int32_t i = 0;
+    for (; i + SLM_LANES <= n; i += SLM_LANES) vf_store_f16(out + i, vf_load(x + i));
+    if (i == n) return;
+    slm_f16 tail[SLM_LANES];
+    vf_store_f16(tail, vf_load_n(x + i, n - i));
+    memcpy(out + i, tail, (size_t)(n - i) * sizeof *out);
+}
+
+/* ---- Activations to 8 bits ---- */
+
+static inline void quantize_block(vf x0, vf x1, int8_t *q, float *d, float *sum, int32_t *bias,
+                                  int16_t *half) {
+    const vi magnitude = vi_set1(0x7fffffff);
+    int32_t max_bits = vi_highest(
+        vi_max(vi_and(vi_from_bits(x0), magnitude), vi_and(vi_from_bits(x1), magnitude)));
+    float max = slm__float((uint32_t)max_bits);
+    if (max_bits >= 0x7f800000 || max < 1e-30f) {
+        memset(q, 0, SLM_QBLOCK);
+        *d = max_bits >= 0x7f800000 ? slm__float(0x7fc00000) : 0;
+        *sum = 0;
+        *bias = half[0] = half[1] = 0;
+        return;
+    }
+    vf scale = vf_set1(127.0f / max);
+    vi q0 = vi_round(vf_mul(x0, scale)), q1 = vi_round(vf_mul(x1, scale));
+    vi_store_i8(q, q0);
+    vi_store_i8(q + 16, q1);
+    int32_t s0 = vi_sum(q0), s1 = vi_sum(q1);
+    *d = max / 127.0f;
+    *sum = (float)(s0 + s1);
+    *bias = -128 * (s0 + s1);
+    half[0] = (int16_t)s0;
+    half[1] = (int16_t)s1;
+}
+
+static void quantize(const slm_acts *a, int32_t token) {
+    int32_t stored = slm__n_blocks_stored(a->n);
+    int64_t at = (int64_t)token * stored;
+    const float *x = a->x + (int64_t)token * a->n;
+    for (int32_t b = 0; b < stored; b++, at++) {
+        int32_t left = a->n - b * SLM_QBLOCK;
+        vf x0 = vf_zero(), x1 = x0;
+        if (left >= SLM_QBLOCK) {
+            x0 = vf_load(x + b * SLM_QBLOCK);
+            x1 = vf_load(x + b * SLM_QBLOCK + 16);
+        } else if (left > 0) {
+            x0 = vf_load_n(x + b * SLM_QBLOCK, left < 16 ? left : 16);
+            x1 = left > 16 ? vf_load_n(x + b * SLM_QBLOCK + 16, left - 16) : x1;
+        }
+        quantize_block(x0, x1, a->q + at * SLM_QBLOCK, a->d + at, a->sum + at, a->bias + at,
+                       a->half + at * 2);
+    }
+}
+
+/* ---- Attention over one page: 64 positions are 4 vectors of lanes ---- */
+
+enum { PAGE_VECTORS = SLM_PAGE / SLM_LANES };
+
+typedef vf (*load_fn)(const void *p, int64_t i);
+static inline vf load_stored_f16(const void *p, int64_t i) {
+    return vf_load_f16((const slm_f16 *)p + i);
+}
+static inline vf load_stored_f32(const void *p, int64_t i) { return vf_load((const float *)p + i); }
+
+/* Scores of `n` (constant) queries from number i on against all positions of the page: p[n][64]. */
+static inline __attribute__((always_inline)) void page_scores(load_fn load, int n,
+                                                              const slm_attn_page *a, int32_t i,
+                                                              float (*p)[SLM_PAGE]) {
+    vf score[ATTN_QUERIES][PAGE_VECTORS];
+    const float *q = a->q + (int64_t)i * a->head_dim_stored;
+    for (int k = 0; k < n; k++) {
+        for (int v = 0; v < PAGE_VECTORS; v++) score[k][v] = vf_zero();
+    }
+    for (int32_t d = 0; d < a->head_dim; d++) {
+        vf key[PAGE_VECTORS];
+        for (int v = 0; v < PAGE_VECTORS; v++)
+            key[v] = load(a->k, (int64_t)d * SLM_PAGE + v * SLM_LANES);
+        for (int k = 0; k < n; k++) {
+            vf qd = vf_set1(q[(int64_t)k * a->head_dim_stored + d]);
+            for (int v = 0; v < PAGE_VECTORS; v++) score[k][v] = vf_fma(qd, key[v], score[k][v]);
+        }
+    }
+    for (int k = 0; k < n; k++) {
+        for (int v = 0; v < PAGE_VECTORS; v++) vf_store(&p[k][v * SLM_LANES], score[k][v]);
+    }
+}
+
+/* Scores to exp(score - max), 0 outside of first .. last. */
+static inline void page_softmax(float p[SLM_PAGE], int32_t first, int32_t last, float *max_out,
+                                float *sum_out) {
+    uint64_t seen = (last == 63 ? ~0ull : (1ull << (last + 1)) - 1) & ~0ull << first;
+    float max = -INFINITY;
+    for (int32_t j = first; j <= last; j++) max = p[j] > max ? p[j] : max;
+    vf sum = vf_zero();
+    for (int v = 0; v < PAGE_VECTORS; v++) {
+        vf e = vf_exp(vf_sub(vf_load(p + v * SLM_LANES), vf_set1(max)));
+        e = vf_select((uint32_t)(seen >> v * SLM_LANES) & 0xffff, e, vf_zero());
+        vf_store(p + v * SLM_LANES, e);
+        sum = vf_add(sum, e);
+    }
+    *max_out = max;
+    *sum_out = lanes_sum(sum);
+}
+
+/* out += p[j] * v[j] for j from `from` to `to` in this order, for `n` (constant) queries, 64 dimensions at a time. */
+static inline __attribute__((always_inline)) void page_values(load_fn load, int n,
+                                                              const slm_attn_page *a, int32_t i,
+                                                              float (*p)[SLM_PAGE], int32_t from,
+                                                              int32_t to) {
+    int32_t stored = a->head_dim_stored;
+    for (int32_t d = 0; d < stored; d += PAGE_VECTORS * SLM_LANES) {
+        float *out = a->out + (int64_t)i * stored + d;
+        int nv = (stored - d) / SLM_LANES < PAGE_VECTORS ? (stored - d) / SLM_LANES : PAGE_VECTORS;
+        vf sum[ATTN_QUERIES][PAGE_VECTORS];
+        for (int k = 0; k < n; k++) {
+            for (int v = 0; v < PAGE_VECTORS; v++) {
+                sum[k][v] = v < nv ? vf_load(out + (int64_t)k * stored + v * SLM_LANES) : vf_zero();
+            }
+        }
+        for (int32_t j = from; j <= to; j++) {
+            vf value[PAGE_VECTORS];
+            for (int v = 0; v < PAGE_VECTORS; v++) {
+                value[v] = v < nv ? load(a->v, (int64_t)j * stored + d + v * SLM_LANES) : vf_zero();
+            }
+            for (int k = 0; k < n; k++) {
+                vf pk = vf_set1(p[k][j]);
+                for (int v = 0; v < PAGE_VECTORS; v++) sum[k][v] = vf_fma(pk, value[v], sum[k][v]);
+            }
+        }
+        for (int k = 0; k < n; k++) {
+            for (int v = 0; v < nv; v++)
+                vf_store(out + (int64_t)k * stored + v * SLM_LANES, sum[k][v]);
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void page_queries(load_fn load, int n,
+                                                               const slm_attn_page *a, int32_t i) {
+    float p[ATTN_QUERIES][SLM_PAGE];
+    page_scores(load, n, a, i, p);
+    int32_t common_first = 0, common_last = SLM_PAGE - 1;
+    for (int k = 0; k < n; k++) {
+        page_softmax(p[k], a->first[i + k], a->last[i + k], &a->max[i + k], &a->sum[i + k]);
+        common_first = a->first[i + k] > common_first ? a->first[i + k] : common_first;
+        common_last = a->last[i + k] < common_last ? a->last[i + k] : common_last;
+    }
+    memset(a->out + (int64_t)i * a->head_dim_stored, 0,
+           (size_t)n * (size_t)a->head_dim_stored * sizeof(float));
+
+    /* What all queries see, together; what only some see before and after, one by one: no query ever touches a
+     * position outside of its range, whose bytes may be anything. */
+    int together = common_first <= common_last;
+    for (int k = 0; k < n; k++) {
+        int32_t to = together ? common_first - 1 : a->last[i + k];
+        page_values(load, 1, a, i + k, p + k, a->first[i + k], to);
+    }
+    if (!together) return;
+    page_values(load, n, a, i, p, common_first, common_last);
+    for (int k = 0; k < n; k++)
+        page_values(load, 1, a, i + k, p + k, common_last + 1, a->last[i + k]);
+}
+
+static inline __attribute__((always_inline)) void attn_page(load_fn load, const slm_attn_page *a) {
+    int32_t i = 0;
+    for (; i + ATTN_QUERIES <= a->n_q; i += ATTN_QUERIES) page_queries(load, ATTN_QUERIES, a, i);
+    for (; i < a->n_q; i++) page_queries(load, 1, a, i);
+}
+
+static void attn_page_f16(const slm_attn_page *a) { attn_page(load_stored_f16, a); }
+static void attn_page_f32(const slm_attn_page *a) { attn_page(load_stored_f32, a); }
+
+static void attn_merge(float *max, float *sum, float *out, float page_max, float page_sum,
+                       const float *page_out, int32_t n) {
+    float new_max = page_max > *max ? page_max : *max;
+    float old = slm__expf(*max - new_max), new = slm__expf(page_max - new_max);
+    *max = new_max;
+    *sum = fmaf(*sum, old, page_sum * new);
+    vf old_v = vf_set1(old), new_v = vf_set1(new);
+    int32_t i = 0;
+    for (; i + SLM_LANES <= n; i += SLM_LANES) {
+        vf_store(out + i, vf_fma(vf_load(out + i), old_v, vf_mul(vf_load(page_out + i), new_v)));
+    }
+    vf tail =
+        vf_fma(vf_load_n(out + i, n - i), old_v, vf_mul(vf_load_n(page_out + i, n - i), new_v));
+    vf_store_n(out + i, tail, n - i);
+}

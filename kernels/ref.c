@@ -1,0 +1,236 @@
+/* Plain C for every slot of the table: the specification (docs/numerics.md). Other tables give these bits. */
+#include "kernels.h"
+
+#include "unpack.h"
+
+#define X(name, id, n, type, ...) {#name, id, n, sizeof(type)},
+const slm_type_info slm__type_info[SLM_N_TYPES] = {SLM_BLOCK_TYPES(X)};
+#undef X
+
+/* Sum of partial sums by halves: with 4, (t0 + t2) + (t1 + t3). The last + 0 turns -0 into +0, so that padding with zeros never
+ * shows. `n` is a power of two; t is spent. */
+static float tree_sum(float *t, int n) {
+    for (int half = n / 2; half > 0; half /= 2) {
+        for (int i = 0; i < half; i++) t[i] += t[i + half];
+    }
+    return t[0] + 0.0f;
+}
+
+/* ---- Weights as floats (of quantized types: unpack.h) ---- */
+
+static float f32_weight(const void *w, int64_t i) { return ((const float *)w)[i]; }
+static float f16_weight(const void *w, int64_t i) { return slm__from_f16(((const slm_f16 *)w)[i]); }
+static float bf16_weight(const void *w, int64_t i) {
+    return slm__from_bf16(((const slm_bf16 *)w)[i]);
+}
+
+#define weight_F32  f32_weight
+#define weight_F16  f16_weight
+#define weight_BF16 bf16_weight
+
+#define X(name, ...)                                                      \
+    static void dequantize_##name(const void *w, int64_t n, float *out) { \
+        for (int64_t i = 0; i < n; i++) out[i] = weight_##name(w, i);     \
+    }
+SLM_FLOAT_TYPES(X)
+#undef X
+
+/* ---- Matrix products ---- */
+
+size_t slm__matmul_scratch(int32_t n_in) {
+    return (size_t)slm__n_blocks_stored(n_in) * SLM_QBLOCK * SLM_STRIP * sizeof(float) + 4096;
+}
+
+/* The product of a block with activations that have scale 1. */
+static float block_dot(slm_geometry geometry, const slm_unit *u, const int8_t *q, float sum,
+                       const int16_t *half) {
+    int32_t s[2] = {0, 0};
+    for (int j = 0; j < SLM_QBLOCK; j++) s[j / 16] += u->q[j] * q[j];
+    switch (geometry) {
+    case SLM_SCALE: return u->d[0] * (float)(s[0] + s[1]);
+    case SLM_SCALE_MIN: return fmaf(u->m, sum, u->d[0] * (float)(s[0] + s[1]));
+    case SLM_SCALE_MIN16:
+        return fmaf(u->m, (float)(u->k[0] * half[0] + u->k[1] * half[1]),
+                    u->d[0] * (float)(s[0] + s[1]));
+    case SLM_SCALE16: return fmaf(u->d[1], (float)s[1], u->d[0] * (float)s[0]);
+    }
+    return 0;
+}
+
+static inline void matmul_quant(unpack_fn unpack, slm_geometry geometry, const slm_matmul *m,
+                                int32_t row, int32_t n_rows, void *scratch) {
+    const slm_acts *x = m->x;
+    int32_t nb = slm__n_blocks(m->n_in), stored = slm__n_blocks_stored(m->n_in);
+    slm_unit *units = scratch;
+    for (int32_t r = row; r < row + n_rows; r++) {
+        const uint8_t *w = m->w + (uint64_t)r * m->row_bytes;
+        for (int32_t b = 0; b < nb; b++) unpack(w, b, &units[b]);
+        for (int32_t t = 0; t < m->n_tokens; t++) {
+            int64_t at = (int64_t)t * stored;
+            float stripe[SLM_STRIPES] = {0};
+            for (int32_t b = 0; b < nb; b++) {
+                float u = block_dot(geometry, &units[b], x->q + (at + b) * SLM_QBLOCK,
+                                    x->sum[at + b], x->half + (at + b) * 2);
+                stripe[b % SLM_STRIPES] = fmaf(x->d[at + b], u, stripe[b % SLM_STRIPES]);
+            }
+            m->out[t * m->out_stride + r] = tree_sum(stripe, SLM_STRIPES);
+        }
+    }
+}
+
+#define X(name, id, bw, type, geometry)                                                          \
+    static void matmul_##name(const slm_matmul *m, int32_t row, int32_t n_rows, void *scratch) { \
+        matmul_quant(unpack_##name, SLM_##geometry, m, row, n_rows, scratch);                    \
+    }
+SLM_QUANT_TYPES(X)
+#undef X
+
+static inline void matmul_float(void (*dequantize)(const void *, int64_t, float *),
+                                const slm_matmul *m, int32_t row, int32_t n_rows, void *scratch) {
+    float *w = scratch;
+    for (int32_t r = row; r < row + n_rows; r++) {
+        dequantize(m->w + (uint64_t)r * m->row_bytes, m->n_in, w);
+        for (int32_t t = 0; t < m->n_tokens; t++) {
+            const float *x = m->x->x + (int64_t)t * m->n_in;
+            float lane[SLM_LANES] = {0};
+            for (int32_t i = 0; i < m->n_in; i++) {
+                lane[i % SLM_LANES] = fmaf(w[i], x[i], lane[i % SLM_LANES]);
+            }
+            m->out[t * m->out_stride + r] = tree_sum(lane, SLM_LANES);
+        }
+    }
+}
+
+#define X(name, ...)                                                                             \
+    static void matmul_##name(const slm_matmul *m, int32_t row, int32_t n_rows, void *scratch) { \
+        matmul_float(dequantize_##name, m, row, n_rows, scratch);                                \
+    }
+SLM_FLOAT_TYPES(X)
+#undef X
+
+/* ---- Activations to 8 bits ---- */
+
+static void quantize_block(const float *x, int32_t n, int8_t *q, float *d, float *sum,
+                           int32_t *bias, int16_t *half) {
+    uint32_t max_bits = 0; /* as integers, absolute values order as floats do, with NaN above all */
+    for (int j = 0; j < n; j++) {
+        uint32_t a = slm__bits(x[j]) & 0x7fffffff;
+        max_bits = a > max_bits ? a : max_bits;
+    }
+    float max = slm__float(max_bits);
+    memset(q, 0, SLM_QBLOCK);
+    *d = *sum = 0;
+    *bias = half[0] = half[1] = 0;
+    if (max_bits >= 0x7f800000) {
+        *d = slm__float(0x7fc00000); /* NaN or infinity: every product with this block is NaN */
+        return;
+    }
+    if (max < 1e-30f) return; /* 127 / max must not overflow */
+    float scale = 127.0f / max;
+    *d = max / 127.0f;
+    for (int j = 0; j < n; j++) {
+        int rounded = (int)((x[j] * scale + SLM_ROUND) - SLM_ROUND);
+        q[j] = (int8_t)rounded;
+        half[j / 16] = (int16_t)(half[j / 16] + rounded);
+    }
+    *sum = (float)(half[0] + half[1]);
+    *bias = -128 * (half[0] + half[1]);
+}
+
+static void quantize(const slm_acts *a, int32_t token) {
+    int32_t stored = slm__n_blocks_stored(a->n);
+    int64_t at = (int64_t)token * stored;
+    const float *x = a->x + (int64_t)token * a->n;
+    for (int32_t b = 0; b < stored; b++, at++) {
+        int32_t n = a->n - b * SLM_QBLOCK;
+        n = n < 0 ? 0 : n > SLM_QBLOCK ? SLM_QBLOCK : n;
+        quantize_block(x + b * SLM_QBLOCK, n, a->q + at * SLM_QBLOCK, a->d + at, a->sum + at,
+                       a->bias + at, a->half + at * 2);
+    }
+}
+
+/* ---- Rows of floats ---- */
+
+static void rms_norm(const float *x, const float *w, int32_t n, float eps, float *out) {
+    float lane[SLM_LANES] = {0};
+    for (int32_t i = 0; i < n; i++) lane[i % SLM_LANES] = fmaf(x[i], x[i], lane[i % SLM_LANES]);
+    float scale = 1.0f / sqrtf(tree_sum(lane, SLM_LANES) / (float)n + eps);
+    for (int32_t i = 0; i < n; i++) out[i] = x[i] * scale * w[i];
+}
+
+static void silu_mul(const float *gate, const float *up, int32_t n, float *out) {
+    for (int32_t i = 0; i < n; i++) out[i] = gate[i] / (1.0f + slm__expf(-gate[i])) * up[i];
+}
+
+static void add(float *x, const float *y, int32_t n) {
+    for (int32_t i = 0; i < n; i++) x[i] += y[i];
+}
+
+static void to_f16(const float *x, int32_t n, slm_f16 *out) {
+    for (int32_t i = 0; i < n; i++) out[i] = slm__to_f16(x[i]);
+}
+
+/* ---- Attention over one page ---- */
+
+static inline void attn_page(float (*load)(const void *, int64_t), const slm_attn_page *a) {
+    int32_t hd = a->head_dim, stored = a->head_dim_stored;
+    for (int32_t i = 0; i < a->n_q; i++) {
+        const float *q = a->q + (int64_t)i * stored;
+        float *out = a->out + (int64_t)i * stored;
+        int32_t first = a->first[i], last = a->last[i];
+        float p[SLM_PAGE], lane[SLM_LANES] = {0};
+
+        float max = -INFINITY;
+        for (int32_t j = first; j <= last; j++) {
+            float score = 0;
+            for (int32_t d = 0; d < hd; d++) {
+                score = fmaf(q[d], load(a->k, (int64_t)d * SLM_PAGE + j), score);
+            }
+            p[j] = score;
+            max = score > max ? score : max;
+        }
+        for (int32_t j = first; j <= last; j++) {
+            p[j] = slm__expf(p[j] - max);
+            lane[j % SLM_LANES] += p[j];
+        }
+        a->max[i] = max;
+        a->sum[i] = tree_sum(lane, SLM_LANES);
+
+        for (int32_t d = 0; d < stored; d++) out[d] = 0;
+        for (int32_t j = first; j <= last; j++) {
+            for (int32_t d = 0; d < stored; d++) {
+                out[d] = fmaf(p[j], load(a->v, (int64_t)j * stored + d), out[d]);
+            }
+        }
+    }
+}
+
+static void attn_page_f16(const slm_attn_page *a) { attn_page(f16_weight, a); }
+static void attn_page_f32(const slm_attn_page *a) { attn_page(f32_weight, a); }
+
+static void attn_merge(float *max, float *sum, float *out, float page_max, float page_sum,
+                       const float *page_out, int32_t n) {
+    float new_max = page_max > *max ? page_max : *max;
+    float old = slm__expf(*max - new_max), new = slm__expf(page_max - new_max);
+    *max = new_max;
+    *sum = fmaf(*sum, old, page_sum * new);
+    for (int32_t i = 0; i < n; i++) out[i] = fmaf(out[i], old, page_out[i] * new);
+}
+
+/* ---- The table ---- */
+
+#define SLM_DEQUANTIZE(name, ...) [SLM_##name] = dequantize_##name,
+#define SLM_MATMUL(name, ...)     [SLM_##name] = matmul_##name,
+
+const slm_kernels slm__kernels_c = {
+    .name = "c",
+    .dequantize = {SLM_BLOCK_TYPES(SLM_DEQUANTIZE)},
+    .matmul = {SLM_BLOCK_TYPES(SLM_MATMUL)},
+    .quantize = quantize,
+    .rms_norm = rms_norm,
+    .silu_mul = silu_mul,
+    .add = add,
+    .to_f16 = to_f16,
+    .attn_page = {[SLM_STORE_F16] = attn_page_f16, [SLM_STORE_F32] = attn_page_f32},
+    .attn_merge = attn_merge,
+};

@@ -1,0 +1,26 @@
+/* The tables that dispatch.c chooses from: one per isa_*.c that is part of the build. */
+#ifndef SLM_TABLES_H
+#define SLM_TABLES_H
+
+#include "cpu.h"
+#include "kernels.h"
+
+/*
+ * X(table, what the machine must have), in rising order. A table copies what it does not replace from the one below at
+ * compile time: each isa_*.c names all slots.
+ */
+#if defined(__x86_64__)
+#define SLM_ISA_TABLES(X)                    \
+    X(avx2, SLM_CPU_AVX2)                    \
+    X(avx512, SLM_CPU_AVX2 | SLM_CPU_AVX512) \
+    X(avx512vnni, SLM_CPU_AVX2 | SLM_CPU_AVX512 | SLM_CPU_AVX512VNNI)
+#else
+#define SLM_ISA_TABLES(X)
+#endif
+
+extern const slm_kernels slm__kernels_c;
+#define SLM_X(name, needs) extern const slm_kernels slm__kernels_##name;
+SLM_ISA_TABLES(SLM_X)
+#undef SLM_X
+
+#endif
