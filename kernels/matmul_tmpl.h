@@ -51,7 +51,10 @@ INLINE void unpack_step(unpack_fn unpack, slm_geometry geometry, const uint8_t *
             }
             int lane = r * SLM_STRIPES + b;
             int8_t *q = s->q[r] + b * SLM_QBLOCK;
-            for (int j = 0; j < SLM_QBLOCK; j++) q[j] = (int8_t)(u.q[j] ^ (int8_t)WEIGHT_FLIP);
+            for (int i = 0; i < 2; i++) {
+                i8x16 codes = u.q[i] ^ (int8_t)WEIGHT_FLIP;
+                memcpy(q + 16 * i, &codes, sizeof codes);
+            }
             s->d0[lane] = u.d[0];
             s->d1[lane] = geometry == SLM_SCALE16 ? u.d[1] : u.m;
             if (geometry == SLM_SCALE_MIN16) s->k[lane] = pair16(u.k[0], u.k[1]);
@@ -129,20 +132,41 @@ typedef struct panel {
     uint32_t k[SLM_STRIP];
 } panel;
 
+typedef uint32_t u32x4 __attribute__((vector_size(16)));
+
+/* 4 rows x 16 bytes -> 4 vectors of one group of 4 bytes of each row, for rows r .. r + 3 of groups g .. g + 3. */
+INLINE void transpose_groups(const u32x4 x[4], panel *p, int g, int r) {
+    u32x4 lo01 = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5),
+          hi01 = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7);
+    u32x4 lo23 = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5),
+          hi23 = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
+    u32x4 group[4] = {__builtin_shufflevector(lo01, lo23, 0, 1, 4, 5),
+                      __builtin_shufflevector(lo01, lo23, 2, 3, 6, 7),
+                      __builtin_shufflevector(hi01, hi23, 0, 1, 4, 5),
+                      __builtin_shufflevector(hi01, hi23, 2, 3, 6, 7)};
+    for (int i = 0; i < 4; i++) memcpy(&p->q[g + i][r], &group[i], sizeof group[i]);
+}
+
 INLINE void unpack_panel(unpack_fn unpack, slm_geometry geometry, const slm_matmul *m, int32_t row,
                          int32_t n_rows, panel *p) {
     int32_t nb = slm__n_blocks(m->n_in);
-    for (int r = 0; r < SLM_STRIP; r++) {
-        const uint8_t *w = m->w + (uint64_t)(row + (r < n_rows ? r : n_rows - 1)) * m->row_bytes;
+    for (int r = 0; r < SLM_STRIP; r += 4) {
+        const uint8_t *w[4];
+        for (int i = 0; i < 4; i++)
+            w[i] = m->w + (uint64_t)(row + (r + i < n_rows ? r + i : n_rows - 1)) * m->row_bytes;
         for (int32_t b = 0; b < nb; b++) {
-            slm_unit u;
-            uint32_t words[8];
-            unpack(w, b, &u);
-            memcpy(words, u.q, sizeof words);
-            for (int g = 0; g < 8; g++) p[b].q[g][r] = words[g] ^ WEIGHT_FLIP;
-            p[b].d0[r] = u.d[0];
-            p[b].d1[r] = geometry == SLM_SCALE16 ? u.d[1] : u.m;
-            if (geometry == SLM_SCALE_MIN16) p[b].k[r] = pair16(u.k[0], u.k[1]);
+            u32x4 q[2][4];
+            for (int i = 0; i < 4; i++) {
+                slm_unit u;
+                unpack(w[i], b, &u);
+                q[0][i] = (u32x4)u.q[0] ^ WEIGHT_FLIP;
+                q[1][i] = (u32x4)u.q[1] ^ WEIGHT_FLIP;
+                p[b].d0[r + i] = u.d[0];
+                p[b].d1[r + i] = geometry == SLM_SCALE16 ? u.d[1] : u.m;
+                if (geometry == SLM_SCALE_MIN16) p[b].k[r + i] = pair16(u.k[0], u.k[1]);
+            }
+            transpose_groups(q[0], &p[b], 0, r);
+            transpose_groups(q[1], &p[b], 4, r);
         }
     }
 }

@@ -45,7 +45,7 @@ size_t slm__matmul_scratch(int32_t n_in) {
 static float block_dot(slm_geometry geometry, const slm_unit *u, const int8_t *q, float sum,
                        const int16_t *half) {
     int32_t s[2] = {0, 0};
-    for (int j = 0; j < SLM_QBLOCK; j++) s[j / 16] += u->q[j] * q[j];
+    for (int j = 0; j < SLM_QBLOCK; j++) s[j / 16] += u->q[j / 16][j % 16] * q[j];
     switch (geometry) {
     case SLM_SCALE: return u->d[0] * (float)(s[0] + s[1]);
     case SLM_SCALE_MIN: return fmaf(u->m, sum, u->d[0] * (float)(s[0] + s[1]));

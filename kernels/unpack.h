@@ -1,6 +1,6 @@
 /* One short unpacker per block type: 32 weights of a row in the one form that every product works on.
  *
- * Included by ref.c and by each isa_*.c, whose compiler flags turn the fixed-length loops into that instruction set.
+ * Included by ref.c and by each isa_*.c: the same source, in that instruction set.
  * Formats: see blocks.h.
  */
 #ifndef SLM_UNPACK_H
@@ -13,9 +13,14 @@
 #define SLM_FROM_F16 slm__from_f16
 #endif
 
-/* weight i = d[i / 16] * q[i] + m * k[i / 16] */
+/* 16 bytes as a vector of the compiler (GCC and Clang, any processor), so that an unpacked block stays in registers. */
+typedef uint8_t u8x16 __attribute__((vector_size(16)));
+typedef int8_t i8x16 __attribute__((vector_size(16)));
+typedef uint64_t u64x2 __attribute__((vector_size(16)));
+
+/* weight i = d[i / 16] * q[i / 16][i % 16] + m * k[i / 16] */
 typedef struct slm_unit {
-    int8_t q[32];
+    i8x16 q[2];
     float d[2];   /* equal unless SCALE16 */
     float m;      /* 0 unless the type has minima */
     int32_t k[2]; /* multipliers of m: 1 unless SCALE_MIN16 */
@@ -29,50 +34,70 @@ static inline void unit_scales(slm_unit *u, float d, float m) {
     u->k[0] = u->k[1] = 1;
 }
 
+static inline u8x16 load16(const void *p) {
+    u8x16 x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+/* Byte by byte (x >> shift) & mask, where mask takes nothing that came from the neighbour. */
+static inline u8x16 bits(u8x16 x, int shift, uint8_t mask) {
+    return (u8x16)((u64x2)x >> shift) & mask;
+}
+
 /* Each unpacks block b of 32 of the row that starts at `row`. */
+
+/* Low and high nibbles of 16 bytes: weights 0..15 and 16..31. */
+static inline void nibbles(const uint8_t q[16], u8x16 out[2]) {
+    out[0] = load16(q) & 15;
+    out[1] = bits(load16(q), 4, 15);
+}
 
 static inline void unpack_Q4_0(const void *row, int32_t b, slm_unit *u) {
     const slm_q4_0 *x = (const slm_q4_0 *)row + b;
-    for (int j = 0; j < 16; j++) u->q[j] = (int8_t)((x->q[j] & 15) - 8);
-    for (int j = 0; j < 16; j++) u->q[j + 16] = (int8_t)((x->q[j] >> 4) - 8);
+    u8x16 q[2];
+    nibbles(x->q, q);
+    for (int i = 0; i < 2; i++) u->q[i] = (i8x16)(q[i] - 8);
     unit_scales(u, SLM_FROM_F16(x->d), 0);
 }
 
 static inline void unpack_Q4_1(const void *row, int32_t b, slm_unit *u) {
     const slm_q4_1 *x = (const slm_q4_1 *)row + b;
-    for (int j = 0; j < 16; j++) u->q[j] = (int8_t)(x->q[j] & 15);
-    for (int j = 0; j < 16; j++) u->q[j + 16] = (int8_t)(x->q[j] >> 4);
+    u8x16 q[2];
+    nibbles(x->q, q);
+    for (int i = 0; i < 2; i++) u->q[i] = (i8x16)q[i];
     unit_scales(u, SLM_FROM_F16(x->d), SLM_FROM_F16(x->m));
 }
 
-/* The fifth bits of 32 weights, as 0 or 16. */
-static inline void fifth_bits(const uint8_t h[4], uint8_t out[32]) {
-    uint32_t bits;
-    memcpy(&bits, h, sizeof bits);
-    for (int j = 0; j < 32; j++) out[j] = (uint8_t)((bits >> j & 1) << 4);
+/* Nibbles with a fifth bit each: bit j of h for weight j. */
+static inline void five_bits(const uint8_t q[16], const uint8_t h[4], u8x16 out[2]) {
+    const u8x16 which = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    nibbles(q, out);
+    for (int i = 0; i < 2; i++) {
+        u64x2 spread = {h[2 * i] * 0x0101010101010101u, h[2 * i + 1] * 0x0101010101010101u};
+        out[i] |= (u8x16)(((u8x16)spread & which) == which) & 16;
+    }
 }
 
 static inline void unpack_Q5_0(const void *row, int32_t b, slm_unit *u) {
     const slm_q5_0 *x = (const slm_q5_0 *)row + b;
-    uint8_t high[32];
-    fifth_bits(x->h, high);
-    for (int j = 0; j < 16; j++) u->q[j] = (int8_t)(((x->q[j] & 15) | high[j]) - 16);
-    for (int j = 0; j < 16; j++) u->q[j + 16] = (int8_t)(((x->q[j] >> 4) | high[j + 16]) - 16);
+    u8x16 q[2];
+    five_bits(x->q, x->h, q);
+    for (int i = 0; i < 2; i++) u->q[i] = (i8x16)(q[i] - 16);
     unit_scales(u, SLM_FROM_F16(x->d), 0);
 }
 
 static inline void unpack_Q5_1(const void *row, int32_t b, slm_unit *u) {
     const slm_q5_1 *x = (const slm_q5_1 *)row + b;
-    uint8_t high[32];
-    fifth_bits(x->h, high);
-    for (int j = 0; j < 16; j++) u->q[j] = (int8_t)((x->q[j] & 15) | high[j]);
-    for (int j = 0; j < 16; j++) u->q[j + 16] = (int8_t)((x->q[j] >> 4) | high[j + 16]);
+    u8x16 q[2];
+    five_bits(x->q, x->h, q);
+    for (int i = 0; i < 2; i++) u->q[i] = (i8x16)q[i];
     unit_scales(u, SLM_FROM_F16(x->d), SLM_FROM_F16(x->m));
 }
 
 static inline void unpack_Q8_0(const void *row, int32_t b, slm_unit *u) {
     const slm_q8_0 *x = (const slm_q8_0 *)row + b;
-    memcpy(u->q, x->q, 32);
+    for (int i = 0; i < 2; i++) u->q[i] = (i8x16)load16(x->q + 16 * i);
     unit_scales(u, SLM_FROM_F16(x->d), 0);
 }
 
@@ -80,12 +105,13 @@ static inline void unpack_Q8_0(const void *row, int32_t b, slm_unit *u) {
 static inline void unpack_Q2_K(const void *row, int32_t b, slm_unit *u) {
     const slm_q2_k *x = (const slm_q2_k *)row + b / 8;
     int g = b % 8;
-    const uint8_t *q = x->q + g / 4 * 32, *sc = x->sc + 2 * g;
-    int shift = 2 * (g % 4);
-    for (int j = 0; j < 32; j++) u->q[j] = (int8_t)((q[j] >> shift & 3) * (sc[j / 16] & 15));
+    const uint8_t *sc = x->sc + 2 * g;
     unit_scales(u, SLM_FROM_F16(x->d), -SLM_FROM_F16(x->dmin));
-    u->k[0] = sc[0] >> 4;
-    u->k[1] = sc[1] >> 4;
+    for (int i = 0; i < 2; i++) {
+        u8x16 q = bits(load16(x->q + g / 4 * 32 + 16 * i), 2 * (g % 4), 3);
+        u->q[i] = (i8x16)(q * (uint8_t)(sc[i] & 15));
+        u->k[i] = sc[i] >> 4;
+    }
 }
 
 /* Scale i of 16 in 12 bytes: four low bits in a nibble of bytes 0..7, two high bits in bytes 8..11. */
@@ -99,14 +125,13 @@ static inline int q3_k_scale(const uint8_t sc[12], int i) {
 static inline void unpack_Q3_K(const void *row, int32_t b, slm_unit *u) {
     const slm_q3_k *x = (const slm_q3_k *)row + b / 8;
     int g = b % 8;
-    const uint8_t *q = x->q + g / 4 * 32;
-    int shift = 2 * (g % 4);
-    int sc[2] = {q3_k_scale(x->sc, 2 * g), q3_k_scale(x->sc, 2 * g + 1)};
-    for (int j = 0; j < 32; j++) {
-        int code = (q[j] >> shift & 3) - (x->h[j] >> g & 1 ? 0 : 4);
-        u->q[j] = (int8_t) - (code * sc[j / 16]);
-    }
     unit_scales(u, -SLM_FROM_F16(x->d), 0);
+    for (int i = 0; i < 2; i++) {
+        u8x16 low = bits(load16(x->q + g / 4 * 32 + 16 * i), 2 * (g % 4), 3);
+        u8x16 high = bits(load16(x->h + 16 * i), g, 1);
+        i8x16 code = (i8x16)(low + (high << 2)) - 4;
+        u->q[i] = code * (int8_t)-q3_k_scale(x->sc, 2 * g + i);
+    }
 }
 
 /* Scale and minimum i of 8 in 12 bytes: 6 bits each, the last four of each with their upper bits apart. */
@@ -129,17 +154,20 @@ static inline void k_scales(slm_unit *u, slm_f16 d, slm_f16 dmin, const uint8_t 
 
 static inline void unpack_Q4_K(const void *row, int32_t b, slm_unit *u) {
     const slm_q4_k *x = (const slm_q4_k *)row + b / 8;
-    int g = b % 8, shift = g % 2 * 4;
+    int g = b % 8;
     const uint8_t *q = x->q + g / 2 * 32;
-    for (int j = 0; j < 32; j++) u->q[j] = (int8_t)(q[j] >> shift & 15);
+    for (int i = 0; i < 2; i++) u->q[i] = (i8x16)bits(load16(q + 16 * i), g % 2 * 4, 15);
     k_scales(u, x->d, x->dmin, x->sc, g);
 }
 
 static inline void unpack_Q5_K(const void *row, int32_t b, slm_unit *u) {
     const slm_q5_k *x = (const slm_q5_k *)row + b / 8;
-    int g = b % 8, shift = g % 2 * 4;
+    int g = b % 8;
     const uint8_t *q = x->q + g / 2 * 32;
-    for (int j = 0; j < 32; j++) u->q[j] = (int8_t)((q[j] >> shift & 15) | (x->h[j] >> g & 1) << 4);
+    for (int i = 0; i < 2; i++) {
+        u8x16 high = bits(load16(x->h + 16 * i), g, 1);
+        u->q[i] = (i8x16)(bits(load16(q + 16 * i), g % 2 * 4, 15) | high << 4);
+    }
     k_scales(u, x->d, x->dmin, x->sc, g);
 }
 
@@ -147,14 +175,13 @@ static inline void unpack_Q6_K(const void *row, int32_t b, slm_unit *u) {
     const slm_q6_k *x = (const slm_q6_k *)row + b / 8;
     int g = b % 8, part = g % 4;
     const uint8_t *l = x->l + g / 4 * 64 + part % 2 * 32, *h = x->h + g / 4 * 32;
-    int low_shift = part / 2 * 4, high_shift = part * 2;
-    for (int j = 0; j < 32; j++) {
-        u->q[j] = (int8_t)(((l[j] >> low_shift & 15) | (h[j] >> high_shift & 3) << 4) - 32);
-    }
     float d = SLM_FROM_F16(x->d);
-    unit_scales(u, 0, 0);
-    u->d[0] = d * (float)x->sc[2 * g]; /* exact */
-    u->d[1] = d * (float)x->sc[2 * g + 1];
+    unit_scales(u, d, 0);
+    for (int i = 0; i < 2; i++) {
+        u8x16 high = bits(load16(h + 16 * i), part * 2, 3);
+        u->q[i] = (i8x16)(bits(load16(l + 16 * i), part / 2 * 4, 15) | high << 4) - 32;
+        u->d[i] = d * (float)x->sc[2 * g + i]; /* exact */
+    }
 }
 
 /* ---- A row of weights as floats ---- */
@@ -167,7 +194,7 @@ static inline __attribute__((always_inline)) void dequantize_row(unpack_fn unpac
         slm_unit u;
         unpack(w, b, &u);
         for (int j = 0; j < 32; j++) {
-            out[b * 32 + j] = u.d[j / 16] * (float)u.q[j] + u.m * (float)u.k[j / 16];
+            out[b * 32 + j] = u.d[j / 16] * (float)u.q[j / 16][j % 16] + u.m * (float)u.k[j / 16];
         }
     }
 }
