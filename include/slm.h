@@ -282,6 +282,7 @@ typedef struct slm_context_params {
     int32_t n_ctx;           /* positions in the KV cache, over all sequences; 0: as trained      */
     int32_t n_batch;         /* tokens computed at a time; longer batches are split               */
     int32_t n_seq_max;       /* sequences 0 .. n_seq_max-1                                        */
+    int32_t n_logits;        /* rows of logits that one slm_decode() may want                     */
     int32_t n_threads;       /* 0: what this process may use: affinity, cgroup quota              */
     slm_kv_type kv_type;
     const char *cpu;          /* highest instruction set to use, a name of slm_cpu_level(); NULL: the best */

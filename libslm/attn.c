@@ -1,0 +1,146 @@
+/* Attention over the pages of the cache.
+ *
+ * Each page gives, for a query, the maximum, the sum and the weighted values of a softmax over its 64 positions alone; pages
+ * are folded together in rising order ("online softmax", Milakov and Gimelshein 2018, arXiv:1805.02867). A query's result
+ * depends on nothing but its position and the cache, so it is the same in any batch. Limits are index ranges: there is no mask.
+ *
+ * The work is divided into tiles of consecutive tokens times KV heads; the query heads that share a KV head go together. */
+#include "context.h"
+
+#include <math.h>
+
+int32_t slm__tile_tokens(const slm__hparams *hp) {
+    uint32_t group = hp->n_head / hp->n_head_kv;
+    return group >= 32 ? 1 : (int32_t)(32 / group);
+}
+
+/* Queries of a tile: [token, head of the group]. */
+typedef struct tile_state {
+    float *q;                   /* [n_q, head_dim_stored] scaled by 1 / sqrt(head_dim) */
+    float *out, *page_out;      /* [n_q, head_dim_stored] */
+    float *max, *sum;           /* [n_q] */
+    float *page_max, *page_sum; /* [n_q] */
+    int32_t *first, *last;      /* [n_q] */
+} tile_state;
+
+static uint64_t queries(const slm__hparams *hp) {
+    return (uint64_t)slm__tile_tokens(hp) * (hp->n_head / hp->n_head_kv);
+}
+
+static uint64_t stored_dim(const slm__hparams *hp) {
+    return (hp->head_dim + SLM_LANES - 1) / SLM_LANES * SLM_LANES;
+}
+
+uint64_t slm__attention_scratch(const slm__hparams *hp) {
+    return queries(hp) * (3 * stored_dim(hp) + 6) * sizeof(float);
+}
+
+static tile_state tile_in_scratch(const slm__hparams *hp, void *scratch) {
+    uint64_t n = queries(hp), rows = n * stored_dim(hp);
+    tile_state s;
+    s.q = scratch;
+    s.out = s.q + rows;
+    s.page_out = s.out + rows;
+    s.max = s.page_out + rows;
+    s.sum = s.max + n;
+    s.page_max = s.sum + n;
+    s.page_sum = s.page_max + n;
+    s.first = (int32_t *)(s.page_sum + n);
+    s.last = s.first + n;
+    return s;
+}
+
+typedef struct attention_loop {
+    slm_context *ctx;
+    int32_t layer;
+} attention_loop;
+
+static void begin_tile(const slm_context *ctx, const slm__tile *tile, int32_t head_kv,
+                       tile_state *s) {
+    const slm__hparams *hp = &ctx->model->hp;
+    uint32_t group = hp->n_head / hp->n_head_kv, hd = hp->head_dim;
+    uint64_t stored = stored_dim(hp);
+    float scale = 1.0f / sqrtf((float)hd);
+    for (int32_t i = 0; i < tile->n_tokens * (int32_t)group; i++) {
+        uint64_t token = (uint64_t)tile->token + (uint32_t)i / group;
+        uint64_t head = (uint64_t)head_kv * group + (uint32_t)i % group;
+        const float *q = ctx->work.q + (token * hp->n_head + head) * hd;
+        float *row = s->q + (uint64_t)i * stored;
+        for (uint32_t d = 0; d < hd; d++) row[d] = q[d] * scale;
+        memset(s->out + (uint64_t)i * stored, 0, stored * sizeof(float));
+        s->max[i] = -INFINITY;
+        s->sum[i] = 0;
+    }
+}
+
+static void end_tile(const slm_context *ctx, const slm__tile *tile, int32_t head_kv,
+                     const tile_state *s) {
+    const slm__hparams *hp = &ctx->model->hp;
+    uint32_t group = hp->n_head / hp->n_head_kv, hd = hp->head_dim;
+    for (int32_t i = 0; i < tile->n_tokens * (int32_t)group; i++) {
+        uint64_t token = (uint64_t)tile->token + (uint32_t)i / group;
+        uint64_t head = (uint64_t)head_kv * group + (uint32_t)i % group;
+        const float *row = s->out + (uint64_t)i * stored_dim(hp);
+        float *out = ctx->work.attended.x + (token * hp->n_head + head) * hd;
+        float inverse = 1.0f / s->sum[i];
+        for (uint32_t d = 0; d < hd; d++) out[d] = row[d] * inverse;
+    }
+}
+
+/* The queries of a tile that see the page, those of its tokens from `from` on. */
+static void attend_page(const slm_context *ctx, const slm__tile *tile, int32_t layer,
+                        int32_t head_kv, int32_t page, const tile_state *s) {
+    const slm__hparams *hp = &ctx->model->hp;
+    const slm__kv *kv = &ctx->kv;
+    int32_t group = (int32_t)(hp->n_head / hp->n_head_kv), stored = kv->head_dim_stored;
+    int32_t begin = page * SLM_PAGE, first_pos = ctx->work.positions[tile->token];
+    int32_t from = begin > first_pos ? begin - first_pos : 0;
+    int32_t n_q = (tile->n_tokens - from) * group, at = from * group;
+    for (int32_t i = at; i < at + n_q; i++) {
+        int32_t last = first_pos + i / group - begin;
+        s->first[i] = 0;
+        s->last[i] = last < SLM_PAGE ? last : SLM_PAGE - 1;
+    }
+    int32_t seq = ctx->work.sequences[tile->token];
+    slm_attn_page a = {
+        .k = slm__kv_keys(kv, layer, seq, page, head_kv),
+        .v = slm__kv_values(kv, layer, seq, page, head_kv),
+        .head_dim = kv->head_dim,
+        .head_dim_stored = stored,
+        .n_q = n_q,
+        .q = s->q + (int64_t)at * stored,
+        .first = s->first + at,
+        .last = s->last + at,
+        .max = s->page_max + at,
+        .sum = s->page_sum + at,
+        .out = s->page_out + (int64_t)at * stored,
+    };
+    ctx->kernels->attn_page[kv->store](&a);
+    for (int32_t i = at; i < at + n_q; i++) {
+        ctx->kernels->attn_merge(&s->max[i], &s->sum[i], s->out + (int64_t)i * stored,
+                                 s->page_max[i], s->page_sum[i], s->page_out + (int64_t)i * stored,
+                                 stored);
+    }
+}
+
+static void attention_chunk(void *arg, int32_t chunk, int32_t thread) {
+    const attention_loop *l = arg;
+    slm_context *ctx = l->ctx;
+    const slm__hparams *hp = &ctx->model->hp;
+    const slm__tile *tile = &ctx->work.tiles[chunk / (int32_t)hp->n_head_kv];
+    int32_t head_kv = chunk % (int32_t)hp->n_head_kv;
+    tile_state s =
+        tile_in_scratch(hp, ctx->work.scratch + (uint64_t)thread * ctx->work.scratch_bytes);
+
+    begin_tile(ctx, tile, head_kv, &s);
+    int32_t last_pos = ctx->work.positions[tile->token + tile->n_tokens - 1];
+    for (int32_t page = 0; page <= last_pos / SLM_PAGE; page++)
+        attend_page(ctx, tile, l->layer, head_kv, page, &s);
+    end_tile(ctx, tile, head_kv, &s);
+}
+
+void slm__attention(slm_context *ctx, int32_t layer) {
+    attention_loop l = {ctx, layer};
+    slm__pool_run(ctx->pool, ctx->work.n_tiles * (int32_t)ctx->model->hp.n_head_kv, attention_chunk,
+                  &l);
+}

@@ -1,0 +1,207 @@
+/* Creating a context: parameters checked, everything taken at once, nothing later. */
+#include "context.h"
+
+static const slm_context_params defaults = {
+    .size = sizeof(slm_context_params),
+    .n_batch = 256,
+    .n_seq_max = 1,
+    .n_logits = 1,
+};
+
+slm_context_params slm_context_defaults(void) { return defaults; }
+
+enum { MAX_CTX = 1 << 27, MAX_BATCH = 1 << 16, MAX_SEQ = 1 << 16, MAX_THREADS = 512 };
+
+static slm_status check_range(const char *name, int64_t value, int64_t min, int64_t max,
+                              slm_error *err) {
+    if (value >= min && value <= max) return SLM_OK;
+    return slm__fail(err, SLM_ERR_RANGE, "%s is %lld, expected %lld to %lld", name,
+                     (long long)value, (long long)min, (long long)max);
+}
+
+/* `given` (or NULL) with defaults filled in, and the kernels to use. */
+static slm_status complete_params(const slm_model *model, const slm_context_params *given,
+                                  slm_context_params *p, const slm_kernels **kernels,
+                                  slm_error *err) {
+    if (!model) return slm__fail(err, SLM_ERR_ARGUMENT, "model is NULL");
+    if (given && given->size != sizeof *given) {
+        return slm__fail(err, SLM_ERR_ARGUMENT, "params->size is %zu, expected %zu", given->size,
+                         sizeof *given);
+    }
+    *p = given ? *given : defaults;
+    if (!model->has_weights)
+        return slm__fail(err, SLM_ERR_UNSUPPORTED, "the model was opened without its weights");
+    if (p->n_ctx == 0) p->n_ctx = (int32_t)model->hp.n_ctx_train;
+    if (p->n_threads == 0) p->n_threads = slm__default_threads();
+    SLM_TRY(check_range("n_ctx", p->n_ctx, 1, MAX_CTX, err));
+    SLM_TRY(check_range("n_batch", p->n_batch, 1, MAX_BATCH, err));
+    SLM_TRY(check_range("n_seq_max", p->n_seq_max, 1, MAX_SEQ, err));
+    SLM_TRY(check_range("n_logits", p->n_logits, 1, 1 << 24, err));
+    SLM_TRY(check_range("n_threads", p->n_threads, 1, MAX_THREADS, err));
+    SLM_TRY(check_range("kv_type", (int64_t)p->kv_type, SLM_KV_F16, SLM_KV_F32, err));
+    if (p->n_batch > p->n_ctx) p->n_batch = p->n_ctx;
+    *kernels = slm__kernels_named(p->cpu);
+    if (!*kernels) {
+        slm__str name = {p->cpu, strlen(p->cpu)};
+        return slm__fail(err, SLM_ERR_UNSUPPORTED,
+                         "cpu level \"%s\" is unknown or not of this machine",
+                         slm__show(name).text);
+    }
+    return SLM_OK;
+}
+
+static slm__kv_params kv_params(const slm_context_params *p) {
+    return (slm__kv_params){p->n_ctx, p->n_seq_max,
+                            p->kv_type == SLM_KV_F32 ? SLM_STORE_F32 : SLM_STORE_F16};
+}
+
+/* ---- The buffers: one block. Laid out twice by the same lines, first without a block, to find its size ---- */
+
+typedef struct layout {
+    uint8_t *base; /* NULL: measure only */
+    uint64_t at;
+    bool overflow;
+} layout;
+
+static void *take(layout *l, uint64_t n, uint64_t size) {
+    uint64_t bytes, end;
+    void *p = l->base ? l->base + l->at : NULL;
+    if (!slm__mul(n, size, &bytes) || !slm__add(l->at, bytes, &end) || end > (uint64_t)1 << 46) {
+        l->overflow = true;
+        return NULL;
+    }
+    l->at = (end + 63) / 64 * 64;
+    return p;
+}
+
+static slm_acts take_acts(layout *l, uint64_t n_tokens, uint32_t n) {
+    uint64_t blocks = n_tokens * (uint64_t)slm__n_blocks_stored((int32_t)n);
+    slm_acts a = {.n = (int32_t)n};
+    a.x = take(l, n_tokens * n, sizeof *a.x);
+    a.q = take(l, blocks * SLM_QBLOCK, sizeof *a.q);
+    a.d = take(l, blocks, sizeof *a.d);
+    a.sum = take(l, blocks, sizeof *a.sum);
+    a.bias = take(l, blocks, sizeof *a.bias);
+    a.half = take(l, blocks * 2, sizeof *a.half);
+    return a;
+}
+
+static uint64_t max3(uint64_t a, uint64_t b, uint64_t c) {
+    uint64_t m = a > b ? a : b;
+    return m > c ? m : c;
+}
+
+static void take_all(layout *l, slm__work *w, const slm__hparams *hp, const slm_context_params *p) {
+    uint64_t t = (uint64_t)p->n_batch;
+    uint32_t n_q = hp->n_head * hp->head_dim, n_kv = hp->n_head_kv * hp->head_dim;
+    *w = (slm__work){0};
+    w->positions = take(l, t, sizeof *w->positions);
+    w->sequences = take(l, t, sizeof *w->sequences);
+    w->wanted = take(l, t, sizeof *w->wanted);
+    w->tiles = take(l, t, sizeof *w->tiles);
+    w->rope = take(l, t * hp->n_rot, sizeof *w->rope);
+    w->x = take(l, t * hp->n_embd, sizeof *w->x);
+    w->normed = take_acts(l, t, hp->n_embd);
+    w->attended = take_acts(l, t, n_q);
+    w->hidden = take_acts(l, t, hp->n_ff);
+    w->q = take(l, t * n_q, sizeof *w->q);
+    w->k = take(l, t * n_kv, sizeof *w->k);
+    w->v = take(l, t * n_kv, sizeof *w->v);
+    w->up = take(l, t * hp->n_ff, sizeof *w->up);
+    w->y = take(l, t * hp->n_embd, sizeof *w->y);
+    w->logits = take(l, (uint64_t)p->n_logits * hp->n_vocab, sizeof *w->logits);
+    uint64_t widest = max3(hp->n_embd, n_q, hp->n_ff);
+    w->scratch_bytes = max3(slm__matmul_scratch((int32_t)widest), slm__attention_scratch(hp), 64);
+    w->scratch_bytes = (w->scratch_bytes + 63) / 64 * 64;
+    w->scratch = take(l, (uint64_t)p->n_threads, w->scratch_bytes);
+    w->next = take(l, (uint64_t)p->n_seq_max, sizeof *w->next);
+}
+
+static slm_status work_bytes(const slm__hparams *hp, const slm_context_params *p, uint64_t *n_bytes,
+                             slm_error *err) {
+    layout l = {0};
+    slm__work w;
+    take_all(&l, &w, hp, p);
+    if (l.overflow)
+        return slm__fail(err, SLM_ERR_LIMIT, "buffers for batches of %d are too large", p->n_batch);
+    *n_bytes = l.at;
+    return SLM_OK;
+}
+
+/* ---- Public ---- */
+
+slm_status slm_context_memory(const slm_model *model, const slm_context_params *params,
+                              size_t *n_bytes, slm_error *err) {
+    slm__clear(err);
+    slm_context_params p;
+    const slm_kernels *kernels;
+    if (!n_bytes) return slm__fail(err, SLM_ERR_ARGUMENT, "n_bytes is NULL");
+    *n_bytes = 0;
+    SLM_TRY(complete_params(model, params, &p, &kernels, err));
+    uint64_t kv, work;
+    slm__kv_params kp = kv_params(&p);
+    SLM_TRY(slm__kv_bytes(&model->hp, &kp, &kv, err));
+    SLM_TRY(work_bytes(&model->hp, &p, &work, err));
+    *n_bytes = (size_t)(kv + slm__alloc_cost(work) + slm__pool_bytes(p.n_threads) +
+                        slm__alloc_cost(sizeof(slm_context)));
+    return SLM_OK;
+}
+
+static slm_status fill_context(slm_context *ctx, slm_error *err) {
+    const slm__hparams *hp = &ctx->model->hp;
+    slm__kv_params kp = kv_params(&ctx->params);
+    uint64_t bytes;
+    SLM_TRY(work_bytes(hp, &ctx->params, &bytes, err));
+    SLM_TRY(slm__kv_init(&ctx->kv, hp, &kp, &ctx->allocator, err));
+    ctx->block = slm__alloc(&ctx->allocator, bytes);
+    if (!ctx->block) {
+        return slm__fail(err, SLM_ERR_NOMEM, "no memory for batches of %d tokens (%llu bytes)",
+                         ctx->params.n_batch, (unsigned long long)bytes);
+    }
+    layout l = {.base = ctx->block};
+    take_all(&l, &ctx->work, hp, &ctx->params);
+    return slm__pool_create(ctx->params.n_threads, &ctx->allocator, &ctx->pool, err);
+}
+
+slm_status slm_context_create(const slm_model *model, const slm_context_params *params,
+                              slm_context **out, slm_error *err) {
+    slm__clear(err);
+    slm_context_params p;
+    const slm_kernels *kernels;
+    if (!out) return slm__fail(err, SLM_ERR_ARGUMENT, "out is NULL");
+    *out = NULL;
+    SLM_TRY(complete_params(model, params, &p, &kernels, err));
+    slm_context *ctx = slm__alloc(&p.allocator, sizeof *ctx);
+    if (!ctx) return slm__fail(err, SLM_ERR_NOMEM, "no memory for a context");
+    ctx->allocator = p.allocator;
+    ctx->model = model;
+    ctx->params = p;
+    ctx->kernels = kernels;
+    slm_status s = fill_context(ctx, err);
+    if (s != SLM_OK) {
+        slm_context_free(ctx);
+        return s;
+    }
+    *out = ctx;
+    return SLM_OK;
+}
+
+void slm_context_free(slm_context *ctx) {
+    if (!ctx) return;
+    slm__pool_free(ctx->pool);
+    if (ctx->kv.allocator) slm__kv_destroy(&ctx->kv);
+    slm_allocator allocator = ctx->allocator;
+    slm__free(&allocator, ctx->block);
+    slm__free(&allocator, ctx);
+}
+
+int32_t slm_context_n_ctx(const slm_context *ctx) { return ctx ? ctx->params.n_ctx : 0; }
+
+int32_t slm_context_n_threads(const slm_context *ctx) { return ctx ? ctx->params.n_threads : 0; }
+
+const char *slm_context_cpu(const slm_context *ctx) { return ctx ? ctx->kernels->name : NULL; }
+
+const char *slm_cpu_level(int32_t index) {
+    const slm_kernels *k = index < 0 ? NULL : slm__kernels_level(index);
+    return k ? k->name : NULL;
+}

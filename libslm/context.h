@@ -1,0 +1,64 @@
+/* A context: the KV cache, the threads and the buffers of one caller. */
+#ifndef SLM_CONTEXT_H
+#define SLM_CONTEXT_H
+
+#include <stdatomic.h>
+
+#include "kv.h"
+#include "model.h"
+#include "pool.h"
+
+/* Consecutive tokens of one sequence that attend together. */
+typedef struct slm__tile {
+    int32_t token, n_tokens; /* within the part at work */
+} slm__tile;
+
+/* Buffers for the T = n_batch tokens of a part of a batch. All lie in one block, see context.c. */
+typedef struct slm__work {
+    const slm_token *tokens; /* [n_tokens] of the part at work, in the caller's batch */
+    int32_t n_tokens;
+    int32_t *positions; /* [T] */
+    int32_t *sequences; /* [T] */
+    int32_t *wanted;    /* [T] tokens whose logits are wanted, n_wanted of them */
+    int32_t n_wanted;
+    slm__tile *tiles; /* [T] */
+    int32_t n_tiles;
+    float *rope;       /* [T, n_rot] cosine and sine of each pair */
+    float *x;          /* [T, n_embd] the residual stream          */
+    slm_acts normed;   /* [T, n_embd] input of Q, K, V and of gate, up; also of the output */
+    slm_acts attended; /* [T, n_head * head_dim] input of wo */
+    slm_acts hidden;   /* [T, n_ff] input of down            */
+    float *q;          /* [T, n_head * head_dim]             */
+    float *k, *v;      /* [T, n_head_kv * head_dim]          */
+    float *up;         /* [T, n_ff]                          */
+    float *y;          /* [T, n_embd] what is to be added to x */
+    float *logits;     /* [n_logits, n_vocab]                */
+    int32_t n_rows;    /* of logits that hold                */
+    uint8_t *scratch;  /* [n_threads, scratch_bytes]         */
+    uint64_t scratch_bytes;
+    int32_t *next; /* [n_seq] positions while a batch is checked */
+} slm__work;
+
+struct slm_context {
+    slm_allocator allocator;
+    const slm_model *model;
+    slm_context_params params; /* with defaults filled in */
+    const slm_kernels *kernels;
+    slm__pool *pool;
+    slm__kv kv;
+    slm__work work;
+    void *block;      /* of all buffers in work */
+    atomic_bool busy; /* a call is inside */
+};
+
+/* Queries of one KV head that a tile of attention may have. */
+int32_t slm__tile_tokens(const slm__hparams *hp);
+
+/* One part of a batch through the network: fills logits rows from `first_row` on. false: cancelled. */
+bool slm__forward(slm_context *ctx, int32_t first_row);
+
+/* The attention of one layer: work->q over the cache -> work->attended.x. */
+void slm__attention(slm_context *ctx, int32_t layer);
+uint64_t slm__attention_scratch(const slm__hparams *hp);
+
+#endif

@@ -1,0 +1,59 @@
+/* The transformer: one loop for every architecture.
+ *
+ *     x = embedding of the token
+ *     for each layer:
+ *         q, k, v = Wq n, Wk n, Wv n         n = norm(x)
+ *         x += Wo attention(rope(q), rope(k), v)
+ *         x += Wdown (silu(Wgate n) * (Wup n))   n = norm(x)
+ *     logits = Wout norm(x)
+ *
+ * x has a row per token of the part of the batch at work. Every line is a loop over all threads. */
+#include "ops.h"
+
+static void attention_block(slm_context *ctx, int32_t l) {
+    slm__work *w = &ctx->work;
+    const slm__layer *layer = &ctx->model->layers[l];
+
+    slm__norm(ctx, layer->attn_norm, NULL, w->n_tokens, &w->normed);
+    slm__product qkv[] = {
+        {layer->wq, layer->bq, w->q}, {layer->wk, layer->bk, w->k}, {layer->wv, layer->bv, w->v}};
+    slm__matmul(ctx, &w->normed, w->n_tokens, qkv, 3);
+    slm__rope_and_store(ctx, l);
+    slm__attention(ctx, l);
+    slm__quantize(ctx, &w->attended);
+    slm__matmul(ctx, &w->attended, w->n_tokens, &(slm__product){layer->wo, layer->bo, w->y}, 1);
+    slm__residual(ctx);
+}
+
+static void feed_forward_block(slm_context *ctx, int32_t l) {
+    slm__work *w = &ctx->work;
+    const slm__layer *layer = &ctx->model->layers[l];
+
+    slm__norm(ctx, layer->ffn_norm, NULL, w->n_tokens, &w->normed);
+    slm__product gate_up[] = {{layer->w_gate, NULL, w->hidden.x}, {layer->w_up, NULL, w->up}};
+    slm__matmul(ctx, &w->normed, w->n_tokens, gate_up, 2);
+    slm__swiglu(ctx);
+    slm__matmul(ctx, &w->hidden, w->n_tokens, &(slm__product){layer->w_down, NULL, w->y}, 1);
+    slm__residual(ctx);
+}
+
+bool slm__forward(slm_context *ctx, int32_t first_row) {
+    const slm_model *m = ctx->model;
+    slm__work *w = &ctx->work;
+
+    slm__embed(ctx);
+    slm__rope_table(ctx);
+    for (int32_t l = 0; l < (int32_t)m->hp.n_layer; l++) {
+        attention_block(ctx, l);
+        feed_forward_block(ctx, l);
+        float done = (float)(l + 1) / (float)m->hp.n_layer;
+        if (ctx->params.progress && !ctx->params.progress(ctx->params.progress_user, done))
+            return false;
+    }
+    if (w->n_wanted > 0) {
+        slm__norm(ctx, m->output_norm, w->wanted, w->n_wanted, &w->normed);
+        slm__product logits = {m->output, NULL, w->logits + (int64_t)first_row * m->hp.n_vocab};
+        slm__matmul(ctx, &w->normed, w->n_wanted, &logits, 1);
+    }
+    return true;
+}

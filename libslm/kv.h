@@ -1,0 +1,67 @@
+/* The KV cache: pages of 64 positions, whose borders are absolute positions, handed out to sequences as they grow. */
+#ifndef SLM_KV_H
+#define SLM_KV_H
+
+#include "model.h"
+#include "../kernels/kernels.h"
+
+/* A page holds, for every layer and KV head, keys as [head_dim, 64] and values as [64, head_dim_stored]. */
+typedef struct slm__kv {
+    const slm_allocator *allocator;
+    slm_kv_store store;
+    int32_t n_ctx; /* positions over all sequences */
+    int32_t n_seq;
+    int32_t n_pages, n_free;
+    int32_t head_dim, head_dim_stored, n_head_kv, n_layer;
+    uint64_t key_bytes, value_bytes; /* of one head in one page      */
+    uint64_t page_bytes;             /* of all heads of one layer    */
+    uint8_t *data;                   /* [n_layer, n_pages, page_bytes] */
+    int32_t *free_pages;             /* stack of n_free              */
+    int32_t *tables;                 /* [n_seq, pages_per_seq]: page of each 64 positions */
+    int32_t pages_per_seq;
+    int32_t *n_held;  /* [n_seq] pages in its table   */
+    int32_t *lengths; /* [n_seq] positions in use     */
+    int32_t used;     /* sum of lengths               */
+} slm__kv;
+
+typedef struct slm__kv_params {
+    int32_t n_ctx, n_seq;
+    slm_kv_store store;
+} slm__kv_params;
+
+/* LIMIT if the sizes overflow. */
+slm_status slm__kv_bytes(const slm__hparams *hp, const slm__kv_params *p, uint64_t *n_bytes,
+                         slm_error *err);
+
+slm_status slm__kv_init(slm__kv *kv, const slm__hparams *hp, const slm__kv_params *p,
+                        const slm_allocator *allocator, slm_error *err);
+void slm__kv_destroy(slm__kv *kv);
+
+/* Take pages so that sequence `seq` can hold `length` positions. CONTEXT_FULL: those taken stay until slm__kv_trim(). */
+slm_status slm__kv_grow(slm__kv *kv, int32_t seq, int32_t length, slm_error *err);
+
+/* The sequence now holds `length` positions, at most as many as it grew to. */
+void slm__kv_set_length(slm__kv *kv, int32_t seq, int32_t length);
+
+/* Give back the pages that lie beyond the length. */
+void slm__kv_trim(slm__kv *kv, int32_t seq);
+
+/* Page `page` (64 positions) of a sequence: keys and values of one head of one layer. */
+static inline uint8_t *slm__kv_keys(const slm__kv *kv, int32_t layer, int32_t seq, int32_t page,
+                                    int32_t head) {
+    int64_t at = kv->tables[(int64_t)seq * kv->pages_per_seq + page];
+    return kv->data + ((uint64_t)layer * (uint64_t)kv->n_pages + (uint64_t)at) * kv->page_bytes +
+           (uint64_t)head * (kv->key_bytes + kv->value_bytes);
+}
+
+static inline uint8_t *slm__kv_values(const slm__kv *kv, int32_t layer, int32_t seq, int32_t page,
+                                      int32_t head) {
+    return slm__kv_keys(kv, layer, seq, page, head) + kv->key_bytes;
+}
+
+/* Store keys and values of one position of one layer: k, v are [n_head_kv * head_dim]. Different positions may be stored by
+ * different threads at a time. */
+void slm__kv_store(const slm__kv *kv, const slm_kernels *kernels, int32_t layer, int32_t seq,
+                   int32_t pos, const float *k, const float *v);
+
+#endif

@@ -1,0 +1,213 @@
+#include "ops.h"
+
+#include "../kernels/vmath.h"
+
+/* ---- Loops over tokens ---- */
+
+typedef void (*token_fn)(slm_context *ctx, int32_t token, const void *arg);
+
+typedef struct token_loop {
+    slm_context *ctx;
+    token_fn fn;
+    const void *arg;
+    int32_t n_tokens;
+} token_loop;
+
+enum { TOKENS_PER_CHUNK = 8 };
+
+static void token_chunk(void *arg, int32_t chunk, int32_t thread) {
+    (void)thread;
+    const token_loop *l = arg;
+    int32_t end =
+        (chunk + 1) * TOKENS_PER_CHUNK < l->n_tokens ? (chunk + 1) * TOKENS_PER_CHUNK : l->n_tokens;
+    for (int32_t t = chunk * TOKENS_PER_CHUNK; t < end; t++) l->fn(l->ctx, t, l->arg);
+}
+
+static void for_tokens(slm_context *ctx, int32_t n_tokens, token_fn fn, const void *arg) {
+    token_loop l = {ctx, fn, arg, n_tokens};
+    slm__pool_run(ctx->pool, (n_tokens + TOKENS_PER_CHUNK - 1) / TOKENS_PER_CHUNK, token_chunk, &l);
+}
+
+/* Reference mode works on floats all the way. */
+static void quantize_token(slm_context *ctx, const slm_acts *a, int32_t token) {
+    if (!ctx->params.reference) ctx->kernels->quantize(a, token);
+}
+
+/* ---- Embedding ---- */
+
+static void embed_token(slm_context *ctx, int32_t t, const void *arg) {
+    (void)arg;
+    const slm__tensor *e = ctx->model->token_embd;
+    int64_t n = e->dims[0];
+    ctx->kernels->dequantize[e->type](e->data + (uint64_t)ctx->work.tokens[t] * e->row_bytes, n,
+                                      ctx->work.x + t * n);
+}
+
+void slm__embed(slm_context *ctx) { for_tokens(ctx, ctx->work.n_tokens, embed_token, NULL); }
+
+/* ---- RMS norm (Zhang and Sennrich 2019, arXiv:1910.07467) ---- */
+
+typedef struct norm_args {
+    const float *weight;
+    const int32_t *rows;
+    slm_acts *out;
+} norm_args;
+
+static void norm_token(slm_context *ctx, int32_t t, const void *arg) {
+    const norm_args *a = arg;
+    int32_t n = a->out->n;
+    const float *x = ctx->work.x + (int64_t)(a->rows ? a->rows[t] : t) * n;
+    ctx->kernels->rms_norm(x, a->weight, n, ctx->model->hp.norm_eps, a->out->x + (int64_t)t * n);
+    quantize_token(ctx, a->out, t);
+}
+
+void slm__norm(slm_context *ctx, const slm__tensor *weight, const int32_t *rows, int32_t n_tokens,
+               slm_acts *out) {
+    norm_args a = {(const float *)weight->data, rows, out};
+    for_tokens(ctx, n_tokens, norm_token, &a);
+}
+
+/* ---- RoPE (Su et al. 2021, arXiv:2104.09864) ---- */
+
+static void rope_table_token(slm_context *ctx, int32_t t, const void *arg) {
+    (void)arg;
+    int32_t n_rot = (int32_t)ctx->model->hp.n_rot;
+    float *out = ctx->work.rope + (int64_t)t * n_rot;
+    for (int32_t i = 0; i < n_rot / 2; i++) {
+        double sine, cosine;
+        slm__sincosd(ctx->work.positions[t] * ctx->model->rope_freq[i], &sine, &cosine);
+        out[2 * i] = (float)cosine;
+        out[2 * i + 1] = (float)sine;
+    }
+}
+
+void slm__rope_table(slm_context *ctx) {
+    for_tokens(ctx, ctx->work.n_tokens, rope_table_token, NULL);
+}
+
+/* Turn the pairs of one head. */
+static void rope_head(float *head, const float *table, int32_t n_rot, slm__rope_pairing pairing) {
+    int32_t step = pairing == ROPE_ADJACENT ? 2 : 1,
+            apart = pairing == ROPE_ADJACENT ? 1 : n_rot / 2;
+    for (int32_t i = 0; i < n_rot / 2; i++) {
+        float c = table[2 * i], s = table[2 * i + 1];
+        float a = head[i * step], b = head[i * step + apart];
+        head[i * step] = a * c - b * s;
+        head[i * step + apart] = a * s + b * c;
+    }
+}
+
+static void rope_and_store_token(slm_context *ctx, int32_t t, const void *arg) {
+    const slm__hparams *hp = &ctx->model->hp;
+    const slm__work *w = &ctx->work;
+    int32_t layer = *(const int32_t *)arg, hd = (int32_t)hp->head_dim, n_rot = (int32_t)hp->n_rot;
+    const float *table = w->rope + (int64_t)t * n_rot;
+    float *q = w->q + (int64_t)t * hp->n_head * hd;
+    float *k = w->k + (int64_t)t * hp->n_head_kv * hd;
+    for (uint32_t h = 0; h < hp->n_head; h++)
+        rope_head(q + h * hp->head_dim, table, n_rot, ctx->model->arch->rope);
+    for (uint32_t h = 0; h < hp->n_head_kv; h++)
+        rope_head(k + h * hp->head_dim, table, n_rot, ctx->model->arch->rope);
+    slm__kv_store(&ctx->kv, ctx->kernels, layer, w->sequences[t], w->positions[t], k,
+                  w->v + (int64_t)t * hp->n_head_kv * hd);
+}
+
+void slm__rope_and_store(slm_context *ctx, int32_t layer) {
+    for_tokens(ctx, ctx->work.n_tokens, rope_and_store_token, &layer);
+}
+
+/* ---- Matrix products ---- */
+
+typedef struct matmul_loop {
+    slm_context *ctx;
+    const slm_acts *x;
+    int32_t n_tokens;
+    const slm__product *products;
+    int32_t n;
+    int32_t rows_per_chunk;
+    int32_t first_chunk[5]; /* of each product, and the end */
+} matmul_loop;
+
+/* Reference mode: rows of a quantized matrix as floats, 16 at a time, then the product of floats. */
+static void matmul_reference(const slm_context *ctx, const slm__tensor *w, slm_matmul m,
+                             int32_t row, int32_t n_rows, void *scratch) {
+    float *strip = scratch, *out = m.out;
+    m.w = scratch;
+    m.row_bytes = (uint64_t)m.n_in * sizeof(float);
+    for (int32_t r = 0; r < n_rows; r += SLM_STRIP) {
+        int32_t n = n_rows - r < SLM_STRIP ? n_rows - r : SLM_STRIP;
+        for (int32_t i = 0; i < n; i++) {
+            ctx->kernels->dequantize[w->type](w->data + (uint64_t)(row + r + i) * w->row_bytes,
+                                              m.n_in, strip + (int64_t)i * m.n_in);
+        }
+        m.out = out + row + r;
+        ctx->kernels->matmul[SLM_F32](&m, 0, n, strip + (int64_t)SLM_STRIP * m.n_in);
+    }
+}
+
+static void matmul_chunk(void *arg, int32_t chunk, int32_t thread) {
+    const matmul_loop *l = arg;
+    int32_t which = 0;
+    while (chunk >= l->first_chunk[which + 1]) which++;
+    const slm__product *p = &l->products[which];
+    int32_t n_rows = (int32_t)p->w->dims[1],
+            row = (chunk - l->first_chunk[which]) * l->rows_per_chunk;
+    int32_t n = n_rows - row < l->rows_per_chunk ? n_rows - row : l->rows_per_chunk;
+    slm_matmul m = {p->w->data, p->w->row_bytes, l->x->n, l->n_tokens, l->x, p->out, n_rows};
+    void *scratch = l->ctx->work.scratch + (uint64_t)thread * l->ctx->work.scratch_bytes;
+    if (l->ctx->params.reference) {
+        matmul_reference(l->ctx, p->w, m, row, n, scratch);
+    } else {
+        l->ctx->kernels->matmul[p->w->type](&m, row, n, scratch);
+    }
+    if (!p->bias) return;
+    for (int32_t t = 0; t < l->n_tokens; t++) {
+        l->ctx->kernels->add(p->out + (int64_t)t * n_rows + row, (const float *)p->bias->data + row,
+                             n);
+    }
+}
+
+void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
+                 const slm__product *products, int32_t n) {
+    matmul_loop l = {ctx, x, n_tokens, products, n, 0, {0}};
+    int64_t rows = 0;
+    for (int32_t i = 0; i < n; i++) rows += products[i].w->dims[1];
+    /* whole strips, some eight chunks a thread, so that one that comes late finds less to do */
+    int64_t share = rows / (slm__pool_n_threads(ctx->pool) * 8);
+    l.rows_per_chunk = (int32_t)(share / SLM_STRIP + 1) * SLM_STRIP;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t chunks =
+            (int32_t)((products[i].w->dims[1] + l.rows_per_chunk - 1) / l.rows_per_chunk);
+        l.first_chunk[i + 1] = l.first_chunk[i] + chunks;
+    }
+    slm__pool_run(ctx->pool, l.first_chunk[n], matmul_chunk, &l);
+}
+
+/* ---- The rest ---- */
+
+static void quantize_only(slm_context *ctx, int32_t t, const void *arg) {
+    quantize_token(ctx, arg, t);
+}
+
+void slm__quantize(slm_context *ctx, slm_acts *a) {
+    for_tokens(ctx, ctx->work.n_tokens, quantize_only, a);
+}
+
+/* SwiGLU (Shazeer 2020, arXiv:2002.05202) */
+static void swiglu_token(slm_context *ctx, int32_t t, const void *arg) {
+    (void)arg;
+    slm__work *w = &ctx->work;
+    float *gate = w->hidden.x + (int64_t)t * w->hidden.n;
+    ctx->kernels->silu_mul(gate, w->up + (int64_t)t * w->hidden.n, w->hidden.n, gate);
+    quantize_token(ctx, &w->hidden, t);
+}
+
+void slm__swiglu(slm_context *ctx) { for_tokens(ctx, ctx->work.n_tokens, swiglu_token, NULL); }
+
+static void residual_token(slm_context *ctx, int32_t t, const void *arg) {
+    (void)arg;
+    int32_t n = (int32_t)ctx->model->hp.n_embd;
+    ctx->kernels->add(ctx->work.x + (int64_t)t * n, ctx->work.y + (int64_t)t * n, n);
+}
+
+void slm__residual(slm_context *ctx) { for_tokens(ctx, ctx->work.n_tokens, residual_token, NULL); }

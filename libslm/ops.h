@@ -1,0 +1,39 @@
+/* The operations that forward.c is written in. Each runs on all threads of the context and returns when it is done. */
+#ifndef SLM_OPS_H
+#define SLM_OPS_H
+
+#include "context.h"
+
+/* x[t] = row tokens[t] of the embedding */
+void slm__embed(slm_context *ctx);
+
+/* work->rope: cosine and sine of position * frequency for each token and pair, once for all layers */
+void slm__rope_table(slm_context *ctx);
+
+/* out[t] = RMS norm of x[rows ? rows[t] : t], ready for a matrix product */
+void slm__norm(slm_context *ctx, const slm__tensor *weight, const int32_t *rows, int32_t n_tokens,
+               slm_acts *out);
+
+/* A matrix product: out[t] = w * x[t] + bias */
+typedef struct slm__product {
+    const slm__tensor *w, *bias; /* bias may be NULL */
+    float *out;                  /* [n_tokens, rows of w] */
+} slm__product;
+
+/* Up to 4 products with the same input in one go. */
+void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
+                 const slm__product *products, int32_t n);
+
+/* RoPE on q and k, then k and v into the cache */
+void slm__rope_and_store(slm_context *ctx, int32_t layer);
+
+/* Make floats in a->x ready for a matrix product */
+void slm__quantize(slm_context *ctx, slm_acts *a);
+
+/* hidden = silu(hidden) * up, ready for a matrix product */
+void slm__swiglu(slm_context *ctx);
+
+/* x += y */
+void slm__residual(slm_context *ctx);
+
+#endif
