@@ -94,6 +94,7 @@ static uint64_t max3(uint64_t a, uint64_t b, uint64_t c) {
 static void take_all(layout *l, slm__work *w, const slm__hparams *hp, const slm_context_params *p) {
     uint64_t t = (uint64_t)p->n_batch;
     uint32_t n_q = hp->n_head * hp->head_dim, n_kv = hp->n_head_kv * hp->head_dim;
+    uint64_t max_wanted = (uint64_t)(p->n_logits < p->n_batch ? p->n_logits : p->n_batch);
     *w = (slm__work){0};
     w->positions = take(l, t, sizeof *w->positions);
     w->sequences = take(l, t, sizeof *w->sequences);
@@ -104,12 +105,13 @@ static void take_all(layout *l, slm__work *w, const slm__hparams *hp, const slm_
     w->normed = take_acts(l, t, hp->n_embd);
     w->attended = take_acts(l, t, n_q);
     w->hidden = take_acts(l, t, hp->n_ff);
+    w->final = take_acts(l, 2 * max_wanted, hp->n_embd);
     w->q = take(l, t * n_q, sizeof *w->q);
     w->k = take(l, t * n_kv, sizeof *w->k);
     w->v = take(l, t * n_kv, sizeof *w->v);
     w->up = take(l, t * hp->n_ff, sizeof *w->up);
     w->y = take(l, t * hp->n_embd, sizeof *w->y);
-    w->logits = take(l, (uint64_t)p->n_logits * hp->n_vocab, sizeof *w->logits);
+    w->logits = take(l, ((uint64_t)p->n_logits + max_wanted) * hp->n_vocab, sizeof *w->logits);
     uint64_t widest = max3(hp->n_embd, n_q, hp->n_ff);
     w->scratch_bytes = max3(slm__matmul_scratch((int32_t)widest), slm__attention_scratch(hp), 64);
     w->scratch_bytes = (w->scratch_bytes + 63) / 64 * 64;

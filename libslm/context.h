@@ -25,14 +25,15 @@ typedef struct slm__work {
     int32_t n_tiles;
     float *rope;       /* [T, n_rot] cosine and sine of each pair */
     float *x;          /* [T, n_embd] the residual stream          */
-    slm_acts normed;   /* [T, n_embd] input of Q, K, V and of gate, up; also of the output */
+    slm_acts normed;   /* [T, n_embd] input of Q, K, V and of gate, up */
     slm_acts attended; /* [T, n_head * head_dim] input of wo */
     slm_acts hidden;   /* [T, n_ff] input of down            */
+    slm_acts final;    /* [2 * max_wanted, n_embd] input of the output matrix, see slm__logits() */
     float *q;          /* [T, n_head * head_dim]             */
     float *k, *v;      /* [T, n_head_kv * head_dim]          */
     float *up;         /* [T, n_ff]                          */
     float *y;          /* [T, n_embd] what is to be added to x */
-    float *logits;     /* [n_logits, n_vocab]                */
+    float *logits;     /* [n_logits + max_wanted, n_vocab], the last ones spare */
     int32_t n_rows;    /* of logits that hold                */
     uint8_t *scratch;  /* [n_threads, scratch_bytes]         */
     uint64_t scratch_bytes;

@@ -14,7 +14,7 @@ static void attention_block(slm_context *ctx, int32_t l) {
     slm__work *w = &ctx->work;
     const slm__layer *layer = &ctx->model->layers[l];
 
-    slm__norm(ctx, layer->attn_norm, NULL, w->n_tokens, &w->normed);
+    slm__norm(ctx, layer->attn_norm);
     slm__product qkv[] = {
         {layer->wq, layer->bq, w->q}, {layer->wk, layer->bk, w->k}, {layer->wv, layer->bv, w->v}};
     slm__matmul(ctx, &w->normed, w->n_tokens, qkv, 3);
@@ -29,7 +29,7 @@ static void feed_forward_block(slm_context *ctx, int32_t l) {
     slm__work *w = &ctx->work;
     const slm__layer *layer = &ctx->model->layers[l];
 
-    slm__norm(ctx, layer->ffn_norm, NULL, w->n_tokens, &w->normed);
+    slm__norm(ctx, layer->ffn_norm);
     slm__product gate_up[] = {{layer->w_gate, NULL, w->hidden.x}, {layer->w_up, NULL, w->up}};
     slm__matmul(ctx, &w->normed, w->n_tokens, gate_up, 2);
     slm__swiglu(ctx);
@@ -38,22 +38,17 @@ static void feed_forward_block(slm_context *ctx, int32_t l) {
 }
 
 bool slm__forward(slm_context *ctx, int32_t first_row) {
-    const slm_model *m = ctx->model;
-    slm__work *w = &ctx->work;
+    int32_t n_layer = (int32_t)ctx->model->hp.n_layer;
 
     slm__embed(ctx);
     slm__rope_table(ctx);
-    for (int32_t l = 0; l < (int32_t)m->hp.n_layer; l++) {
+    for (int32_t l = 0; l < n_layer; l++) {
         attention_block(ctx, l);
         feed_forward_block(ctx, l);
-        float done = (float)(l + 1) / (float)m->hp.n_layer;
+        float done = (float)(l + 1) / (float)n_layer;
         if (ctx->params.progress && !ctx->params.progress(ctx->params.progress_user, done))
             return false;
     }
-    if (w->n_wanted > 0) {
-        slm__norm(ctx, m->output_norm, w->wanted, w->n_wanted, &w->normed);
-        slm__product logits = {m->output, NULL, w->logits + (int64_t)first_row * m->hp.n_vocab};
-        slm__matmul(ctx, &w->normed, w->n_wanted, &logits, 1);
-    }
+    if (ctx->work.n_wanted > 0) slm__logits(ctx, first_row);
     return true;
 }

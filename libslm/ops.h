@@ -10,9 +10,8 @@ void slm__embed(slm_context *ctx);
 /* work->rope: cosine and sine of position * frequency for each token and pair, once for all layers */
 void slm__rope_table(slm_context *ctx);
 
-/* out[t] = RMS norm of x[rows ? rows[t] : t], ready for a matrix product */
-void slm__norm(slm_context *ctx, const slm__tensor *weight, const int32_t *rows, int32_t n_tokens,
-               slm_acts *out);
+/* normed = RMS norm of x, ready for a matrix product */
+void slm__norm(slm_context *ctx, const slm__tensor *weight);
 
 /* A matrix product: out[t] = w * x[t] + bias */
 typedef struct slm__product {
@@ -32,6 +31,9 @@ void slm__quantize(slm_context *ctx, slm_acts *a);
 
 /* hidden = silu(hidden) * up, ready for a matrix product */
 void slm__swiglu(slm_context *ctx);
+
+/* Rows of logits for the wanted tokens, from `first_row` on */
+void slm__logits(slm_context *ctx, int32_t first_row);
 
 /* x += y */
 void slm__residual(slm_context *ctx);
