@@ -1,0 +1,64 @@
+#!/bin/sh
+# Run every test program under $O and every tests/test_*.py, and add up what they say. Called by `make check`.
+#
+# A program exits with 77 if something that it cannot make itself was missing (a model without network): that is
+# skipped, loudly. The last line is "N passed, N failed, N skipped".
+cd "$(dirname "$0")/.." || exit 1
+: "${O:=build}"
+passed=0 failed=0 skipped=0
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+
+number() { # the number after "$1" in the log, summed over its lines
+    sed -n "s/.*$1\([0-9][0-9]*\).*/\1/p" "$log" | awk '{n += $1} END {print n + 0}'
+}
+
+# run NAME COMMAND...
+run() {
+    name=$1
+    shift
+    begin=$(date +%s)
+    "$@" >"$log" 2>&1
+    code=$?
+    took=$(($(date +%s) - begin))
+    if grep -q '^[0-9]*%: Checks: ' "$log"; then # Check
+        n=$(number 'Checks: ')
+        bad=$(($(number 'Failures: ') + $(number 'Errors: ')))
+        skip=0
+    elif grep -q '^Ran [0-9]* test' "$log"; then # unittest
+        n=$(number '^Ran ')
+        bad=$(($(number 'failures=') + $(number 'errors=')))
+        skip=$(number 'skipped=')
+    else
+        n=1 bad=0 skip=0
+        [ $code -eq 77 ] && skip=1
+    fi
+    # a program that dies, or fails without a count, has failed once
+    [ $code -ne 0 ] && [ $code -ne 77 ] && [ $bad -eq 0 ] && bad=1 n=$((n > 0 ? n : 1))
+    # one that ran nothing has not passed
+    [ $n -eq 0 ] && bad=$((bad + 1)) n=$bad
+    passed=$((passed + n - bad - skip)) failed=$((failed + bad)) skipped=$((skipped + skip))
+    mark=ok
+    [ $skip -gt 0 ] && mark=SKIPPED
+    [ $bad -gt 0 ] && mark=FAILED
+    printf '%-8s %-32s %6d tests %4d s\n' "$mark" "$name" "$n" "$took"
+    [ $mark = ok ] || sed 's/^/    /' "$log"
+}
+
+for t in tests/test_*.c; do
+    name=$(basename "$t" .c)
+    run "$name" "$O/tests/$name"
+done
+for f in tests/fuzz/fuzz_*.c; do
+    [ -e "$f" ] || continue
+    name=$(basename "$f" .c)
+    run "$name" "$O/tests/fuzz/replay_${name#fuzz_}" "tests/fuzz/corpus/${name#fuzz_}"
+done
+for t in tests/test_*.py; do
+    [ -e "$t" ] || continue
+    SLM=$O/slm O=$O run "$(basename "$t")" python3 "$t"
+done
+
+[ $skipped -eq 0 ] || echo "SKIPPED: $skipped tests did not run, see above"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]

@@ -1,0 +1,45 @@
+# make check: every test; make fuzz: the fuzzers, as long as FUZZ_SECONDS says.
+#
+#   tests/test_*.c    a program each (Check), linked with the static library and tests/support
+#   tests/test_*.py   the program from outside (unittest of the standard library); $SLM is the binary
+#   tests/fuzz/*.c    LLVMFuzzerTestOneInput; make check replays tests/fuzz/corpus/<name>/ through each
+
+TEST_SRC     := $(wildcard tests/test_*.c)
+TEST_BIN     := $(TEST_SRC:%.c=$(O)/%)
+SUPPORT_OBJ  := $(patsubst %.c,$(O)/%.o,$(wildcard tests/support/*.c))
+FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+REPLAY_BIN   := $(FUZZ_NAMES:%=$(O)/tests/fuzz/replay_%)
+CHECK_LIBS    = $(shell pkg-config --libs check 2>/dev/null)
+FUZZ_SECONDS ?= 60
+
+.PHONY: check fuzz bench
+check:
+	@tools/need.sh check
+	@$(MAKE) --no-print-directory all tests
+	@O=$(O) SAN=$(SAN) tests/run.sh
+
+.PHONY: tests
+tests: $(TEST_BIN) $(REPLAY_BIN) $(O)/tests/example
+
+$(O)/tests/test_%: $(O)/tests/test_%.o $(SUPPORT_OBJ) $(O)/libslm.a
+	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
+
+$(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o $(O)/libslm.a
+	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# The example as a user would build it: the header, the static library, nothing else.
+$(O)/tests/example: docs/example.c $(O)/libslm.a
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -Wall -Wextra -Werror $(SANFLAGS) -Iinclude -o $@ $< $(O)/libslm.a $(LIBS)
+
+# Fuzzers need clang: everything again in its own folder.
+fuzz:
+	@tools/need.sh fuzz
+	@$(MAKE) --no-print-directory CC=clang O=build-fuzz SAN=address,undefined,fuzzer-no-link build-fuzz/libslm.a
+	@for f in $(FUZZ_NAMES); do tests/fuzz/run.sh $$f $(FUZZ_SECONDS) || exit 1; done
+
+bench: $(O)/bench/kernels
+$(O)/bench/%: $(O)/bench/%.o $(O)/libslm.a
+	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+-include $(wildcard $(O)/tests/*.d $(O)/tests/*/*.d $(O)/bench/*.d)
