@@ -1,0 +1,38 @@
+/* Files, standard streams, and what happens while one waits: a bar on a terminal, Ctrl-C. */
+#ifndef TOOLS_IO_H
+#define TOOLS_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Once, at the start: a closed standard stream must not become the first file that is opened. */
+void hold_standard_streams(void);
+
+/* All bytes of the file, or of standard input if `path` is NULL or "-", to be freed by the caller. NULL after a message;
+ * NULL and no message after Ctrl-C. */
+char *read_all(const char *path, size_t *n_bytes);
+
+/* Flush stdout. Returns EXIT_DONE; EXIT_FAILED after a message if anything could not be written. */
+int finish_output(void);
+
+/* Ctrl-C: the first one sets a flag that loops look at, the second one ends the program as usual. */
+void catch_interrupt(void);
+bool interrupted(void);
+
+/* Seconds, of a clock that only goes forward. */
+double now(void);
+
+/* A bar on stderr, shown only on a terminal and only if it takes a moment. Begin with {.label = "..."}. */
+typedef struct progress_bar {
+    const char *label; /* NULL: nothing is shown */
+    double started, drawn;
+    bool shown;
+} progress_bar;
+
+/* An slm_progress_fn; `bar` is a progress_bar. Returns false after Ctrl-C. */
+bool progress_update(void *bar, float done);
+
+/* Take the bar off the screen, and show none from now on. */
+void progress_end(progress_bar *bar);
+
+#endif

@@ -1,0 +1,83 @@
+#include "load.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+slm_status try_open_model(const char *path, bool vocab_only, slm_model **out, slm_error *err) {
+    progress_bar bar = {.label = "loading"};
+    slm_model_params params = slm_model_defaults();
+    params.vocab_only = vocab_only;
+    params.progress = progress_update;
+    params.progress_user = &bar;
+    slm_status status = slm_model_open(path, &params, out, err);
+    progress_end(&bar);
+    return status;
+}
+
+int open_model(const char *path, bool vocab_only, slm_model **out) {
+    slm_error err;
+    slm_status status = try_open_model(path, vocab_only, out, &err);
+    return status == SLM_OK ? EXIT_DONE : fail_with(path, &err);
+}
+
+int create_context(const slm_model *model, const slm_context_params *params, slm_context **out) {
+    slm_error err;
+    slm_status status = slm_context_create(model, params, out, &err);
+    return status == SLM_OK ? EXIT_DONE : fail_with("cannot create a context", &err);
+}
+
+int32_t default_n_ctx(const slm_model *model, int64_t wanted) {
+    slm_model_info info = {.size = sizeof info};
+    if (slm_model_get_info(model, &info) != SLM_OK) info.n_ctx_train = 0;
+    int64_t trained = info.n_ctx_train > 0 ? info.n_ctx_train : INT32_MAX;
+    int64_t n = wanted > 4096 ? wanted : 4096;
+    return (int32_t)(n < trained ? n : trained);
+}
+
+/* ---- Tokens: asked for with a guess, then, if that was too short, with the number that is needed ---- */
+
+typedef struct request {
+    const slm_model *model;
+    const char *text;
+    size_t n_bytes;
+    uint32_t flags;
+    const slm_message *messages; /* NULL: the text */
+    size_t n_messages;
+} request;
+
+static slm_status ask(const request *r, token_list *out, size_t capacity, slm_error *err) {
+    if (r->messages)
+        return slm_chat_tokenize(r->model, r->messages, r->n_messages, out->ids, capacity, &out->n,
+                                 err);
+    return slm_tokenize(r->model, r->text, r->n_bytes, r->flags, out->ids, capacity, &out->n, err);
+}
+
+static slm_status ask_twice(const request *r, size_t guess, token_list *out, slm_error *err) {
+    slm_status status = SLM_ERR_BUFFER;
+    for (int i = 0; i < 2 && status == SLM_ERR_BUFFER; i++) {
+        size_t capacity = i == 0 ? guess : out->n;
+        slm_token *ids =
+            capacity <= SIZE_MAX / sizeof *ids ? realloc(out->ids, capacity * sizeof *ids) : NULL;
+        if (!ids) {
+            *err = (slm_error){SLM_ERR_NOMEM, "no memory for the tokens of the text"};
+            return SLM_ERR_NOMEM;
+        }
+        out->ids = ids;
+        status = ask(r, out, capacity, err);
+    }
+    return status;
+}
+
+slm_status tokenize(const slm_model *model, const char *text, size_t n_bytes, uint32_t flags,
+                    token_list *out, slm_error *err) {
+    *out = (token_list){0};
+    request r = {.model = model, .text = text, .n_bytes = n_bytes, .flags = flags};
+    return ask_twice(&r, n_bytes / 3 + 64, out, err);
+}
+
+slm_status tokenize_chat(const slm_model *model, const slm_message *messages, size_t n_messages,
+                         token_list *out, slm_error *err) {
+    *out = (token_list){0};
+    request r = {.model = model, .messages = messages, .n_messages = n_messages};
+    return ask_twice(&r, 256, out, err);
+}

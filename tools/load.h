@@ -1,0 +1,29 @@
+/* From a path to a model, from a text to tokens, with messages. */
+#ifndef TOOLS_LOAD_H
+#define TOOLS_LOAD_H
+
+#include "io.h"
+#include "options.h"
+
+/* EXIT_DONE, or the code to exit with after a message. */
+int open_model(const char *path, bool vocab_only, slm_model **out);
+int create_context(const slm_model *model, const slm_context_params *params, slm_context **out);
+
+/* The same without a message. */
+slm_status try_open_model(const char *path, bool vocab_only, slm_model **out, slm_error *err);
+
+/* min(trained, max(4096, wanted)): what a context has if nobody says how long. */
+int32_t default_n_ctx(const slm_model *model, int64_t wanted);
+
+typedef struct token_list {
+    slm_token *ids; /* to be freed by the caller */
+    size_t n;
+} token_list;
+
+/* slm_tokenize(), with a list of the right length. A conversation if `messages` is not NULL, then `text` is not used. */
+slm_status tokenize(const slm_model *model, const char *text, size_t n_bytes, uint32_t flags,
+                    token_list *out, slm_error *err);
+slm_status tokenize_chat(const slm_model *model, const slm_message *messages, size_t n_messages,
+                         token_list *out, slm_error *err);
+
+#endif

@@ -1,0 +1,36 @@
+#!/bin/sh
+# need.sh demo|check|fuzz: see that what the target wants is there; install it with apt where that is allowed,
+# otherwise say what to install.
+packages=
+want() { # want COMMAND-THAT-TESTS-IT DEBIAN-PACKAGE
+    sh -c "$1" >/dev/null 2>&1 || packages="$packages $2"
+}
+want '${CC:-cc} --version' gcc
+want 'echo "#include <stdio.h>" | ${CC:-cc} -E -' libc6-dev
+want 'python3 --version' python3
+case $1 in
+demo) want 'python3 -m pip --version' python3-pip ;;
+check)
+    want 'python3 -m pip --version' python3-pip
+    want 'pkg-config --version' pkg-config
+    want 'echo "#include <check.h>" | ${CC:-cc} -E -' check
+    ;;
+fuzz)
+    want 'clang --version' clang
+    want 'echo "int LLVMFuzzerTestOneInput(const void *d, long n){return d==0&&n;}" | clang -x c -fsanitize=fuzzer - -o /dev/null' \
+        libclang-rt-14-dev
+    ;;
+*)
+    echo "usage: need.sh demo|check|fuzz" >&2
+    exit 2
+    ;;
+esac
+[ -z "$packages" ] && exit 0
+if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    echo "installing:$packages"
+    # shellcheck disable=SC2086
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages; } >/dev/null && exit 0
+fi
+echo "To go on, install:$packages" >&2
+command -v apt-get >/dev/null && echo "    sudo apt-get install$packages" >&2
+exit 1

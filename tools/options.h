@@ -1,0 +1,115 @@
+/* What the subcommands have in common: one table of options each, exit codes, messages. */
+#ifndef TOOLS_OPTIONS_H
+#define TOOLS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../include/slm.h"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+
+/* ---- Messages: on stderr, after "slm: " ---- */
+
+/* Return EXIT_FAILED, so that a function can end with it. */
+int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The same for an error of the library about `what`; EXIT_INTERRUPTED when it was cancelled. */
+int fail_with(const char *what, const slm_error *err);
+
+/* ---- Options ---- */
+
+typedef enum option_kind {
+    OPT_FLAG,  /* bool         */
+    OPT_TEXT,  /* const char * */
+    OPT_INT,   /* int32_t      */
+    OPT_U64,   /* uint64_t     */
+    OPT_FLOAT, /* float        */
+} option_kind;
+
+/* A row of the table, for a value in the subcommand's struct of options. */
+typedef struct option {
+    const char *name;  /* "-n" or "--top-k"; NULL ends the table  */
+    const char *value; /* what the help calls it; NULL for a flag */
+    option_kind kind;
+    size_t offset;   /* of the value in the struct             */
+    double min, max; /* of OPT_INT and OPT_FLOAT               */
+    const char *help;
+} option;
+
+typedef struct command {
+    const char *name;
+    const char *arguments; /* as the usage line shows them          */
+    const char *summary;   /* one line, in the list of subcommands  */
+    const char *details;   /* more lines for --help; may be NULL    */
+    const option *options;
+    int max_operands; /* arguments that are no options         */
+    int (*run)(const struct command *self, int argc, char **argv);
+} command;
+
+extern const command run_command, tokenize_command, logprobs_command, inspect_command;
+
+/*
+ * Read argv[0 .. argc-1] into the struct `values`, which holds the defaults, and the operands into `operands`
+ * (max_operands of them; unused ones are left as they are).
+ *
+ * Returns PARSED to go on; otherwise the code to exit with: the help was printed, or a message about the usage.
+ */
+enum { PARSED = -1 };
+int parse_options(const command *c, int argc, char **argv, void *values, const char **operands);
+
+/* A message and where to find help. Returns EXIT_USAGE. */
+int usage_error(const command *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+void print_help(const command *c);
+
+/* ---- Options of everything that computes ---- */
+
+typedef struct compute_options {
+    int32_t n_ctx; /* 0: the subcommand chooses */
+    int32_t n_threads;
+    const char *cpu;
+    const char *kv;
+    bool reference;
+} compute_options;
+
+/* Rows for a struct `type` with a member `compute`. */
+#define COMPUTE_OPTIONS(type)                                                           \
+    {"-c",                                                                              \
+     "N",                                                                               \
+     OPT_INT,                                                                           \
+     offsetof(type, compute.n_ctx),                                                     \
+     0,                                                                                 \
+     INT32_MAX,                                                                         \
+     "positions in the KV cache (default: what is needed, up to the trained context)"}, \
+        {"-t",                                                                          \
+         "N",                                                                           \
+         OPT_INT,                                                                       \
+         offsetof(type, compute.n_threads),                                             \
+         0,                                                                             \
+         512,                                                                           \
+         "threads (default: the processors that this process may use)"},                \
+        {"--cpu",                                                                       \
+         "LEVEL",                                                                       \
+         OPT_TEXT,                                                                      \
+         offsetof(type, compute.cpu),                                                   \
+         0,                                                                             \
+         0,                                                                             \
+         "highest instruction set to use: c, avx2, ... (default: the best)"},           \
+        {"--kv",                                                                        \
+         "TYPE",                                                                        \
+         OPT_TEXT,                                                                      \
+         offsetof(type, compute.kv),                                                    \
+         0,                                                                             \
+         0,                                                                             \
+         "KV cache in f16 or f32 (default: f16)"},                                      \
+    {                                                                                   \
+        "--reference", NULL, OPT_FLAG, offsetof(type, compute.reference), 0, 0,         \
+            "exact mode: weights in f32, activations never quantized; slow"             \
+    }
+
+/* slm_context_defaults() with these. Returns PARSED, or EXIT_USAGE after a message. */
+int compute_params(const command *c, const compute_options *o, slm_context_params *params);
+
+#endif

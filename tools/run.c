@@ -1,0 +1,280 @@
+/* slm run: a prompt's answer, as it comes. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "load.h"
+
+typedef struct run_options {
+    const char *model, *prompt, *file, *system;
+    int32_t n;
+    bool raw, stats;
+    slm_sampler_params sampler;
+    compute_options compute;
+} run_options;
+
+#define SAMPLER(member) offsetof(run_options, sampler.member)
+#define MAX_FLOAT       3.4e38
+
+static const option options[] = {
+    {"-m", "MODEL", OPT_TEXT, offsetof(run_options, model), 0, 0, "GGUF file"},
+    {"-p", "PROMPT", OPT_TEXT, offsetof(run_options, prompt), 0, 0, "what to answer"},
+    {"-f", "FILE", OPT_TEXT, offsetof(run_options, file), 0, 0,
+     "the prompt from a file, less one last newline; without -p and -f: standard input"},
+    {"--system", "TEXT", OPT_TEXT, offsetof(run_options, system), 0, 0,
+     "a system message before the prompt"},
+    {"--raw", NULL, OPT_FLAG, offsetof(run_options, raw), 0, 0,
+     "go on with the prompt as it is, without the model's chat format"},
+    {"-n", "N", OPT_INT, offsetof(run_options, n), 0, INT32_MAX,
+     "stop after N tokens (default 0: when the model ends or the context is full)"},
+    {"--temp", "F", OPT_FLOAT, SAMPLER(temperature), 0, MAX_FLOAT,
+     "temperature; 0: always the most probable token (default 0.8)"},
+    {"--top-k", "N", OPT_INT, SAMPLER(top_k), 0, INT32_MAX,
+     "choose among the N most probable tokens; 0: all (default 40)"},
+    {"--top-p", "F", OPT_FLOAT, SAMPLER(top_p), 0, 1,
+     "among the fewest that have this probability together; 1: all (default 0.95)"},
+    {"--min-p", "F", OPT_FLOAT, SAMPLER(min_p), 0, 1,
+     "among those with this share of the highest probability; 0: all (default 0.05)"},
+    {"--repeat-penalty", "F", OPT_FLOAT, SAMPLER(repeat_penalty), 1e-6, 1e6,
+     "make the last tokens less probable; 1: off (default 1)"},
+    {"--repeat-last-n", "N", OPT_INT, SAMPLER(repeat_last_n), 0, 65536,
+     "how many tokens that penalty looks back on (default 64)"},
+    {"--seed", "N", OPT_U64, SAMPLER(seed), 0, 0,
+     "same seed, same text, on every machine (default: from the clock)"},
+    {"--stats", NULL, OPT_FLAG, offsetof(run_options, stats), 0, 0,
+     "a line on the speed at the end, on stderr (default: on a terminal)"},
+    COMPUTE_OPTIONS(run_options),
+    {0},
+};
+
+/* Everything that one run holds; freed at the end, however it ends. */
+typedef struct session {
+    run_options o;
+    slm_context_params params;
+    progress_bar bar;
+    slm_model *model;
+    int32_t n_vocab;
+    slm_context *ctx;
+    slm_sampler *sampler;
+    char *text; /* of the prompt, if it was read */
+    token_list prompt;
+    slm_text_stream stream;
+    char *buffer; /* [capacity] text of one token */
+    size_t capacity;
+    bool ends_with_newline;
+    const char *why; /* the answer ended */
+    int32_t n_generated, n_decoded;
+    double prompt_seconds, answer_seconds;
+} session;
+
+/* ---- Prompt ---- */
+
+static int read_prompt(session *s, const char **text, size_t *n_bytes) {
+    if (s->o.prompt) {
+        *text = s->o.prompt;
+        *n_bytes = strlen(s->o.prompt);
+        return EXIT_DONE;
+    }
+    if (!s->o.file && isatty(STDIN_FILENO)) fputs("Type the prompt, then Ctrl-D:\n", stderr);
+    *text = s->text = read_all(s->o.file, n_bytes);
+    if (!s->text) return interrupted() ? EXIT_INTERRUPTED : EXIT_FAILED;
+    if (*n_bytes > 0 && s->text[*n_bytes - 1] == '\n') --*n_bytes;
+    return EXIT_DONE;
+}
+
+static int tokenize_prompt(session *s) {
+    const char *text = NULL;
+    size_t n_bytes = 0;
+    slm_error err;
+    int code = read_prompt(s, &text, &n_bytes);
+    if (code != EXIT_DONE) return code;
+    slm_status status;
+    if (s->o.raw) {
+        status = tokenize(s->model, text, n_bytes, SLM_TOKENIZE_BOS, &s->prompt, &err);
+    } else {
+        slm_message messages[2] = {{.role = "system", .content = s->o.system},
+                                   {.role = "user", .content = text, .n_bytes = n_bytes}};
+        if (s->o.system) messages[0].n_bytes = strlen(s->o.system);
+        size_t first = s->o.system ? 0 : 1;
+        status = tokenize_chat(s->model, messages + first, 2 - first, &s->prompt, &err);
+    }
+    if (status == SLM_ERR_UNSUPPORTED && !s->o.raw)
+        return fail("%s; --raw gives the model the prompt as it is", err.message);
+    if (status != SLM_OK) return fail_with("prompt", &err);
+    if (s->prompt.n == 0) return fail("the prompt is empty");
+    return EXIT_DONE;
+}
+
+/* ---- Context ---- */
+
+static int prepare(session *s) {
+    slm_model_info info = {.size = sizeof info};
+    slm_model_get_info(s->model, &info); /* cannot fail: both pointers and the size are good */
+    s->n_vocab = info.n_vocab;
+    int64_t n_prompt = (int64_t)s->prompt.n, n_more = s->o.n ? s->o.n : 1024;
+    if (s->params.n_ctx == 0) s->params.n_ctx = default_n_ctx(s->model, n_prompt + n_more);
+    if (n_prompt > s->params.n_ctx)
+        return fail("the prompt has %" PRId64 " tokens, the context %" PRId32 " (-c)", n_prompt,
+                    s->params.n_ctx);
+    s->bar.label = "reading the prompt";
+    s->params.progress = progress_update;
+    s->params.progress_user = &s->bar;
+    int code = create_context(s->model, &s->params, &s->ctx);
+    if (code != EXIT_DONE) return code;
+    slm_error err;
+    if (slm_sampler_create(&s->o.sampler, &s->sampler, &err) != SLM_OK)
+        return fail_with("cannot create a sampler", &err);
+    return EXIT_DONE;
+}
+
+static int decode_prompt(session *s) {
+    slm_error err;
+    double begin = now();
+    slm_status status = slm_decode_tokens(s->ctx, s->prompt.ids, (int32_t)s->prompt.n, &err);
+    progress_end(&s->bar);
+    if (status != SLM_OK) return fail_with("prompt", &err);
+    s->prompt_seconds = now() - begin;
+    for (size_t i = 0; i < s->prompt.n; i++) slm_sampler_accept(s->sampler, s->prompt.ids[i]);
+    return EXIT_DONE;
+}
+
+/* ---- Answer ---- */
+
+static int put_text(session *s, size_t n_bytes) {
+    if (n_bytes == 0) return EXIT_DONE;
+    s->ends_with_newline = s->buffer[n_bytes - 1] == '\n';
+    fwrite(s->buffer, 1, n_bytes, stdout);
+    return finish_output();
+}
+
+static int put_token(session *s, slm_token token) {
+    size_t n = 0;
+    slm_status status =
+        slm_text_stream_add(s->model, &s->stream, token, s->buffer, s->capacity, &n);
+    if (status == SLM_ERR_BUFFER) {
+        char *more = realloc(s->buffer, n);
+        if (!more) return fail("no memory for the text of token %" PRId32, token);
+        s->buffer = more;
+        s->capacity = n;
+        status = slm_text_stream_add(s->model, &s->stream, token, s->buffer, s->capacity, &n);
+    }
+    if (status != SLM_OK) return fail("token %" PRId32 ": %s", token, slm_status_name(status));
+    return put_text(s, n);
+}
+
+/* The end of a text file is a newline. */
+static int end_text(session *s) {
+    size_t n = 0;
+    slm_text_stream_end(&s->stream, s->buffer, s->capacity, &n);
+    int code = put_text(s, n);
+    if (code != EXIT_DONE || s->ends_with_newline) return code;
+    putchar('\n');
+    return finish_output();
+}
+
+/* One token: choose, show, compute what comes after it. Sets s->why when it was the last. */
+static int step(session *s) {
+    slm_error err;
+    slm_token token;
+    if (slm_sampler_sample(s->sampler, slm_logits(s->ctx, 0), s->n_vocab, &token, &err) != SLM_OK)
+        return fail_with("cannot choose a token", &err);
+    uint32_t attributes = 0;
+    slm_token_get(s->model, token, NULL, NULL, &attributes);
+    if (attributes & SLM_TOKEN_EOG) {
+        s->why = "the model ended";
+        return EXIT_DONE;
+    }
+    int code = put_token(s, token);
+    if (code != EXIT_DONE) return code;
+    s->n_generated++;
+    if (s->n_generated == s->o.n)
+        s->why = "-n reached";
+    else if (slm_seq_length(s->ctx, 0) >= slm_context_n_ctx(s->ctx))
+        s->why = "context full (-c)";
+    if (s->why) return EXIT_DONE;
+    if (slm_decode_tokens(s->ctx, &token, 1, &err) != SLM_OK) return fail_with("decode", &err);
+    s->n_decoded++;
+    return EXIT_DONE;
+}
+
+static int answer(session *s) {
+    int code = EXIT_DONE;
+    double begin = now();
+    while (!s->why && code == EXIT_DONE) code = interrupted() ? EXIT_INTERRUPTED : step(s);
+    s->answer_seconds = now() - begin;
+    if (code == EXIT_INTERRUPTED) s->why = "interrupted";
+    if (code == EXIT_FAILED) return code;
+    int end = end_text(s);
+    return end == EXIT_DONE ? code : end;
+}
+
+/* ---- Speed ---- */
+
+/* The first token of an answer comes from the prompt's logits: only what was computed after it is counted. */
+static void print_stats(const session *s) {
+    fprintf(stderr, "prompt %zu tokens, %.1f tokens/s; answer %" PRId32 " tokens, ", s->prompt.n,
+            (double)s->prompt.n / s->prompt_seconds, s->n_generated);
+    if (s->n_decoded > 0)
+        fprintf(stderr, "%.1f tokens/s; ", (double)s->n_decoded / s->answer_seconds);
+    fprintf(stderr, "%s; seed %" PRIu64 "; %" PRId32 " threads, %s\n", s->why, s->o.sampler.seed,
+            slm_context_n_threads(s->ctx), slm_context_cpu(s->ctx));
+}
+
+/* ---- The whole ---- */
+
+static int run_session(session *s) {
+    int code = open_model(s->o.model, false, &s->model);
+    if (code == EXIT_DONE) code = tokenize_prompt(s);
+    if (code == EXIT_DONE) code = prepare(s);
+    if (code == EXIT_DONE) code = decode_prompt(s);
+    if (code == EXIT_DONE) code = answer(s);
+    if (s->why && code != EXIT_FAILED && (s->o.stats || isatty(STDERR_FILENO))) print_stats(s);
+    return code;
+}
+
+static uint64_t seed_from_clock(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return ((uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec) % 10000000000u;
+}
+
+static int run(const command *self, int argc, char **argv) {
+    session s = {.capacity = 64};
+    s.o.sampler = slm_sampler_defaults();
+    s.o.sampler.temperature = 0.8f;
+    s.o.sampler.top_k = 40;
+    s.o.sampler.top_p = 0.95f;
+    s.o.sampler.min_p = 0.05f;
+    s.o.sampler.seed = seed_from_clock();
+    int code = parse_options(self, argc, argv, &s.o, NULL);
+    if (code == PARSED) code = compute_params(self, &s.o.compute, &s.params);
+    if (code != PARSED) return code;
+    if (!s.o.model) return usage_error(self, "-m MODEL is missing");
+    if (s.o.prompt && s.o.file) return usage_error(self, "-p and -f exclude each other");
+    if (s.o.raw && s.o.system) return usage_error(self, "--system wants a chat format, not --raw");
+    catch_interrupt();
+    s.buffer = malloc(s.capacity);
+    code = s.buffer ? run_session(&s) : fail("no memory");
+    slm_sampler_free(s.sampler);
+    slm_context_free(s.ctx);
+    slm_model_close(s.model);
+    free(s.prompt.ids);
+    free(s.buffer);
+    free(s.text);
+    return code;
+}
+
+const command run_command = {
+    .name = "run",
+    .arguments = "-m MODEL [-p PROMPT | -f FILE] [options]",
+    .summary = "answer a prompt, or go on with a text",
+    .details = "Without -p and -f the prompt is read from standard input. It is put into the "
+               "model's chat\n"
+               "format unless --raw is given. The answer is written as it comes; Ctrl-C ends it.\n"
+               "Filters apply in this order: repeat penalty, top-k, top-p, min-p, temperature.\n",
+    .options = options,
+    .run = run,
+};

@@ -1,0 +1,36 @@
+/* Bytes of a file made fit for people and for JSON. */
+#ifndef TOOLS_TEXT_H
+#define TOOLS_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Bytes of the well-formed UTF-8 code point at the begin of s[0 .. n-1], stored in *code; 0 if there is none. */
+size_t utf8_decode(const char *s, size_t n, uint32_t *code);
+
+/* For a terminal: control characters and invalid bytes as \xNN, \n, \t; backslash and quote escaped too. At most
+ * `max` characters are printed, then "...". */
+void print_escaped(FILE *out, const char *s, size_t n, size_t max);
+
+/* ---- JSON: a value or a name at a time, commas come by themselves. Begin with {.out = stdout}. ---- */
+
+typedef struct json {
+    FILE *out;
+    bool comma; /* a value stands before */
+} json;
+
+void json_open(json *j, char bracket); /* '{' or '[' */
+void json_close(json *j, char bracket);
+void json_name(json *j, const char *name);          /* plain ASCII */
+void json_string(json *j, const char *s, size_t n); /* any bytes; invalid UTF-8 becomes U+FFFD */
+void json_text(json *j, const char *s);             /* NUL-terminated; NULL: null */
+void json_int(json *j, int64_t value);
+void json_u64(json *j, uint64_t value);
+void json_double(json *j, double value); /* null if it is not finite */
+void json_bool(json *j, bool value);
+void json_number(json *j, const char *s,
+                 size_t n); /* as it is if it is one in JSON, else as a string */
+
+#endif
