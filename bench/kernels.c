@@ -39,7 +39,6 @@ int main(int argc, char **argv) {
     x.q = aligned_alloc(64, (size_t)stored * SLM_QBLOCK * (size_t)tokens);
     x.d = calloc((size_t)stored * (size_t)tokens, 4);
     x.sum = calloc((size_t)stored * (size_t)tokens, 4);
-    x.bias = calloc((size_t)stored * (size_t)tokens, 4);
     x.half = calloc((size_t)stored * (size_t)tokens, 4);
     for (int32_t i = 0; i < n * tokens; i++) x.x[i] = (float)(rand() % 2001 - 1000) * 1e-3f;
     for (int32_t t = 0; t < tokens; t++) slm__kernels_level(0)->quantize(&x, t);
@@ -67,7 +66,7 @@ int main(int argc, char **argv) {
         }
         printf("\n");
     }
-    free(x.x), free(x.q), free(x.d), free(x.sum), free(x.bias), free(x.half), free(out),
+    free(x.x), free(x.q), free(x.d), free(x.sum), free(x.half), free(out),
         free(scratch), free(w);
     return 0;
 }

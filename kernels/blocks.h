@@ -100,18 +100,20 @@ typedef struct {
     X(F16, 1, 1, slm_f16)  \
     X(BF16, 30, 1, slm_bf16)
 
-/* X(NAME, id in GGUF, weights in a block, C type of a block, geometry of the scales) */
-#define SLM_QUANT_TYPES(X)                  \
-    X(Q4_0, 2, 32, slm_q4_0, SCALE)         \
-    X(Q4_1, 3, 32, slm_q4_1, SCALE_MIN)     \
-    X(Q5_0, 6, 32, slm_q5_0, SCALE)         \
-    X(Q5_1, 7, 32, slm_q5_1, SCALE_MIN)     \
-    X(Q8_0, 8, 32, slm_q8_0, SCALE)         \
-    X(Q2_K, 10, 256, slm_q2_k, SCALE_MIN16) \
-    X(Q3_K, 11, 256, slm_q3_k, SCALE)       \
-    X(Q4_K, 12, 256, slm_q4_k, SCALE_MIN)   \
-    X(Q5_K, 13, 256, slm_q5_k, SCALE_MIN)   \
-    X(Q6_K, 14, 256, slm_q6_k, SCALE16)
+/* X(NAME, id in GGUF, weights in a block, C type of a block, geometry of the scales, codes: the largest, zero)
+ *
+ * Codes as kernels work on them are 0 .. largest and stand for code - zero; 255, 128 are signed bytes. */
+#define SLM_QUANT_TYPES(X)                         \
+    X(Q4_0, 2, 32, slm_q4_0, SCALE, 15, 8)         \
+    X(Q4_1, 3, 32, slm_q4_1, SCALE_MIN, 15, 0)     \
+    X(Q5_0, 6, 32, slm_q5_0, SCALE, 31, 16)        \
+    X(Q5_1, 7, 32, slm_q5_1, SCALE_MIN, 31, 0)     \
+    X(Q8_0, 8, 32, slm_q8_0, SCALE, 255, 128)      \
+    X(Q2_K, 10, 256, slm_q2_k, SCALE_MIN16, 45, 0) \
+    X(Q3_K, 11, 256, slm_q3_k, SCALE, 255, 128)    \
+    X(Q4_K, 12, 256, slm_q4_k, SCALE_MIN, 15, 0)   \
+    X(Q5_K, 13, 256, slm_q5_k, SCALE_MIN, 31, 0)   \
+    X(Q6_K, 14, 256, slm_q6_k, SCALE16, 63, 32)
 
 #define SLM_BLOCK_TYPES(X) SLM_FLOAT_TYPES(X) SLM_QUANT_TYPES(X)
 

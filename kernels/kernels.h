@@ -29,16 +29,23 @@ static inline int32_t slm__n_blocks_stored(int32_t n) {
 /*
  * The inputs of a matrix product: one row of n values per token, as floats and, where a quantized matrix wants them,
  * as integers with a scale per 32: x ~ d * q. nb = slm__n_blocks_stored(n).
+ *
+ * Four blocks (the stripes) lie together, in groups of four values, so that a vector of four lanes holds a group of each:
+ * slm__act_at() says where a value is.
  */
 typedef struct slm_acts {
-    int32_t n;     /* values of a row                                                     */
-    float *x;      /* [n_tokens, n]                                                       */
-    int8_t *q;     /* [n_tokens, nb * 32], -127 .. 127                                    */
-    float *d;      /* [n_tokens, nb]                                                      */
-    float *sum;    /* [n_tokens, nb]      sum of q over the block, exact                  */
-    int32_t *bias; /* [n_tokens, nb]      -128 * sum: what weights stored as w + 128 add too much */
-    int16_t *half; /* [n_tokens, nb * 2]  sums of q over each half of the block           */
+    int32_t n;     /* values of a row                                                */
+    float *x;      /* [n_tokens, n]                                                  */
+    int8_t *q;     /* [n_tokens, nb / 4, 8 groups, 4 blocks, 4 values], -127 .. 127  */
+    float *d;      /* [n_tokens, nb]                                                 */
+    float *sum;    /* [n_tokens, nb]     sum of q over the block, exact              */
+    int16_t *half; /* [n_tokens, nb, 2]  sums of q over each half of the block       */
 } slm_acts;
+
+/* Where value j (0 .. 31) of block b of a row lies in q. */
+static inline int64_t slm__act_at(int64_t b, int j) {
+    return b / SLM_STRIPES * (SLM_STRIPES * SLM_QBLOCK) + j / 4 * 16 + b % SLM_STRIPES * 4 + j % 4;
+}
 
 /* out[t * out_stride + r] = sum over k of w[r, k] * x[t, k] */
 typedef struct slm_matmul {
@@ -81,7 +88,7 @@ typedef struct slm_kernels {
 
     slm_matmul_fn matmul[SLM_N_TYPES];
 
-    /* Fill row `token` of q, d, sum, bias, half from row `token` of x. */
+    /* Fill row `token` of q, d, sum, half from row `token` of x. */
     void (*quantize)(const slm_acts *a, int32_t token);
 
     /* out = x / sqrt(mean(x^2) + eps) * w; out may be x. */

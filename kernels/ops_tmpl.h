@@ -71,27 +71,33 @@ static void to_f16(const float *x, int32_t n, slm_f16 *out) {
 
 /* ---- Activations to 8 bits ---- */
 
-static inline void quantize_block(vf x0, vf x1, int8_t *q, float *d, float *sum, int32_t *bias,
-                                  int16_t *half) {
+/* q: of the block's first group; a group is 4 bytes, the next 16 bytes further on (slm__act_at). */
+static inline void store_groups(int8_t *q, vi x) {
+    int8_t bytes[16];
+    vi_store_i8(bytes, x);
+    for (int g = 0; g < 4; g++) memcpy(q + 16 * g, bytes + 4 * g, 4);
+}
+
+static inline void quantize_block(vf x0, vf x1, int8_t *q, float *d, float *sum, int16_t *half) {
     const vi magnitude = vi_set1(0x7fffffff);
     int32_t max_bits = vi_highest(
         vi_max(vi_and(vi_from_bits(x0), magnitude), vi_and(vi_from_bits(x1), magnitude)));
     float max = slm__float((uint32_t)max_bits);
     if (max_bits >= 0x7f800000 || max < 1e-30f) {
-        memset(q, 0, SLM_QBLOCK);
+        store_groups(q, vi_zero());
+        store_groups(q + 64, vi_zero());
         *d = max_bits >= 0x7f800000 ? slm__float(0x7fc00000) : 0;
         *sum = 0;
-        *bias = half[0] = half[1] = 0;
+        half[0] = half[1] = 0;
         return;
     }
     vf scale = vf_set1(127.0f / max);
     vi q0 = vi_round(vf_mul(x0, scale)), q1 = vi_round(vf_mul(x1, scale));
-    vi_store_i8(q, q0);
-    vi_store_i8(q + 16, q1);
+    store_groups(q, q0);
+    store_groups(q + 64, q1);
     int32_t s0 = vi_sum(q0), s1 = vi_sum(q1);
     *d = max / 127.0f;
     *sum = (float)(s0 + s1);
-    *bias = -128 * (s0 + s1);
     half[0] = (int16_t)s0;
     half[1] = (int16_t)s1;
 }
@@ -110,8 +116,7 @@ static void quantize(const slm_acts *a, int32_t token) {
             x0 = vf_load_n(x + b * SLM_QBLOCK, left < 16 ? left : 16);
             x1 = left > 16 ? vf_load_n(x + b * SLM_QBLOCK + 16, left - 16) : x1;
         }
-        quantize_block(x0, x1, a->q + at * SLM_QBLOCK, a->d + at, a->sum + at, a->bias + at,
-                       a->half + at * 2);
+        quantize_block(x0, x1, a->q + slm__act_at(at, 0), a->d + at, a->sum + at, a->half + at * 2);
     }
 }
 

@@ -42,10 +42,11 @@ size_t slm__matmul_scratch(int32_t n_in) {
 }
 
 /* The product of a block with activations that have scale 1. */
-static float block_dot(slm_geometry geometry, const slm_unit *u, const int8_t *q, float sum,
-                       const int16_t *half) {
+static float block_dot(slm_geometry geometry, const slm_unit *u, const int8_t *q, int64_t block,
+                       float sum, const int16_t *half) {
     int32_t s[2] = {0, 0};
-    for (int j = 0; j < SLM_QBLOCK; j++) s[j / 16] += u->q[j / 16][j % 16] * q[j];
+    for (int j = 0; j < SLM_QBLOCK; j++)
+        s[j / 16] += u->q[j / 16][j % 16] * q[slm__act_at(block, j)];
     switch (geometry) {
     case SLM_SCALE: return u->d[0] * (float)(s[0] + s[1]);
     case SLM_SCALE_MIN: return fmaf(u->m, sum, u->d[0] * (float)(s[0] + s[1]));
@@ -69,8 +70,8 @@ static inline void matmul_quant(unpack_fn unpack, slm_geometry geometry, const s
             int64_t at = (int64_t)t * stored;
             float stripe[SLM_STRIPES] = {0};
             for (int32_t b = 0; b < nb; b++) {
-                float u = block_dot(geometry, &units[b], x->q + (at + b) * SLM_QBLOCK,
-                                    x->sum[at + b], x->half + (at + b) * 2);
+                float u = block_dot(geometry, &units[b], x->q, at + b, x->sum[at + b],
+                                    x->half + (at + b) * 2);
                 stripe[b % SLM_STRIPES] = fmaf(x->d[at + b], u, stripe[b % SLM_STRIPES]);
             }
             m->out[t * m->out_stride + r] = tree_sum(stripe, SLM_STRIPES);
@@ -78,7 +79,7 @@ static inline void matmul_quant(unpack_fn unpack, slm_geometry geometry, const s
     }
 }
 
-#define X(name, id, bw, type, geometry)                                                          \
+#define X(name, id, bw, type, geometry, ...)                                                     \
     static void matmul_##name(const slm_matmul *m, int32_t row, int32_t n_rows, void *scratch) { \
         matmul_quant(unpack_##name, SLM_##geometry, m, row, n_rows, scratch);                    \
     }
@@ -110,17 +111,17 @@ SLM_FLOAT_TYPES(X)
 
 /* ---- Activations to 8 bits ---- */
 
-static void quantize_block(const float *x, int32_t n, int8_t *q, float *d, float *sum,
-                           int32_t *bias, int16_t *half) {
+static void quantize_block(const float *x, int32_t n, int64_t block, int8_t *q, float *d,
+                           float *sum, int16_t *half) {
     uint32_t max_bits = 0; /* as integers, absolute values order as floats do, with NaN above all */
     for (int j = 0; j < n; j++) {
         uint32_t a = slm__bits(x[j]) & 0x7fffffff;
         max_bits = a > max_bits ? a : max_bits;
     }
     float max = slm__float(max_bits);
-    memset(q, 0, SLM_QBLOCK);
+    for (int j = 0; j < SLM_QBLOCK; j++) q[slm__act_at(block, j)] = 0;
     *d = *sum = 0;
-    *bias = half[0] = half[1] = 0;
+    half[0] = half[1] = 0;
     if (max_bits >= 0x7f800000) {
         *d = slm__float(0x7fc00000); /* NaN or infinity: every product with this block is NaN */
         return;
@@ -130,11 +131,10 @@ static void quantize_block(const float *x, int32_t n, int8_t *q, float *d, float
     *d = max / 127.0f;
     for (int j = 0; j < n; j++) {
         int rounded = (int)((x[j] * scale + SLM_ROUND) - SLM_ROUND);
-        q[j] = (int8_t)rounded;
+        q[slm__act_at(block, j)] = (int8_t)rounded;
         half[j / 16] = (int16_t)(half[j / 16] + rounded);
     }
     *sum = (float)(half[0] + half[1]);
-    *bias = -128 * (half[0] + half[1]);
 }
 
 static void quantize(const slm_acts *a, int32_t token) {
@@ -144,8 +144,7 @@ static void quantize(const slm_acts *a, int32_t token) {
     for (int32_t b = 0; b < stored; b++, at++) {
         int32_t n = a->n - b * SLM_QBLOCK;
         n = n < 0 ? 0 : n > SLM_QBLOCK ? SLM_QBLOCK : n;
-        quantize_block(x + b * SLM_QBLOCK, n, a->q + at * SLM_QBLOCK, a->d + at, a->sum + at,
-                       a->bias + at, a->half + at * 2);
+        quantize_block(x + b * SLM_QBLOCK, n, at, a->q, a->d + at, a->sum + at, a->half + at * 2);
     }
 }
 

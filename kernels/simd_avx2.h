@@ -13,10 +13,9 @@ typedef struct {
 } vf; /* 16 floats   */
 typedef struct {
     __m256i a, b;
-} vi;          /* 16 integers */
-typedef vi vb; /* 64 bytes    */
+} vi; /* 16 integers */
 
-enum { GEMM_TOKENS = 2, GEMM_TOKENS_16 = 1, FLOAT_TOKENS = 1, ATTN_QUERIES = 1 };
+enum { FLOAT_TOKENS = 1, ATTN_QUERIES = 1 };
 
 /* ---- 16 floats ---- */
 
@@ -137,41 +136,80 @@ static inline int32_t vi_highest(vi a) {
     return _mm_cvtsi128_si32(_mm_max_epi32(y, _mm_shuffle_epi32(y, 0xb1)));
 }
 
-/* ---- 64 bytes: lane i of the sum takes the products of bytes 4i .. 4i + 3 ---- */
+/* ---- One register, for products of quantized rows (steps.h, matmul_tmpl.h): a row is 128 bits ---- */
 
-static inline vb vb_load(const void *p) { return vi_load(p); }
-static inline vb vb_set1(const int8_t *p) {
-    int32_t x;
-    memcpy(&x, p, sizeof x);
-    return vi_set1(x);
+enum { ROWS = 2, TILE_VECTORS = 2, TILE_TOKENS = 3, SIGNED_ZERO = 0 };
+
+typedef uint8_t rb __attribute__((vector_size(32)));
+typedef uint16_t rh __attribute__((vector_size(32)));
+typedef uint32_t rw __attribute__((vector_size(32)));
+typedef int32_t ri __attribute__((vector_size(32)));
+typedef float rf __attribute__((vector_size(32)));
+
+/* 16 bytes at `at` of each row. */
+static inline rw load_rows(const uint8_t *const w[ROWS], int64_t at) {
+    __m128i low = _mm_loadu_si128((const __m128i *)(w[0] + at));
+    return (rw)_mm256_inserti128_si256(_mm256_castsi128_si256(low),
+                                       _mm_loadu_si128((const __m128i *)(w[1] + at)), 1);
+}
+/* The same 16 bytes in every row. */
+static inline rw rw_all4(const void *p) {
+    return (rw)_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
+}
+/* Within each row: bytes by number (above 127: zero), lane k everywhere, lanes of a and b in turn. */
+static inline rb shuffle(rw x, const uint8_t order[16]) {
+    return (rb)_mm256_shuffle_epi8((__m256i)x, (__m256i)rw_all4(order));
+}
+static inline rw dup_lane(rw x, int k) {
+    __m256i v = (__m256i)x;
+    return (rw)(k == 0   ? _mm256_shuffle_epi32(v, 0x00)
+                : k == 1 ? _mm256_shuffle_epi32(v, 0x55)
+                : k == 2 ? _mm256_shuffle_epi32(v, 0xaa)
+                         : _mm256_shuffle_epi32(v, 0xff));
+}
+static inline rw zip_lo32(rw a, rw b) {
+    return (rw)_mm256_unpacklo_epi32((__m256i)a, (__m256i)b);
+}
+static inline rw zip_hi32(rw a, rw b) {
+    return (rw)_mm256_unpackhi_epi32((__m256i)a, (__m256i)b);
+}
+static inline rw zip_lo64(rw a, rw b) {
+    return (rw)_mm256_unpacklo_epi64((__m256i)a, (__m256i)b);
+}
+static inline rw zip_hi64(rw a, rw b) {
+    return (rw)_mm256_unpackhi_epi64((__m256i)a, (__m256i)b);
 }
 
-/* |w| * (a with the sign of w): no pair of products leaves 16 bits, as |w| <= 128 and |a| <= 127. */
-#define WEIGHT_FLIP 0u
-static inline vi vi_dot_start(int32_t bias) { return (void)bias, vi_zero(); }
-static inline vi vi_dot_start4(const int32_t *bias) { return (void)bias, vi_zero(); }
-static inline __m256i dot_half(__m256i sum, __m256i w, __m256i a) {
-    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+static inline rf rf_fma(rf a, rf b, rf c) { return (rf)_mm256_fmadd_ps(a, b, c); }
+static inline rf to_float(ri a) { return (rf)_mm256_cvtepi32_ps((__m256i)a); }
+static inline ri madd16(rw a, rw b) { return (ri)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
+/* Lanes below 2^16, read as f16. */
+static inline rf from_f16(rw x) {
+    __m256i h = _mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)x, (__m256i)x), 0x08);
+    return (rf)_mm256_cvtph_ps(_mm256_castsi256_si128(h));
 }
-static inline vi vi_dot(vi sum, vb w, vb a) {
-    return (vi){dot_half(sum.a, w.a, a.a), dot_half(sum.b, w.b, a.b)};
+/* The lower and the upper halves of lanes as f16. */
+static inline void from_f16_pairs(rw x, rf *low, rf *high) {
+    __m256i both = _mm256_packus_epi32((__m256i)(x & 0xffff), (__m256i)(x >> 16));
+    both = _mm256_permute4x64_epi64(both, 0xd8);
+    *low = (rf)_mm256_cvtph_ps(_mm256_castsi256_si128(both));
+    *high = (rf)_mm256_cvtph_ps(_mm256_extracti128_si256(both, 1));
 }
 
-/* One row: sums of blocks 0, 1 and 2, 3, eight lanes each -> 128 bits of the first halves of the four blocks, 128 of the second. */
-static inline __m256i reduce_row(vi c01, vi c23) {
-    return _mm256_hadd_epi32(_mm256_hadd_epi32(c01.a, c01.b), _mm256_hadd_epi32(c23.a, c23.b));
+/* Dot products of groups of four codes, at most `max`, with activations of -127 .. 127. Pairs of products are added in 16 bits, over
+ * as many groups as fit (DOT_RUN), then widened. Signed codes: |w| * (a with the sign of w), which needs all of 16 bits. */
+#define DOT_RUN(max) ((max) <= 16 ? 8 : (max) <= 32 ? 4 : (max) <= 64 ? 2 : 1)
+static inline rb signed_codes(rw x) { return (rb)x; }
+static inline ri dot_first(int max, rb w, rw a) {
+    __m256i x = (__m256i)w, y = (__m256i)a;
+    return (ri)(max > 64 ? _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(y, x))
+                         : _mm256_maddubs_epi16(x, y));
 }
-
-/* c[2 * r], c[2 * r + 1]: sums of row r over blocks 0, 1 and 2, 3, eight lanes each, of which four for each half of a block.
- * Lane 4 * r + b of half[h]: the sum of row r, block b, half h. */
-static inline void vi_reduce_rows(const vi c[8], vi half[2]) {
-    __m256i r0 = reduce_row(c[0], c[1]), r1 = reduce_row(c[2], c[3]);
-    __m256i r2 = reduce_row(c[4], c[5]), r3 = reduce_row(c[6], c[7]);
-    half[0] =
-        (vi){_mm256_permute2x128_si256(r0, r1, 0x20), _mm256_permute2x128_si256(r2, r3, 0x20)};
-    half[1] =
-        (vi){_mm256_permute2x128_si256(r0, r1, 0x31), _mm256_permute2x128_si256(r2, r3, 0x31)};
+static inline ri dot_more(int max, ri part, rb w, rw a) {
+    return (ri)_mm256_add_epi16((__m256i)part, (__m256i)dot_first(max, w, a));
+}
+static inline ri dot_last(ri part) {
+    return (ri)_mm256_madd_epi16((__m256i)part, _mm256_set1_epi16(1));
 }
 
 #endif

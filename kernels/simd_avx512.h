@@ -1,4 +1,4 @@
-/* The vector vocabulary on AVX-512: a vector is one register. See simd.md of the drivers' needs in ops_tmpl.h. */
+/* The vector vocabulary on AVX-512: a vector is one register. */
 #ifndef SLM_SIMD_AVX512_H
 #define SLM_SIMD_AVX512_H
 
@@ -10,9 +10,8 @@
 
 typedef __m512 vf;  /* 16 floats      */
 typedef __m512i vi; /* 16 integers    */
-typedef __m512i vb; /* 64 bytes       */
 
-enum { GEMM_TOKENS = 12, GEMM_TOKENS_16 = 8, FLOAT_TOKENS = 4, ATTN_QUERIES = 4 };
+enum { FLOAT_TOKENS = 4, ATTN_QUERIES = 4 };
 
 /* ---- 16 floats ---- */
 
@@ -76,49 +75,98 @@ static inline int32_t vi_highest(vi a) { return _mm512_reduce_max_epi32(a); }
 /* Each lane: two pairs of 16-bit integers, multiplied and added. */
 static inline vi vi_madd16(vi a, vi b) { return _mm512_madd_epi16(a, b); }
 
-/* ---- 64 bytes: lane i of the sum takes the products of bytes 4i .. 4i + 3 ---- */
+/* ---- For products of quantized rows (steps.h, matmul_tmpl.h): a row is 128 bits ---- */
 
-static inline vb vb_load(const void *p) { return _mm512_loadu_si512(p); }
-static inline vb vb_set1(const int8_t *p) {
-    int32_t x;
-    memcpy(&x, p, sizeof x);
-    return _mm512_set1_epi32(x);
+enum { ROWS = 4, TILE_VECTORS = 2, TILE_TOKENS = 6 };
+
+typedef uint8_t rb __attribute__((vector_size(64)));
+typedef uint16_t rh __attribute__((vector_size(64)));
+typedef uint32_t rw __attribute__((vector_size(64)));
+typedef int32_t ri __attribute__((vector_size(64)));
+typedef float rf __attribute__((vector_size(64)));
+
+/* 16 bytes at `at` of each row. */
+static inline rw load_rows(const uint8_t *const w[ROWS], int64_t at) {
+    __m128i x0 = _mm_loadu_si128((const __m128i *)(w[0] + at));
+    __m128i x1 = _mm_loadu_si128((const __m128i *)(w[1] + at));
+    __m128i x2 = _mm_loadu_si128((const __m128i *)(w[2] + at));
+    __m128i x3 = _mm_loadu_si128((const __m128i *)(w[3] + at));
+    __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(x0), x1, 1);
+    __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(x2), x3, 1);
+    return (rw)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+/* The same 16 bytes in every row. */
+static inline rw rw_all4(const void *p) {
+    return (rw)_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p));
+}
+/* Within each row: bytes by number (above 127: zero), lane k everywhere, lanes of a and b in turn. */
+static inline rb shuffle(rw x, const uint8_t order[16]) {
+    return (rb)_mm512_shuffle_epi8((__m512i)x, (__m512i)rw_all4(order));
+}
+static inline rw dup_lane(rw x, int k) {
+    __m512i v = (__m512i)x;
+    return (rw)(k == 0   ? _mm512_shuffle_epi32(v, 0x00)
+                : k == 1 ? _mm512_shuffle_epi32(v, 0x55)
+                : k == 2 ? _mm512_shuffle_epi32(v, 0xaa)
+                         : _mm512_shuffle_epi32(v, 0xff));
+}
+static inline rw zip_lo32(rw a, rw b) {
+    return (rw)_mm512_unpacklo_epi32((__m512i)a, (__m512i)b);
+}
+static inline rw zip_hi32(rw a, rw b) {
+    return (rw)_mm512_unpackhi_epi32((__m512i)a, (__m512i)b);
+}
+static inline rw zip_lo64(rw a, rw b) {
+    return (rw)_mm512_unpacklo_epi64((__m512i)a, (__m512i)b);
+}
+static inline rw zip_hi64(rw a, rw b) {
+    return (rw)_mm512_unpackhi_epi64((__m512i)a, (__m512i)b);
 }
 
+static inline rf rf_fma(rf a, rf b, rf c) { return (rf)_mm512_fmadd_ps(a, b, c); }
+static inline rf to_float(ri a) { return (rf)_mm512_cvtepi32_ps((__m512i)a); }
+static inline ri madd16(rw a, rw b) { return (ri)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
+/* Lanes below 2^16, read as f16. */
+static inline rf from_f16(rw x) { return (rf)_mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)x)); }
+/* The lower and the upper halves of lanes as f16. */
+static inline void from_f16_pairs(rw x, rf *low, rf *high) {
+    *low = from_f16(x);
+    *high = from_f16(x >> 16);
+}
+
+/* Dot products of groups of four codes, at most `max`, with activations of -127 .. 127. */
 #if defined(__AVX512VNNI__)
-/* vpdpbusd wants one side unsigned: weights are kept as w + 128 (WEIGHT_FLIP turns the sign bit), and sums begin at
- * -128 * sum of the activations. */
-#define WEIGHT_FLIP 0x80808080u
-static inline vi vi_dot_start(int32_t bias) { return _mm512_set1_epi32(bias); }
-static inline vi vi_dot_start4(const int32_t *bias) { return vi_load4(bias); }
-static inline vi vi_dot(vi sum, vb w, vb a) { return _mm512_dpbusd_epi32(sum, w, a); }
+/* vpdpbusd wants one side unsigned: signed codes are kept as w + 128. */
+enum { SIGNED_ZERO = 128 };
+#define DOT_RUN(max) 8
+static inline rb signed_codes(rw x) { return (rb)(x ^ 0x80808080u); }
+static inline ri dot_first(int max, rb w, rw a) {
+    (void)max;
+    return (ri)_mm512_dpbusd_epi32(_mm512_setzero_si512(), (__m512i)w, (__m512i)a);
+}
+static inline ri dot_more(int max, ri part, rb w, rw a) {
+    (void)max;
+    return (ri)_mm512_dpbusd_epi32((__m512i)part, (__m512i)w, (__m512i)a);
+}
+static inline ri dot_last(ri part) { return part; }
 #else
-/* |w| * (a with the sign of w): no pair of products leaves 16 bits, as |w| <= 128 and |a| <= 127. */
-#define WEIGHT_FLIP 0u
-static inline vi vi_dot_start(int32_t bias) { return (void)bias, _mm512_setzero_si512(); }
-static inline vi vi_dot_start4(const int32_t *bias) { return (void)bias, _mm512_setzero_si512(); }
-static inline vi vi_dot(vi sum, vb w, vb a) {
-    __m512i signed_a = _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), _mm512_setzero_si512(), a);
-    __m512i pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(w), signed_a);
-    return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+/* Pairs of products are added in 16 bits, over as many groups as fit (DOT_RUN), then widened. Signed codes:
+ * |w| * (a with the sign of w), which needs all of 16 bits. */
+enum { SIGNED_ZERO = 0 };
+#define DOT_RUN(max) ((max) <= 16 ? 8 : (max) <= 32 ? 4 : (max) <= 64 ? 2 : 1)
+static inline rb signed_codes(rw x) { return (rb)x; }
+static inline ri dot_first(int max, rb w, rw a) {
+    __m512i x = (__m512i)w, y = (__m512i)a;
+    if (max <= 64) return (ri)_mm512_maddubs_epi16(x, y);
+    y = _mm512_mask_sub_epi8(y, _mm512_movepi8_mask(x), _mm512_setzero_si512(), y);
+    return (ri)_mm512_maddubs_epi16(_mm512_abs_epi8(x), y);
+}
+static inline ri dot_more(int max, ri part, rb w, rw a) {
+    return (ri)_mm512_add_epi16((__m512i)part, (__m512i)dot_first(max, w, a));
+}
+static inline ri dot_last(ri part) {
+    return (ri)_mm512_madd_epi16((__m512i)part, _mm512_set1_epi16(1));
 }
 #endif
-
-/* c[2 * r], c[2 * r + 1]: sums of row r over blocks 0, 1 and 2, 3, eight lanes each, of which four for each half of a block.
- * Lane 4 * r + b of half[h]: the sum of row r, block b, half h. */
-static inline void vi_reduce_rows(const vi c[8], vi half[2]) {
-    const __m512i order = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
-    __m512i x[4], y[2];
-    for (int r = 0; r < 4; r++) { /* in each 128 bits: a b a b, a of blocks 0 and 1, b of 2 and 3 */
-        x[r] = _mm512_add_epi32(_mm512_unpacklo_epi32(c[2 * r], c[2 * r + 1]),
-                                _mm512_unpackhi_epi32(c[2 * r], c[2 * r + 1]));
-    }
-    for (int i = 0; i < 2; i++) { /* a b of row 2i, a b of row 2i + 1 */
-        y[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(x[2 * i], x[2 * i + 1]),
-                                _mm512_unpackhi_epi64(x[2 * i], x[2 * i + 1]));
-    }
-    half[0] = _mm512_permutexvar_epi32(order, _mm512_shuffle_i64x2(y[0], y[1], 0x88));
-    half[1] = _mm512_permutexvar_epi32(order, _mm512_shuffle_i64x2(y[0], y[1], 0xdd));
-}
 
 #endif

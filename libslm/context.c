@@ -81,7 +81,6 @@ static slm_acts take_acts(layout *l, uint64_t n_tokens, uint32_t n) {
     a.q = take(l, blocks * SLM_QBLOCK, sizeof *a.q);
     a.d = take(l, blocks, sizeof *a.d);
     a.sum = take(l, blocks, sizeof *a.sum);
-    a.bias = take(l, blocks, sizeof *a.bias);
     a.half = take(l, blocks * 2, sizeof *a.half);
     return a;
 }

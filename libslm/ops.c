@@ -199,7 +199,8 @@ static void final_norm_token(slm_context *ctx, int32_t i, const void *arg) {
     float *left = f->x + (int64_t)rest * f->n;
     int64_t block = (int64_t)i * slm__n_blocks_stored(f->n);
     for (int32_t j = 0; j < f->n; j++) {
-        left[j] = x[j] - f->d[block + j / SLM_QBLOCK] * (float)f->q[block * SLM_QBLOCK + j];
+        int64_t b = block + j / SLM_QBLOCK;
+        left[j] = x[j] - f->d[b] * (float)f->q[slm__act_at(b, j % SLM_QBLOCK)];
     }
     quantize_token(ctx, f, rest);
 }
