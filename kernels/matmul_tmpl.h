@@ -88,13 +88,13 @@ INLINE void step_product(const quant_type *type, int nv, int nt, const step *con
     }
 }
 
-/* Fold the four stripes of each row. */
 INLINE void store_rows(rf acc, int32_t n_rows, float *out) {
-    float t[ROWS * SLM_STRIPES];
-    memcpy(t, &acc, sizeof t);
-    for (int32_t r = 0; r < ROWS && r < n_rows; r++) {
-        const float *s = t + r * SLM_STRIPES;
-        out[r] = ((s[0] + s[2]) + (s[1] + s[3])) + 0.0f;
+    if (n_rows >= ROWS) {
+        fold_rows(acc, out);
+    } else if (n_rows > 0) {
+        float t[ROWS];
+        fold_rows(acc, t);
+        memcpy(out, t, (size_t)n_rows * sizeof *out);
     }
 }
 

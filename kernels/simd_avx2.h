@@ -196,6 +196,15 @@ static inline void from_f16_pairs(rw x, rf *low, rf *high) {
     *high = (rf)_mm256_cvtph_ps(_mm256_extracti128_si256(both, 1));
 }
 
+/* The sum of the four lanes of each row, (0 + 2) + (1 + 3), then + 0: one float a row. */
+static inline void fold_rows(rf x, float out[ROWS]) {
+    __m256 y = _mm256_add_ps(x, _mm256_permute_ps(x, 0x4e));
+    y = _mm256_add_ps(y, _mm256_permute_ps(y, 0xb1));
+    y = _mm256_add_ps(y, _mm256_setzero_ps());
+    _mm_storel_pi((__m64 *)(void *)out,
+                  _mm_unpacklo_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
+}
+
 /* Dot products of groups of four codes, at most `max`, with activations of -127 .. 127. Pairs of products are added in 16 bits, over
  * as many groups as fit (DOT_RUN), then widened. Signed codes: |w| * (a with the sign of w), which needs all of 16 bits. */
 #define DOT_RUN(max) ((max) <= 16 ? 8 : (max) <= 32 ? 4 : (max) <= 64 ? 2 : 1)
@@ -206,7 +215,9 @@ static inline ri dot_first(int max, rb w, rw a) {
                          : _mm256_maddubs_epi16(x, y));
 }
 static inline ri dot_more(int max, ri part, rb w, rw a) {
-    return (ri)_mm256_add_epi16((__m256i)part, (__m256i)dot_first(max, w, a));
+    __m256i sum = _mm256_add_epi16((__m256i)part, (__m256i)dot_first(max, w, a));
+    __asm__("" : "+x"(sum)); /* keeps GCC from turning the chain into a tree that no register is left for */
+    return (ri)sum;
 }
 static inline ri dot_last(ri part) {
     return (ri)_mm256_madd_epi16((__m256i)part, _mm256_set1_epi16(1));

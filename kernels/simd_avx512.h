@@ -134,6 +134,14 @@ static inline void from_f16_pairs(rw x, rf *low, rf *high) {
     *high = from_f16(x >> 16);
 }
 
+/* The sum of the four lanes of each row, (0 + 2) + (1 + 3), then + 0: one float a row. */
+static inline void fold_rows(rf x, float out[ROWS]) {
+    __m512 y = _mm512_add_ps(x, _mm512_permute_ps(x, 0x4e));
+    y = _mm512_add_ps(y, _mm512_permute_ps(y, 0xb1));
+    y = _mm512_add_ps(y, _mm512_setzero_ps());
+    _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, y)));
+}
+
 /* Dot products of groups of four codes, at most `max`, with activations of -127 .. 127. */
 #if defined(__AVX512VNNI__)
 /* vpdpbusd wants one side unsigned: signed codes are kept as w + 128. */
@@ -162,7 +170,9 @@ static inline ri dot_first(int max, rb w, rw a) {
     return (ri)_mm512_maddubs_epi16(_mm512_abs_epi8(x), y);
 }
 static inline ri dot_more(int max, ri part, rb w, rw a) {
-    return (ri)_mm512_add_epi16((__m512i)part, (__m512i)dot_first(max, w, a));
+    __m512i sum = _mm512_add_epi16((__m512i)part, (__m512i)dot_first(max, w, a));
+    __asm__("" : "+v"(sum)); /* keeps GCC from turning the chain into a tree that no register is left for */
+    return (ri)sum;
 }
 static inline ri dot_last(ri part) {
     return (ri)_mm512_madd_epi16((__m512i)part, _mm512_set1_epi16(1));
