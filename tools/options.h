@@ -74,40 +74,22 @@ typedef struct compute_options {
     bool reference;
 } compute_options;
 
-/* Rows for a struct `type` with a member `compute`. */
-#define COMPUTE_OPTIONS(type)                                                           \
-    {"-c",                                                                              \
-     "N",                                                                               \
-     OPT_INT,                                                                           \
-     offsetof(type, compute.n_ctx),                                                     \
-     0,                                                                                 \
-     INT32_MAX,                                                                         \
-     "positions in the KV cache (default: what is needed, up to the trained context)"}, \
-        {"-t",                                                                          \
-         "N",                                                                           \
-         OPT_INT,                                                                       \
-         offsetof(type, compute.n_threads),                                             \
-         0,                                                                             \
-         512,                                                                           \
-         "threads (default: the processors that this process may use)"},                \
-        {"--cpu",                                                                       \
-         "LEVEL",                                                                       \
-         OPT_TEXT,                                                                      \
-         offsetof(type, compute.cpu),                                                   \
-         0,                                                                             \
-         0,                                                                             \
-         "highest instruction set to use: c, avx2, ... (default: the best)"},           \
-        {"--kv",                                                                        \
-         "TYPE",                                                                        \
-         OPT_TEXT,                                                                      \
-         offsetof(type, compute.kv),                                                    \
-         0,                                                                             \
-         0,                                                                             \
-         "KV cache in f16 or f32 (default: f16)"},                                      \
-    {                                                                                   \
-        "--reference", NULL, OPT_FLAG, offsetof(type, compute.reference), 0, 0,         \
-            "exact mode: weights in f32, activations never quantized; slow"             \
-    }
+/* Rows for a struct `type` with a member `compute`: what decides the memory of a context, and how it computes. */
+/* clang-format off */
+#define CONTEXT_OPTIONS(type)                                                                     \
+    {"-c", "N", OPT_INT, offsetof(type, compute.n_ctx), 0, INT32_MAX,                             \
+     "positions in the KV cache (default: what is needed, up to the trained context)"},           \
+    {"-t", "N", OPT_INT, offsetof(type, compute.n_threads), 0, 512,                               \
+     "threads (default: the processors that this process may use)"},                              \
+    {"--kv", "TYPE", OPT_TEXT, offsetof(type, compute.kv), 0, 0,                                  \
+     "KV cache in f16 or f32 (default: f16)"}
+#define COMPUTE_OPTIONS(type)                                                                     \
+    CONTEXT_OPTIONS(type),                                                                        \
+    {"--cpu", "LEVEL", OPT_TEXT, offsetof(type, compute.cpu), 0, 0,                               \
+     "highest instruction set to use: c, avx2, ... (default: the best)"},                         \
+    {"--reference", NULL, OPT_FLAG, offsetof(type, compute.reference), 0, 0,                      \
+     "exact mode: weights in f32, activations never quantized; slow"}
+/* clang-format on */
 
 /* slm_context_defaults() with these. Returns PARSED, or EXIT_USAGE after a message. */
 int compute_params(const command *c, const compute_options *o, slm_context_params *params);

@@ -54,7 +54,7 @@ static char short_escape(uint32_t code) {
     }
 }
 
-void print_escaped(FILE *out, const char *s, size_t n, size_t max) {
+size_t print_escaped(FILE *out, const char *s, size_t n, size_t max) {
     size_t printed = 0;
     while (n > 0) {
         uint32_t code = 0;
@@ -68,7 +68,7 @@ void print_escaped(FILE *out, const char *s, size_t n, size_t max) {
         size_t width = escape[0] ? strlen(escape) : 1;
         if (printed + width > max) {
             fputs("...", out);
-            return;
+            return printed + 3;
         }
         if (escape[0])
             fputs(escape, out);
@@ -78,6 +78,7 @@ void print_escaped(FILE *out, const char *s, size_t n, size_t max) {
         s += length ? length : 1;
         n -= length ? length : 1;
     }
+    return printed;
 }
 
 /* ---- JSON (RFC 8259) ---- */

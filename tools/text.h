@@ -11,8 +11,8 @@
 size_t utf8_decode(const char *s, size_t n, uint32_t *code);
 
 /* For a terminal: control characters and invalid bytes as \xNN, \n, \t; backslash and quote escaped too. At most
- * `max` characters are printed, then "...". */
-void print_escaped(FILE *out, const char *s, size_t n, size_t max);
+ * `max` characters are printed, then "...". Returns how many were printed. */
+size_t print_escaped(FILE *out, const char *s, size_t n, size_t max);
 
 /* ---- JSON: a value or a name at a time, commas come by themselves. Begin with {.out = stdout}. ---- */
 
