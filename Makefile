@@ -71,8 +71,12 @@ $(O)/kernels/%.o: EXTRA_CFLAGS = -O3
 $(O)/libslm/reference.o: EXTRA_CFLAGS = $(BLAS_CFLAGS)
 $(foreach i,$(ISAS),$(eval $(O)/kernels/isa_$(i).o: EXTRA_CFLAGS = -O3 $(ISA_FLAGS_$(i))))
 
-demo: all
-	@tools/demo.sh "$(O)/slm" "$(PROMPT)"
+# The prompt goes through the environment: it may hold quotes and dollars.
+demo: export QUESTION = $(value PROMPT)
+demo:
+	@tools/need.sh demo
+	@$(MAKE) --no-print-directory all
+	@tools/demo.sh "$(O)/slm" "$$QUESTION"
 
 include tests/tests.mk
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # need.sh demo|check|fuzz: see that what the target wants is there; install it with apt where that is allowed,
 # otherwise say what to install.
+# shellcheck disable=SC2016  # the tests are for the inner shell
 packages=
 want() { # want COMMAND-THAT-TESTS-IT DEBIAN-PACKAGE
     sh -c "$1" >/dev/null 2>&1 || packages="$packages $2"
