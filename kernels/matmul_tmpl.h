@@ -24,13 +24,14 @@ typedef struct quant_type {
 /* ---- The activations of a step ---- */
 
 typedef struct step_acts {
-    const int8_t *q;     /* [8, 4, 4] group, block, code */
+    const int8_t *q;      /* [8, 4, 4] group, block, code */
     const float *d, *sum; /* [4] */
-    const int16_t *half; /* [4, 2] */
+    const int16_t *half;  /* [4, 2] */
 } step_acts;
 
 INLINE step_acts acts_at(const slm_acts *x, int64_t block) {
-    return (step_acts){x->q + block * SLM_QBLOCK, x->d + block, x->sum + block, x->half + block * 2};
+    return (step_acts){x->q + block * SLM_QBLOCK, x->d + block, x->sum + block,
+                       x->half + block * 2};
 }
 
 /* The product of blocks with activations of scale 1 (ref.c: block_dot). */
@@ -55,31 +56,31 @@ INLINE void step_product(const quant_type *type, int nv, int nt, const step *con
     const int limit = type->geometry == SLM_SCALE16 ? 4 : 8;
     const int run = DOT_RUN(type->max) < limit ? DOT_RUN(type->max) : limit;
     ri sum[2][TILE_VECTORS][TILE_TOKENS], part[TILE_VECTORS][TILE_TOKENS];
-#pragma GCC unroll 8
+    UNROLL
     for (int g = 0; g < 8; g++) {
-#pragma GCC unroll 8
+        UNROLL
         for (int t = 0; t < nt; t++) {
             rw x = rw_all4(a[t].q + 16 * g);
-#pragma GCC unroll 8
+            UNROLL
             for (int v = 0; v < nv; v++) {
                 part[v][t] = g % run == 0 ? dot_first(type->max, s[v]->q[g], x)
                                           : dot_more(type->max, part[v][t], s[v]->q[g], x);
             }
         }
         if (g % run != run - 1) continue;
-#pragma GCC unroll 8
+        UNROLL
         for (int v = 0; v < nv; v++) {
-#pragma GCC unroll 8
+            UNROLL
             for (int t = 0; t < nt; t++) {
                 ri *to = &sum[g / limit][v][t];
                 *to = g % limit == run - 1 ? dot_last(part[v][t]) : *to + dot_last(part[v][t]);
             }
         }
     }
-#pragma GCC unroll 8
+    UNROLL
     for (int t = 0; t < nt; t++) {
         rf d = (rf)rw_all4(a[t].d);
-#pragma GCC unroll 8
+        UNROLL
         for (int v = 0; v < nv; v++) {
             rf u = lanes_dot(type, sum[0][v][t], sum[limit == 4][v][t], s[v]->d0, s[v]->d1, s[v]->k,
                              a[t]);
@@ -176,8 +177,7 @@ INLINE void tile(const quant_type *type, int nt, const slm_matmul *m, const step
         const step *s[TILE_VECTORS];
         step_acts a[TILE_TOKENS];
         for (int v = 0; v < TILE_VECTORS; v++) s[v] = &strip[v * n_steps + i];
-        for (int t = 0; t < nt; t++)
-            a[t] = acts_at(m->x, (token + t) * stored + i * SLM_STRIPES);
+        for (int t = 0; t < nt; t++) a[t] = acts_at(m->x, (token + t) * stored + i * SLM_STRIPES);
         step_product(type, TILE_VECTORS, nt, s, a, acc);
     }
     for (int t = 0; t < nt; t++) {

@@ -167,18 +167,10 @@ static inline rw dup_lane(rw x, int k) {
                 : k == 2 ? _mm256_shuffle_epi32(v, 0xaa)
                          : _mm256_shuffle_epi32(v, 0xff));
 }
-static inline rw zip_lo32(rw a, rw b) {
-    return (rw)_mm256_unpacklo_epi32((__m256i)a, (__m256i)b);
-}
-static inline rw zip_hi32(rw a, rw b) {
-    return (rw)_mm256_unpackhi_epi32((__m256i)a, (__m256i)b);
-}
-static inline rw zip_lo64(rw a, rw b) {
-    return (rw)_mm256_unpacklo_epi64((__m256i)a, (__m256i)b);
-}
-static inline rw zip_hi64(rw a, rw b) {
-    return (rw)_mm256_unpackhi_epi64((__m256i)a, (__m256i)b);
-}
+static inline rw zip_lo32(rw a, rw b) { return (rw)_mm256_unpacklo_epi32((__m256i)a, (__m256i)b); }
+static inline rw zip_hi32(rw a, rw b) { return (rw)_mm256_unpackhi_epi32((__m256i)a, (__m256i)b); }
+static inline rw zip_lo64(rw a, rw b) { return (rw)_mm256_unpacklo_epi64((__m256i)a, (__m256i)b); }
+static inline rw zip_hi64(rw a, rw b) { return (rw)_mm256_unpackhi_epi64((__m256i)a, (__m256i)b); }
 
 static inline rf rf_fma(rf a, rf b, rf c) { return (rf)_mm256_fmadd_ps(a, b, c); }
 static inline rf to_float(ri a) { return (rf)_mm256_cvtepi32_ps((__m256i)a); }
@@ -216,7 +208,10 @@ static inline ri dot_first(int max, rb w, rw a) {
 }
 static inline ri dot_more(int max, ri part, rb w, rw a) {
     __m256i sum = _mm256_add_epi16((__m256i)part, (__m256i)dot_first(max, w, a));
-    __asm__("" : "+x"(sum)); /* keeps GCC from turning the chain into a tree that no register is left for */
+    __asm__(
+        ""
+        : "+x"(
+            sum)); /* keeps GCC from turning the chain into a tree that no register is left for */
     return (ri)sum;
 }
 static inline ri dot_last(ri part) {

@@ -110,18 +110,10 @@ static inline rw dup_lane(rw x, int k) {
                 : k == 2 ? _mm512_shuffle_epi32(v, 0xaa)
                          : _mm512_shuffle_epi32(v, 0xff));
 }
-static inline rw zip_lo32(rw a, rw b) {
-    return (rw)_mm512_unpacklo_epi32((__m512i)a, (__m512i)b);
-}
-static inline rw zip_hi32(rw a, rw b) {
-    return (rw)_mm512_unpackhi_epi32((__m512i)a, (__m512i)b);
-}
-static inline rw zip_lo64(rw a, rw b) {
-    return (rw)_mm512_unpacklo_epi64((__m512i)a, (__m512i)b);
-}
-static inline rw zip_hi64(rw a, rw b) {
-    return (rw)_mm512_unpackhi_epi64((__m512i)a, (__m512i)b);
-}
+static inline rw zip_lo32(rw a, rw b) { return (rw)_mm512_unpacklo_epi32((__m512i)a, (__m512i)b); }
+static inline rw zip_hi32(rw a, rw b) { return (rw)_mm512_unpackhi_epi32((__m512i)a, (__m512i)b); }
+static inline rw zip_lo64(rw a, rw b) { return (rw)_mm512_unpacklo_epi64((__m512i)a, (__m512i)b); }
+static inline rw zip_hi64(rw a, rw b) { return (rw)_mm512_unpackhi_epi64((__m512i)a, (__m512i)b); }
 
 static inline rf rf_fma(rf a, rf b, rf c) { return (rf)_mm512_fmadd_ps(a, b, c); }
 static inline rf to_float(ri a) { return (rf)_mm512_cvtepi32_ps((__m512i)a); }
@@ -171,7 +163,10 @@ static inline ri dot_first(int max, rb w, rw a) {
 }
 static inline ri dot_more(int max, ri part, rb w, rw a) {
     __m512i sum = _mm512_add_epi16((__m512i)part, (__m512i)dot_first(max, w, a));
-    __asm__("" : "+v"(sum)); /* keeps GCC from turning the chain into a tree that no register is left for */
+    __asm__(
+        ""
+        : "+v"(
+            sum)); /* keeps GCC from turning the chain into a tree that no register is left for */
     return (ri)sum;
 }
 static inline ri dot_last(ri part) {

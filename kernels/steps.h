@@ -11,6 +11,13 @@
 #ifndef SLM_STEPS_H
 #define SLM_STEPS_H
 
+/* Loops whose bounds are constants once inlined: their arrays are then registers. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 /* Code of weight = q - zero of the type (blocks.h); w = d0 * code (first half), d1 * code (second half) if SCALE16;
  * otherwise w = d0 * code + d1 * k. */
 typedef struct step {
@@ -50,6 +57,7 @@ static inline rw block_words(const uint8_t *const w[ROWS], int64_t at, int strid
 static inline void nibbles4(const uint8_t *const w[ROWS], int64_t at, int stride, step *s) {
     rw x[4];
     block_bytes(w, at, stride, x);
+    UNROLL
     for (int g = 0; g < 4; g++) {
         s->q[g] = (rb)(x[g] & fill8(15));
         s->q[4 + g] = (rb)(x[g] >> 4 & fill8(15));
@@ -65,6 +73,7 @@ static inline void fifth_bits(rw h, step *s) {
         {3, 3, 3, 3, 7, 7, 7, 7, 11, 11, 11, 11, 15, 15, 15, 15},
     };
     const rw low = (rw){0} + 0x08040201u, high = (rw){0} + 0x80402010u;
+    UNROLL
     for (int i = 0; i < 4; i++) {
         rw x = (rw)shuffle(h, byte_of_block[i]);
         s->q[2 * i] |= (rb)((rb)(x & low) == (rb)low) & (rb)fill8(16);
@@ -108,6 +117,7 @@ static inline void step_Q8_0(const uint8_t *const w[ROWS], int32_t i, step *s) {
     rw x[8];
     block_bytes(w, at + 2, size, x);
     block_bytes(w, at + 18, size, x + 4);
+    UNROLL
     for (int g = 0; g < 8; g++) s->q[g] = signed_codes(x[g]);
     s->d0 = from_f16(block_words(w, at, size) & 0xffff);
 }
@@ -138,8 +148,10 @@ static const uint8_t odd_in_lane[2][16] = {
     {9, 128, 128, 128, 11, 128, 128, 128, 13, 128, 128, 128, 15, 128, 128, 128},
 };
 /* 16 bits at byte 0, 2 or 14 of a row, in every lane. */
-static const uint8_t half_at_0[16] = {0, 1, 128, 128, 0, 1, 128, 128, 0, 1, 128, 128, 0, 1, 128, 128};
-static const uint8_t half_at_2[16] = {2, 3, 128, 128, 2, 3, 128, 128, 2, 3, 128, 128, 2, 3, 128, 128};
+static const uint8_t half_at_0[16] = {0, 1, 128, 128, 0, 1, 128, 128,
+                                      0, 1, 128, 128, 0, 1, 128, 128};
+static const uint8_t half_at_2[16] = {2, 3, 128, 128, 2, 3, 128, 128,
+                                      2, 3, 128, 128, 2, 3, 128, 128};
 static const uint8_t half_at_14[16] = {14, 15, 128, 128, 14, 15, 128, 128,
                                        14, 15, 128, 128, 14, 15, 128, 128};
 
@@ -158,9 +170,11 @@ static inline void k_scales4(rw header, int half, step *s) {
 
 /* Low nibbles of 32 bytes are one block, high nibbles the next; two such are a half. */
 static inline void k_nibbles(const uint8_t *const w[ROWS], int64_t at, step *s) {
+    UNROLL
     for (int i = 0; i < 2; i++) {
         rw a = load_rows(w, at + 16 * i), b = load_rows(w, at + 32 + 16 * i);
         rw x[2] = {zip_lo32(a, b), zip_hi32(a, b)};
+        UNROLL
         for (int j = 0; j < 2; j++) {
             rw low = x[j] & fill8(15), high = x[j] >> 4 & fill8(15);
             s->q[4 * i + 2 * j] = (rb)zip_lo32(low, high);
@@ -178,6 +192,7 @@ static inline void step_Q4_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
 static inline void step_Q5_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     int64_t at = (int64_t)(i / 2) * (int)sizeof(slm_q5_k);
     k_nibbles(w, at + 48 + i % 2 * 64, s);
+    UNROLL
     for (int g = 0; g < 8; g++) {
         rw h = load_rows(w, at + 16 + g / 4 * 16);
         s->q[g] |= (rb)(stacked_bits(h, g % 4, i % 2 * 4, 1) << 4);
@@ -188,10 +203,13 @@ static inline void step_Q5_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
 static inline void step_Q6_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     int64_t at = (int64_t)(i / 2) * (int)sizeof(slm_q6_k);
     int half = i % 2;
+    UNROLL
     for (int j = 0; j < 2; j++) {
-        rw a = load_rows(w, at + 64 * half + 16 * j), b = load_rows(w, at + 64 * half + 32 + 16 * j);
+        rw a = load_rows(w, at + 64 * half + 16 * j),
+           b = load_rows(w, at + 64 * half + 32 + 16 * j);
         rw h = load_rows(w, at + 128 + 32 * half + 16 * j);
         rw x[2] = {zip_lo32(a, b), zip_hi32(a, b)};
+        UNROLL
         for (int k = 0; k < 4; k++) {
             rw low = x[k / 2] & fill8(15), high = x[k / 2] >> 4 & fill8(15);
             rw four = k % 2 ? zip_hi64(low, high) : zip_lo64(low, high);
@@ -216,6 +234,7 @@ static inline void step_Q2_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     int half = i % 2;
     rw sc = load_rows(w, at), tail = load_rows(w, at + 68);
     rw first = (rw)shuffle(sc, even_in_lane[half]), second = (rw)shuffle(sc, odd_in_lane[half]);
+    UNROLL
     for (int g = 0; g < 8; g++) {
         rw q = load_rows(w, at + 16 + 32 * half + g / 4 * 16);
         rw scale = (g < 4 ? first : second) & 15;
@@ -241,10 +260,12 @@ static inline void step_Q3_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     rw shift = LANES4(0, 0, 2, 2) + (uint32_t)(4 * half);
     rw low[2] = {(rw)shuffle(sc, even_in_lane[0]), (rw)shuffle(sc, odd_in_lane[0])};
     rw high[2] = {(rw)shuffle(sc, high_of_even), (rw)shuffle(sc, high_of_odd)};
+    UNROLL
     for (int j = 0; j < 2; j++) {
         rw six = (low[j] >> (4 * half) & 15) | (high[j] >> shift & 3) << 4;
         rw scale = (32 - six) & 0xffff;
         rw q = load_rows(w, at + 32 + 32 * half + 16 * j), h = load_rows(w, at + 16 * j);
+        UNROLL
         for (int k = 0; k < 4; k++) {
             rw code = stacked_bits(q, k, 0, 2) | stacked_bits(h, k, 4 * half, 1) << 2;
             code = (rw)((rb)code - (rb)fill8(4));
