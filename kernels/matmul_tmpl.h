@@ -18,7 +18,8 @@ typedef struct quant_type {
     void (*unpack)(const uint8_t *const w[ROWS], int32_t i, step *s);
     slm_geometry geometry;
     int max, zero; /* codes are 0 .. max and stand for code - zero */
-    int32_t block_bytes, block_weights;
+    int32_t block_bytes;
+    int steps; /* in a whole number of blocks: 2 in a super-block, whose halves differ */
 } quant_type;
 
 /* ---- The activations of a step ---- */
@@ -110,9 +111,8 @@ INLINE void row_pointers(const slm_matmul *m, int32_t row, int32_t n_rows, const
 /* The last step of rows whose blocks are no whole number of steps: a copy, so that nothing beyond the row is read. */
 enum { STEP_BYTES = SLM_STRIPES * (int)sizeof(slm_q8_0) };
 
-/* A super-block is two whole steps. */
 INLINE bool has_last_step(const quant_type *type, int32_t nb) {
-    return type->block_weights == SLM_QBLOCK && nb % SLM_STRIPES != 0;
+    return type->steps == 1 && nb % SLM_STRIPES != 0;
 }
 
 INLINE void last_step(const quant_type *type, const uint8_t *const w[ROWS], int32_t nb, step *s) {
@@ -134,11 +134,14 @@ INLINE void one_token(const quant_type *type, const slm_matmul *m, int32_t row, 
     const uint8_t *w[ROWS];
     row_pointers(m, row, n_rows, w);
     rf acc[TILE_VECTORS][TILE_TOKENS] = {{{0}}};
-    for (int32_t i = 0; i < whole; i++) {
-        step s;
-        type->unpack(w, i, &s);
-        step_acts a = acts_at(m->x, (int64_t)i * SLM_STRIPES);
-        step_product(type, 1, 1, &(const step *){&s}, &a, acc);
+    for (int32_t i = 0; i < whole; i += type->steps) {
+        UNROLL
+        for (int half = 0; half < type->steps; half++) {
+            step s;
+            type->unpack(w, i + half, &s);
+            step_acts a = acts_at(m->x, (int64_t)(i + half) * SLM_STRIPES);
+            step_product(type, 1, 1, &(const step *){&s}, &a, acc);
+        }
     }
     if (has_last_step(type, nb)) {
         step s;
@@ -162,7 +165,11 @@ INLINE void unpack_strip(const quant_type *type, const slm_matmul *m, int32_t ro
         const uint8_t *w[ROWS];
         int32_t first = v * ROWS < n_rows ? v * ROWS : n_rows - 1;
         row_pointers(m, row + first, n_rows - first, w);
-        for (int32_t i = 0; i < whole; i++) type->unpack(w, i, &strip[v * n_steps + i]);
+        for (int32_t i = 0; i < whole; i += type->steps) {
+            UNROLL
+            for (int half = 0; half < type->steps; half++)
+                type->unpack(w, i + half, &strip[v * n_steps + i + half]);
+        }
         if (has_last_step(type, nb)) last_step(type, w, nb, &strip[v * n_steps + whole]);
     }
 }
@@ -221,7 +228,7 @@ INLINE void matmul_quant(const quant_type *type, const slm_matmul *m, int32_t ro
 
 #define X(name, id, bw, block, geometry, max, zero)                                              \
     static void matmul_##name(const slm_matmul *m, int32_t row, int32_t n_rows, void *scratch) { \
-        const quant_type type = {step_##name, SLM_##geometry, max, zero, sizeof(block), bw};     \
+        const quant_type type = {step_##name, SLM_##geometry, max, zero, sizeof(block), (bw) / 256 + 1};     \
         matmul_quant(&type, m, row, n_rows, scratch);                                            \
     }
 SLM_QUANT_TYPES(X)

@@ -184,25 +184,25 @@ static inline void k_nibbles(const uint8_t *const w[ROWS], int64_t at, step *s) 
 }
 
 static inline void step_Q4_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
-    int64_t at = (int64_t)(i / 2) * (int)sizeof(slm_q4_k);
-    k_nibbles(w, at + 16 + i % 2 * 64, s);
-    k_scales4(load_rows(w, at), i % 2, s);
+    int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q4_k);
+    k_nibbles(w, at + 16 + (i & 1) * 64, s);
+    k_scales4(load_rows(w, at), i & 1, s);
 }
 
 static inline void step_Q5_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
-    int64_t at = (int64_t)(i / 2) * (int)sizeof(slm_q5_k);
-    k_nibbles(w, at + 48 + i % 2 * 64, s);
+    int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q5_k);
+    k_nibbles(w, at + 48 + (i & 1) * 64, s);
     UNROLL
     for (int g = 0; g < 8; g++) {
         rw h = load_rows(w, at + 16 + g / 4 * 16);
-        s->q[g] |= (rb)(stacked_bits(h, g % 4, i % 2 * 4, 1) << 4);
+        s->q[g] |= (rb)(stacked_bits(h, g % 4, (i & 1) * 4, 1) << 4);
     }
-    k_scales4(load_rows(w, at), i % 2, s);
+    k_scales4(load_rows(w, at), i & 1, s);
 }
 
 static inline void step_Q6_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
-    int64_t at = (int64_t)(i / 2) * (int)sizeof(slm_q6_k);
-    int half = i % 2;
+    int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q6_k);
+    int half = i & 1;
     UNROLL
     for (int j = 0; j < 2; j++) {
         rw a = load_rows(w, at + 64 * half + 16 * j),
@@ -230,8 +230,8 @@ static inline rw mul_bytes(rw x, rw factor) {
 }
 
 static inline void step_Q2_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
-    int64_t at = (int64_t)(i / 2) * (int)sizeof(slm_q2_k);
-    int half = i % 2;
+    int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q2_k);
+    int half = i & 1;
     rw sc = load_rows(w, at), tail = load_rows(w, at + 68);
     rw first = (rw)shuffle(sc, even_in_lane[half]), second = (rw)shuffle(sc, odd_in_lane[half]);
     UNROLL
@@ -253,8 +253,8 @@ static inline void step_Q3_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
                                              8, 128, 128, 128, 10, 128, 128, 128};
     static const uint8_t high_of_odd[16] = {9, 128, 128, 128, 11, 128, 128, 128,
                                             9, 128, 128, 128, 11, 128, 128, 128};
-    int64_t at = (int64_t)(i / 2) * (int)sizeof(slm_q3_k);
-    int half = i % 2;
+    int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q3_k);
+    int half = i & 1;
     rw tail = load_rows(w, at + 94); /* 2 bytes of codes, 12 of scales, d */
     rw sc = (rw)shuffle(tail, from_2);
     rw shift = LANES4(0, 0, 2, 2) + (uint32_t)(4 * half);
