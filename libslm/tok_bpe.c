@@ -1,0 +1,352 @@
+/*
+ * Byte-level BPE (Sennrich et al. 2016, arXiv:1508.07909; Radford et al. 2019): of all neighbours in a word those with the
+ * earliest merge are joined, the leftmost first, until none has a merge.
+ *
+ * Three ways to the same tokens, by what a word costs: words of a few bytes come back in any text and are remembered
+ * for the call; up to SHORT symbols the earliest merge is searched in an array on the stack; longer words use a heap and
+ * linked symbols, n log n however long.
+ */
+#include "tok_bpe.h"
+
+enum {
+    MAX_TOKEN = 65536,
+    MAX_PROBES = 2048, /* see tokens.c */
+    SHORT = 40,
+    CACHED_BYTES = 15,
+    CACHED_TOKENS = 4
+};
+
+/* ---- Bytes as code points: GPT-2 writes bytes that print as themselves, the rest in order from U+0100 ---- */
+
+/* The byte that the code point stands for; -1: none. */
+static int byte_of(uint32_t cp) {
+    if ((cp >= 0x21 && cp <= 0x7e) || (cp >= 0xa1 && cp <= 0xff && cp != 0xad)) return (int)cp;
+    if (cp < 0x100 || cp > 0x143) return -1;
+    int n = (int)cp - 0x100; /* 00..20, 7F, 80..A0, AD */
+    if (n < 0x21) return n;
+    return n == 0x43 ? 0xad : n - 0x21 + 0x7f;
+}
+
+bool slm__bpe_decode(slm__str raw, char *out, size_t *n_out) {
+    const uint8_t *p = (const uint8_t *)raw.ptr;
+    size_t used = 0;
+    for (size_t at = 0, len; at < raw.len; at += len) {
+        int byte;
+        if (p[at] < 0x80) {
+            len = 1;
+            byte = byte_of(p[at]);
+        } else if (slm__utf8_clean(p + at, raw.len - at < 2 ? raw.len - at : 2) == 2) {
+            byte = byte_of(slm__utf8_read(p + at, 2, &len));
+        } else {
+            return false;
+        }
+        if (byte < 0) return false;
+        out[used++] = (char)byte;
+    }
+    *n_out = used;
+    return true;
+}
+
+/* ---- Merges ---- */
+
+static uint32_t merge_slot(const slm__bpe *b, uint32_t left, uint32_t right) {
+    uint64_t key = (uint64_t)left << 32 | right;
+    return (uint32_t)((key ^ key >> 29) * 0x9e3779b97f4a7c15u >> b->shift);
+}
+
+/* NULL if the two do not merge. */
+static inline const slm__merge *find_merge(const slm__bpe *b, slm_token left, slm_token right) {
+    uint32_t l = (uint32_t)left, r = (uint32_t)right;
+    for (uint32_t i = merge_slot(b, l, r);; i = (i + 1) & b->mask) {
+        const slm__merge *m = &b->merges[i];
+        if (m->left == l && m->right == r && m->order) return m;
+        if (!m->order) return NULL;
+    }
+}
+
+/* 0 if the two do not merge. */
+static inline uint32_t merge_order(const slm__bpe *b, slm_token left, slm_token right) {
+    const slm__merge *m = find_merge(b, left, right);
+    return m ? m->order : 0;
+}
+
+/* A merge that is there already stays: the earlier one counts. */
+static slm_status insert_merge(slm__bpe *b, slm__merge merge, slm_error *err) {
+    uint32_t i = merge_slot(b, merge.left, merge.right);
+    for (int probes = 0; b->merges[i].order; probes++, i = (i + 1) & b->mask) {
+        if (probes == MAX_PROBES)
+            return slm__fail(err, SLM_ERR_LIMIT, "tokenizer.ggml.merges: %d merges share a hash",
+                             MAX_PROBES);
+        if (b->merges[i].left == merge.left && b->merges[i].right == merge.right) return SLM_OK;
+    }
+    b->merges[i] = merge;
+    return SLM_OK;
+}
+
+/* Most files number their merges as their tokens: the token after the last one is tried first, without a search. */
+static slm_token find_merged(const slm__tokens *t, const char *bytes, size_t n, slm_token last) {
+    if (last + 1 < t->n && !t->has_equal) {
+        slm__str s = slm__tokens_text(t, last + 1);
+        if (s.len == n && memcmp(s.ptr, bytes, n) == 0) return last + 1;
+    }
+    return slm__tokens_find(t, bytes, n);
+}
+
+static slm_status bad_merge(uint64_t index, slm__str s, const char *why, slm_error *err) {
+    return slm__fail(err, SLM_ERR_FORMAT, "tokenizer.ggml.merges: merge %llu \"%s\" %s",
+                     (unsigned long long)index, slm__show(s).text, why);
+}
+
+/* Both halves and their sum must be tokens: what no token covers could never be written out. */
+static slm_status load_merge(slm__bpe *b, uint64_t index, slm__str s, char *text, slm_token *last,
+                             slm_error *err) {
+    if (s.len > 2 * MAX_TOKEN + 1) return bad_merge(index, s, "is too long", err);
+    const char *gap = s.len > 1 ? memchr(s.ptr + 1, ' ', s.len - 1) : NULL;
+    if (!gap) return bad_merge(index, s, "has no two parts", err);
+    slm__str l = {s.ptr, (size_t)(gap - s.ptr)}, r = {gap + 1, s.len - l.len - 1};
+    size_t n_left, n_right;
+    if (!slm__bpe_decode(l, text, &n_left) || !slm__bpe_decode(r, text + n_left, &n_right))
+        return bad_merge(index, s, "has a character that stands for no byte", err);
+    slm_token left = slm__tokens_find(b->tokens, text, n_left);
+    slm_token right = slm__tokens_find(b->tokens, text + n_left, n_right);
+    slm_token merged = find_merged(b->tokens, text, n_left + n_right, *last);
+    if (left < 0 || right < 0 || merged < 0)
+        return bad_merge(index, s, "has a part or a result that is no token", err);
+    *last = merged;
+    return insert_merge(
+        b, (slm__merge){(uint32_t)left, (uint32_t)right, (uint32_t)index + 1, merged}, err);
+}
+
+static slm_status load_merges(slm__bpe *b, const slm__key *key, const slm_allocator *allocator,
+                              slm_error *err) {
+    if (key->n > UINT32_MAX / 4)
+        return slm__fail(err, SLM_ERR_LIMIT, "tokenizer.ggml.merges: %llu merges",
+                         (unsigned long long)key->n);
+    int bits = 4;
+    while ((uint64_t)1 << bits < key->n + key->n / 2) bits++;
+    b->mask = ((uint32_t)1 << bits) - 1;
+    b->shift = 64 - bits;
+    b->merges = slm__alloc_array(allocator, (uint64_t)b->mask + 1, sizeof *b->merges);
+    char *text = slm__alloc(allocator, 2 * MAX_TOKEN + 1);
+    slm_status s = b->merges && text ? SLM_OK
+                                     : slm__fail(err, SLM_ERR_NOMEM, "no memory for %llu merges",
+                                                 (unsigned long long)key->n);
+    const uint8_t *at = key->data;
+    slm_token last = SLM_TOKEN_NONE;
+    for (uint64_t i = 0; i < key->n && s == SLM_OK; i++) {
+        s = load_merge(b, i, slm__gguf_next_string(&at), text, &last, err);
+    }
+    slm__free(allocator, text);
+    return s;
+}
+
+slm_status slm__bpe_load(slm__bpe *b, const slm__gguf *g, const slm__tokens *tokens,
+                         const slm_allocator *allocator, slm_error *err) {
+    slm__str pre = {"", 0};
+    bool found = false;
+    SLM_TRY(slm__gguf_str(g, "tokenizer.ggml.pre", &pre, &found, err));
+    b->pretok = slm__pretok_find(pre);
+    if (!b->pretok) {
+        char known[400];
+        slm__pretok_names(known, sizeof known);
+        return slm__fail(err, SLM_ERR_UNSUPPORTED, "key tokenizer.ggml.pre is %s\"%s\", known: %s",
+                         found ? "" : "missing: ", slm__show(pre).text, known);
+    }
+    b->tokens = tokens;
+    for (int i = 0; i < 256; i++) {
+        uint8_t byte = (uint8_t)i;
+        b->byte_token[i] = slm__tokens_find(tokens, &byte, 1);
+    }
+    const slm__key *merges;
+    SLM_TRY(slm__gguf_array(g, "tokenizer.ggml.merges", GGUF_STRING, &merges, err));
+    if (!merges) return slm__fail(err, SLM_ERR_FORMAT, "key tokenizer.ggml.merges is missing");
+    return load_merges(b, merges, allocator, err);
+}
+
+void slm__bpe_free(slm__bpe *b, const slm_allocator *allocator) {
+    slm__free(allocator, b->merges);
+    b->merges = NULL;
+}
+
+/* ---- Short words: the earliest merge by looking at all ---- */
+
+/* `ids` are the tokens of n bytes; afterwards of the merged word, whose length is returned. */
+static int merge_short(const slm__bpe *b, slm_token *ids, int n) {
+    uint32_t order[SHORT]; /* of the merge with the next; UINT32_MAX: none */
+    for (int i = 0; i + 1 < n; i++) order[i] = merge_order(b, ids[i], ids[i + 1]) - 1;
+    while (n > 1) {
+        int best = 0;
+        for (int i = 1; i + 1 < n; i++) best = order[i] < order[best] ? i : best;
+        if (order[best] == UINT32_MAX) break;
+        ids[best] = find_merge(b, ids[best], ids[best + 1])->merged;
+        n--;
+        memmove(ids + best + 1, ids + best + 2, (size_t)(n - best - 1) * sizeof *ids);
+        memmove(order + best, order + best + 1, (size_t)(n - best - 1) * sizeof *order);
+        if (best > 0) order[best - 1] = merge_order(b, ids[best - 1], ids[best]) - 1;
+        if (best + 1 < n) order[best] = merge_order(b, ids[best], ids[best + 1]) - 1;
+    }
+    return n;
+}
+
+/* ---- Long words: linked symbols, and a heap of pairs: order << 32 | place of the left one ---- */
+
+typedef struct symbols {
+    uint32_t *token, *order, *next, *prev;
+} symbols;
+
+static bool reserve(slm__bpe_work *w, size_t n) {
+    if (n <= w->n_symbols) return true;
+    slm__free(w->allocator, w->symbols);
+    slm__free(w->allocator, w->heap);
+    w->n_symbols = n + n / 2;
+    w->symbols = slm__alloc_array(w->allocator, w->n_symbols, 4 * sizeof *w->symbols);
+    /* a merge takes one pair out and puts at most two in */
+    w->heap = slm__alloc_array(w->allocator, w->n_symbols, 2 * sizeof *w->heap);
+    if (w->symbols && w->heap) return true;
+    w->n_symbols = 0;
+    return false;
+}
+
+static void sift_down(uint64_t *heap, size_t n, size_t i) {
+    uint64_t v = heap[i];
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && heap[child + 1] < heap[child]) child++;
+        if (v <= heap[child]) break;
+        heap[i] = heap[child];
+    }
+    heap[i] = v;
+}
+
+static void push(uint64_t *heap, size_t *n, uint64_t v) {
+    size_t i = (*n)++;
+    for (; i > 0 && heap[(i - 1) / 2] > v; i = (i - 1) / 2) heap[i] = heap[(i - 1) / 2];
+    heap[i] = v;
+}
+
+#define NOWHERE UINT32_MAX
+
+/* Look the pair that begins at `i` up again, and queue it. */
+static void renew(const slm__bpe *b, symbols *s, uint32_t i, uint64_t *heap, size_t *n_heap) {
+    if (i == NOWHERE) return;
+    uint32_t next = s->next[i];
+    s->order[i] =
+        next == NOWHERE ? 0 : merge_order(b, (slm_token)s->token[i], (slm_token)s->token[next]);
+    if (s->order[i]) push(heap, n_heap, (uint64_t)s->order[i] << 32 | i);
+}
+
+static bool encode_long(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
+                        slm__sink *sink) {
+    if (!reserve(w, n)) return false;
+    symbols s = {w->symbols, w->symbols + n, w->symbols + 2 * n, w->symbols + 3 * n};
+    size_t n_heap = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        s.token[i] = (uint32_t)b->byte_token[text[i]];
+        s.next[i] = i + 1 < n ? i + 1 : NOWHERE;
+        s.prev[i] = i - 1; /* NOWHERE before the first */
+        s.order[i] =
+            i + 1 < n ? merge_order(b, b->byte_token[text[i]], b->byte_token[text[i + 1]]) : 0;
+        if (s.order[i]) w->heap[n_heap++] = (uint64_t)s.order[i] << 32 | i;
+    }
+    for (size_t i = n_heap / 2; i-- > 0;) sift_down(w->heap, n_heap, i);
+    while (n_heap > 0) {
+        uint64_t top = w->heap[0];
+        w->heap[0] = w->heap[--n_heap];
+        if (n_heap > 0) sift_down(w->heap, n_heap, 0);
+        uint32_t i = (uint32_t)top;
+        if (s.order[i] != top >> 32) continue; /* the pair has changed since */
+        uint32_t gone = s.next[i];
+        s.token[i] =
+            (uint32_t)find_merge(b, (slm_token)s.token[i], (slm_token)s.token[gone])->merged;
+        s.next[i] = s.next[gone];
+        s.order[gone] = 0;
+        if (s.next[i] != NOWHERE) s.prev[s.next[i]] = i;
+        renew(b, &s, s.prev[i], w->heap, &n_heap);
+        renew(b, &s, i, w->heap, &n_heap);
+    }
+    for (uint32_t i = 0; i != NOWHERE; i = s.next[i]) {
+        if (s.token[i] != (uint32_t)SLM_TOKEN_NONE) slm__sink_put(sink, (slm_token)s.token[i]);
+    }
+    return true;
+}
+
+/* ---- Words ---- */
+
+/* A word of up to 15 bytes (padded with zeros, the length in the last byte) and its tokens. */
+struct cached_word {
+    uint64_t key[2];
+    slm_token tokens[CACHED_TOKENS]; /* SLM_TOKEN_NONE behind the last */
+};
+
+static void make_cache(slm__bpe_work *w, size_t n) {
+    if (w->cache || n < 256) return; /* not worth clearing a table for */
+    uint32_t size = n < 16384 ? 256 : 2048;
+    w->cache = slm__alloc_array(w->allocator, size, sizeof *w->cache);
+    if (w->cache) w->cache_mask = size - 1; /* without memory: only slower */
+}
+
+static struct cached_word *cache_entry(const slm__bpe_work *w, const uint8_t *word, size_t n,
+                                       uint64_t key[2]) {
+    uint8_t padded[16] = {0};
+    memcpy(padded, word, n);
+    padded[15] = (uint8_t)n;
+    memcpy(key, padded, 16);
+    uint64_t h = (key[0] ^ key[1] * 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
+    return &w->cache[h >> 40 & w->cache_mask];
+}
+
+/* The tokens of a word of up to SHORT bytes; returns how many. */
+static int encode_short(const slm__bpe *b, const uint8_t *word, size_t n, slm_token ids[SHORT]) {
+    if (b->pretok->whole_words) {
+        ids[0] = slm__tokens_find(b->tokens, word, n);
+        if (ids[0] != SLM_TOKEN_NONE) return 1;
+    }
+    for (size_t i = 0; i < n; i++) ids[i] = b->byte_token[word[i]];
+    int n_ids = merge_short(b, ids, (int)n), kept = 0;
+    for (int i = 0; i < n_ids; i++) {
+        if (ids[i] != SLM_TOKEN_NONE) ids[kept++] = ids[i];
+    }
+    return kept;
+}
+
+static bool encode_word(const slm__bpe *b, slm__bpe_work *w, const uint8_t *word, size_t n,
+                        slm__sink *sink) {
+    if (n > SHORT) {
+        slm_token whole =
+            b->pretok->whole_words ? slm__tokens_find(b->tokens, word, n) : SLM_TOKEN_NONE;
+        if (whole == SLM_TOKEN_NONE) return encode_long(b, w, word, n, sink);
+        slm__sink_put(sink, whole);
+        return true;
+    }
+    uint64_t key[2] = {0, 0};
+    struct cached_word *entry = w->cache && n <= CACHED_BYTES ? cache_entry(w, word, n, key) : NULL;
+    if (entry && entry->key[0] == key[0] && entry->key[1] == key[1]) {
+        for (int i = 0; i < CACHED_TOKENS && entry->tokens[i] != SLM_TOKEN_NONE; i++)
+            slm__sink_put(sink, entry->tokens[i]);
+        return true;
+    }
+    slm_token ids[SHORT];
+    int n_ids = encode_short(b, word, n, ids);
+    for (int i = 0; i < n_ids; i++) slm__sink_put(sink, ids[i]);
+    if (entry && n_ids <= CACHED_TOKENS) {
+        memcpy(entry->key, key, sizeof key);
+        for (int i = 0; i < CACHED_TOKENS; i++)
+            entry->tokens[i] = i < n_ids ? ids[i] : SLM_TOKEN_NONE;
+    }
+    return true;
+}
+
+bool slm__bpe_encode(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
+                     slm__sink *sink) {
+    make_cache(w, n);
+    for (size_t at = 0, end; at < n; at = end) {
+        end = b->pretok->next(b->pretok, text, n, at);
+        if (!encode_word(b, w, text + at, end - at, sink)) return false;
+    }
+    return true;
+}
+
+void slm__bpe_work_free(slm__bpe_work *w) {
+    slm__free(w->allocator, w->cache);
+    slm__free(w->allocator, w->symbols);
+    slm__free(w->allocator, w->heap);
+}

@@ -1,0 +1,59 @@
+/* Byte-level BPE: words of bytes, merged pair by pair in the order of the file's merges. */
+#ifndef SLM_TOK_BPE_H
+#define SLM_TOK_BPE_H
+
+#include "pretok.h"
+#include "tokens.h"
+
+/* Where tokens go: stored as long as there is room, counted always. */
+typedef struct slm__sink {
+    slm_token *out;
+    size_t capacity, n;
+} slm__sink;
+
+static inline void slm__sink_put(slm__sink *s, slm_token token) {
+    if (s->n < s->capacity) s->out[s->n] = token;
+    s->n++;
+}
+
+/* "left right" at place order - 1 of tokenizer.ggml.merges makes `merged`. */
+typedef struct slm__merge {
+    uint32_t left, right;
+    uint32_t order; /* 0: an empty slot */
+    slm_token merged;
+} slm__merge;
+
+typedef struct slm__bpe {
+    const slm__tokens *tokens;
+    const slm__pretok *pretok;
+    slm_token byte_token[256]; /* or SLM_TOKEN_NONE */
+    slm__merge *merges;        /* open-addressed */
+    uint32_t mask;
+    int shift; /* of the 64-bit hash, to an index */
+} slm__bpe;
+
+/* Memory of one call; {.allocator = a} to begin. */
+typedef struct slm__bpe_work {
+    const slm_allocator *allocator;
+    struct cached_word *cache; /* words seen in this call */
+    uint32_t cache_mask;
+    uint32_t *symbols; /* of a long word: token, order of the merge with the next, next, previous */
+    uint64_t *heap;
+    size_t n_symbols; /* room */
+} slm__bpe_work;
+
+/* slm__token_decode of GPT-2: each byte is written as a printable code point. */
+bool slm__bpe_decode(slm__str raw, char *out, size_t *n_out);
+
+/* `tokens` (loaded with slm__bpe_decode) must outlive it. FORMAT, UNSUPPORTED, LIMIT, TYPE, NOMEM. */
+slm_status slm__bpe_load(slm__bpe *b, const slm__gguf *g, const slm__tokens *tokens,
+                         const slm_allocator *allocator, slm_error *err);
+void slm__bpe_free(slm__bpe *b, const slm_allocator *allocator);
+
+/* Text without special tokens, slm__utf8_clean(). A byte that has no token gives none, as in the reference.
+ * False if there is no memory. */
+bool slm__bpe_encode(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
+                     slm__sink *sink);
+void slm__bpe_work_free(slm__bpe_work *w);
+
+#endif

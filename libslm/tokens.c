@@ -1,0 +1,117 @@
+#include "tokens.h"
+
+enum {
+    MAX_TOKEN = 65536,
+    /* A good hash needs a few probes at the load we keep. A file made to need more is refused, before it makes
+     * loading quadratic. */
+    MAX_PROBES = 2048
+};
+
+/* Eight bytes at a time: loading a vocabulary is mostly this. */
+static uint32_t hash(const char *p, size_t n) {
+    const uint64_t k = 0x9e3779b97f4a7c15u;
+    uint64_t h = n * k, w = 0;
+    if (n >= 8) {
+        for (size_t i = 0; i + 8 < n; i += 8) {
+            memcpy(&w, p + i, 8);
+            h = (h ^ w) * k;
+            h ^= h >> 32;
+        }
+        memcpy(&w, p + n - 8, 8);
+    } else if (n >= 4) {
+        uint32_t a, b;
+        memcpy(&a, p, 4);
+        memcpy(&b, p + n - 4, 4);
+        w = a | (uint64_t)b << 32;
+    } else if (n > 0) {
+        w = (uint8_t)p[0] | (uint64_t)(uint8_t)p[n / 2] << 8 | (uint64_t)(uint8_t)p[n - 1] << 16;
+    }
+    h = (h ^ w) * k;
+    h ^= h >> 29;
+    h *= 0xbf58476d1ce4e5b9u;
+    return (uint32_t)(h >> 32);
+}
+
+slm_token slm__tokens_find(const slm__tokens *t, const void *bytes, size_t n) {
+    if (n == 0 || n > t->max_len) return SLM_TOKEN_NONE;
+    uint32_t h = hash(bytes, n);
+    for (uint32_t i = h & t->mask;; i = (i + 1) & t->mask) {
+        uint64_t slot = t->slots[i];
+        if (slot == 0) return SLM_TOKEN_NONE;
+        if (slot >> 32 != h) continue;
+        slm_token id = (slm_token)((uint32_t)slot - 1);
+        slm__str s = slm__tokens_text(t, id);
+        if (s.len == n && memcmp(s.ptr, bytes, n) == 0) return id;
+    }
+}
+
+static slm_status insert(slm__tokens *t, slm_token id, slm_error *err) {
+    slm__str s = slm__tokens_text(t, id);
+    uint32_t h = hash(s.ptr, s.len), i = h & t->mask;
+    for (int probes = 0; t->slots[i] != 0; probes++, i = (i + 1) & t->mask) {
+        if (probes == MAX_PROBES)
+            return slm__fail(err, SLM_ERR_LIMIT, "tokenizer.ggml.tokens: %d tokens share a hash",
+                             MAX_PROBES);
+        if (t->slots[i] >> 32 != h) continue;
+        slm__str other = slm__tokens_text(t, (slm_token)((uint32_t)t->slots[i] - 1));
+        if (other.len == s.len && memcmp(other.ptr, s.ptr, s.len) == 0) {
+            t->has_equal = true;
+            return SLM_OK;
+        }
+    }
+    t->slots[i] = (uint64_t)h << 32 | ((uint32_t)id + 1);
+    return SLM_OK;
+}
+
+static slm_status allocate(slm__tokens *t, const slm__key *key, const slm_allocator *allocator,
+                           slm_error *err) {
+    if (key->n == 0) return slm__fail(err, SLM_ERR_MISMATCH, "tokenizer.ggml.tokens: no tokens");
+    if (key->n > INT32_MAX / 2 || key->n_bytes > UINT32_MAX) {
+        return slm__fail(err, SLM_ERR_LIMIT, "tokenizer.ggml.tokens: %llu tokens in %llu bytes",
+                         (unsigned long long)key->n, (unsigned long long)key->n_bytes);
+    }
+    uint32_t n_slots = 16;
+    while (n_slots < key->n * 2) n_slots *= 2;
+    t->n = (int32_t)key->n;
+    t->mask = n_slots - 1;
+    t->text = slm__alloc(allocator, key->n_bytes - 8 * key->n); /* decoding never makes longer */
+    t->at = slm__alloc_array(allocator, key->n + 1, sizeof *t->at);
+    t->slots = slm__alloc_array(allocator, n_slots, sizeof *t->slots);
+    if (!t->text || !t->at || !t->slots)
+        return slm__fail(err, SLM_ERR_NOMEM, "no memory for %d tokens", t->n);
+    return SLM_OK;
+}
+
+slm_status slm__tokens_load(slm__tokens *t, const slm__key *key, slm__token_decode decode,
+                            const slm_allocator *allocator, slm_error *err) {
+    SLM_TRY(allocate(t, key, allocator, err));
+    const uint8_t *at = key->data;
+    uint32_t used = 0;
+    for (int32_t i = 0; i < t->n; i++) {
+        slm__str raw = slm__gguf_next_string(&at);
+        if (raw.len > MAX_TOKEN) {
+            return slm__fail(err, SLM_ERR_LIMIT,
+                             "tokenizer.ggml.tokens: token %d has %zu bytes, at most %d", i,
+                             raw.len, MAX_TOKEN);
+        }
+        size_t n_out = 0;
+        bool usable = decode(raw, t->text + used, &n_out);
+        if (!usable) {
+            memcpy(t->text + used, raw.ptr, raw.len);
+            n_out = raw.len;
+        }
+        t->at[i] = used;
+        used += (uint32_t)n_out;
+        t->at[i + 1] = used;
+        if (n_out > t->max_len) t->max_len = (uint32_t)n_out;
+        if (usable && n_out > 0) SLM_TRY(insert(t, i, err));
+    }
+    return SLM_OK;
+}
+
+void slm__tokens_free(slm__tokens *t, const slm_allocator *allocator) {
+    slm__free(allocator, t->text);
+    slm__free(allocator, t->at);
+    slm__free(allocator, t->slots);
+    *t = (slm__tokens){0};
+}
