@@ -1,0 +1,217 @@
+#include "special.h"
+
+/* Bytes of all texts together. Vocabularies have some ten thousand. */
+enum { MAX_BYTES = 4 << 20 };
+
+/* ---- Building ---- */
+
+static uint32_t find_child(const slm__special *s, uint32_t node, uint8_t byte) {
+    if (node == 0) return s->root[byte];
+    uint32_t c = s->nodes[node].child;
+    while (c != 0 && s->nodes[c].byte != byte) c = s->nodes[c].sibling;
+    return c;
+}
+
+static uint32_t add_child(slm__special *s, uint32_t node, uint8_t byte) {
+    uint32_t c = s->n_nodes++;
+    s->nodes[c] = (slm__special_node){.sibling = s->nodes[node].child, .ends = -1, .byte = byte};
+    s->nodes[node].child = c;
+    if (node == 0) s->root[byte] = c;
+    return c;
+}
+
+static void add_text(slm__special *s, slm__str text, int32_t index) {
+    uint32_t node = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t byte = (uint8_t)text.ptr[i];
+        uint32_t c = find_child(s, node, byte);
+        node = c ? c : add_child(s, node, byte);
+    }
+    if (s->nodes[node].ends < 0) s->nodes[node].ends = index; /* of equal texts the lowest id */
+}
+
+/* Where the automaton goes from `node` with `byte`. */
+static uint32_t step(const slm__special *s, uint32_t node, uint8_t byte) {
+    for (;;) {
+        uint32_t c = find_child(s, node, byte);
+        if (c != 0 || node == 0) return c;
+        node = s->nodes[node].fail;
+    }
+}
+
+/* Level by level: a node's suffix is shorter, so it is done before. `queue` has room for all nodes. */
+static void link_nodes(slm__special *s, uint32_t *queue) {
+    uint32_t n = 0;
+    queue[n++] = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t node = queue[i];
+        for (uint32_t c = s->nodes[node].child; c != 0; c = s->nodes[c].sibling) {
+            slm__special_node *child = &s->nodes[c];
+            child->fail = node == 0 ? 0 : step(s, s->nodes[node].fail, child->byte);
+            const slm__special_node *f = &s->nodes[child->fail];
+            child->shorter = f->ends >= 0 ? child->fail : f->shorter;
+            queue[n++] = c;
+        }
+    }
+}
+
+/* Longest first; what is equally long stays in order. Counting, as lengths are below 65537. */
+static bool sort_by_length(slm__special *s, const slm_allocator *allocator) {
+    enum { LENGTHS = 65538 };
+    uint32_t *start = slm__alloc_array(allocator, LENGTHS, sizeof *start);
+    slm__special_token *sorted = slm__alloc_array(allocator, s->n_tokens, sizeof *sorted);
+    if (start && sorted) {
+        for (uint32_t i = 0; i < s->n_tokens; i++) start[s->tokens[i].text.len]++;
+        for (uint32_t l = LENGTHS - 1, sum = 0; l-- > 0;) {
+            uint32_t n = start[l];
+            start[l] = sum;
+            sum += n;
+        }
+        for (uint32_t i = 0; i < s->n_tokens; i++)
+            sorted[start[s->tokens[i].text.len]++] = s->tokens[i];
+        slm__special_token *unsorted = s->tokens;
+        s->tokens = sorted;
+        sorted = unsorted;
+    }
+    bool ok = start && sorted;
+    slm__free(allocator, start);
+    slm__free(allocator, sorted);
+    return ok;
+}
+
+slm_status slm__special_build(slm__special *s, slm__special_token *tokens, uint32_t n_tokens,
+                              const slm_allocator *allocator, slm_error *err) {
+    s->tokens = tokens;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < n_tokens; i++) {
+        if (tokens[i].text.len == 0) continue;
+        bytes += tokens[i].text.len;
+        if (tokens[i].plain) s->any_plain = true;
+        tokens[s->n_tokens++] = tokens[i];
+    }
+    if (bytes > MAX_BYTES) {
+        return slm__fail(err, SLM_ERR_LIMIT,
+                         "tokenizer.ggml.token_type: special tokens of %llu bytes, at most %d",
+                         (unsigned long long)bytes, MAX_BYTES);
+    }
+    s->nodes = slm__alloc_array(allocator, bytes + 1, sizeof *s->nodes);
+    uint32_t *queue = slm__alloc_array(allocator, bytes + 1, sizeof *queue);
+    bool ok = s->nodes && queue && sort_by_length(s, allocator);
+    if (ok) {
+        s->nodes[s->n_nodes++].ends = -1;
+        for (uint32_t i = 0; i < s->n_tokens; i++) add_text(s, s->tokens[i].text, (int32_t)i);
+        link_nodes(s, queue);
+    }
+    slm__free(allocator, queue);
+    if (!ok) return slm__fail(err, SLM_ERR_NOMEM, "no memory for %u special tokens", s->n_tokens);
+    return SLM_OK;
+}
+
+void slm__special_free(slm__special *s, const slm_allocator *allocator) {
+    slm__free(allocator, s->tokens);
+    slm__free(allocator, s->nodes);
+    *s = (slm__special){0};
+}
+
+/* ---- Finding ---- */
+
+typedef struct matches {
+    const slm_allocator *allocator;
+    slm__span
+        *spans; /* `token` is an index into the special tokens for now; in order of their ends */
+    size_t n, capacity;
+} matches;
+
+static bool add_match(matches *m, slm__span span) {
+    if (m->n == m->capacity) {
+        size_t capacity = m->capacity ? m->capacity * 2 : 16;
+        slm__span *spans = slm__alloc_array(m->allocator, capacity, sizeof *spans);
+        if (!spans) return false;
+        if (m->n) memcpy(spans, m->spans, m->n * sizeof *spans);
+        slm__free(m->allocator, m->spans);
+        m->spans = spans;
+        m->capacity = capacity;
+    }
+    m->spans[m->n++] = span;
+    return true;
+}
+
+static bool find_all(const slm__special *s, const uint8_t *text, size_t n, bool all, matches *m) {
+    uint32_t node = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (node == 0) {
+            while (i < n && s->root[text[i]] == 0) i++;
+            if (i == n) break;
+        }
+        node = step(s, node, text[i]);
+        uint32_t end = s->nodes[node].ends >= 0 ? node : s->nodes[node].shorter;
+        for (; end != 0; end = s->nodes[end].shorter) {
+            int32_t index = s->nodes[end].ends;
+            const slm__special_token *t = &s->tokens[index];
+            uint32_t len = (uint32_t)t->text.len;
+            if ((all || t->plain) &&
+                !add_match(m, (slm__span){(uint32_t)(i + 1) - len, len, (slm_token)index}))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Places of the matches in the order of their tokens (so longest first), then of the text. */
+static bool sort_by_token(const slm__special *s, const matches *m, uint32_t *order) {
+    uint32_t *start = slm__alloc_array(m->allocator, s->n_tokens, sizeof *start);
+    if (!start) return false;
+    for (size_t i = 0; i < m->n; i++) start[m->spans[i].token]++;
+    for (uint32_t t = 0, sum = 0; t < s->n_tokens; t++) {
+        uint32_t n = start[t];
+        start[t] = sum;
+        sum += n;
+    }
+    for (size_t i = 0; i < m->n; i++) order[start[m->spans[i].token]++] = (uint32_t)i;
+    slm__free(m->allocator, start);
+    return true;
+}
+
+static bool bit(const uint8_t *bits, uint32_t i) { return bits[i >> 3] >> (i & 7) & 1; }
+
+/* Keep those that get their place; the others' length becomes 0. Whoever came before is at least as long, so an overlap
+ * shows at the first or the last byte. */
+static bool choose(const slm__special *s, matches *m, size_t n_bytes) {
+    uint32_t *order = slm__alloc_array(m->allocator, m->n, sizeof *order);
+    uint8_t *taken = slm__alloc(m->allocator, n_bytes / 8 + 1);
+    bool ok = order && taken && sort_by_token(s, m, order);
+    for (size_t i = 0; i < m->n && ok; i++) {
+        slm__span *span = &m->spans[order[i]];
+        if (bit(taken, span->at) || bit(taken, span->at + span->len - 1)) {
+            span->len = 0;
+            continue;
+        }
+        for (uint32_t k = span->at; k < span->at + span->len; k++)
+            taken[k >> 3] |= (uint8_t)(1 << (k & 7));
+    }
+    slm__free(m->allocator, order);
+    slm__free(m->allocator, taken);
+    return ok;
+}
+
+bool slm__special_find(const slm__special *s, const char *text, size_t n_bytes, bool all,
+                       const slm_allocator *allocator, slm__span **spans, size_t *n) {
+    *spans = NULL;
+    *n = 0;
+    if (s->n_tokens == 0 || (!all && !s->any_plain)) return true;
+    matches m = {.allocator = allocator};
+    bool ok = find_all(s, (const uint8_t *)text, n_bytes, all, &m);
+    if (ok && m.n > 0) ok = choose(s, &m, n_bytes);
+    if (!ok) {
+        slm__free(allocator, m.spans);
+        return false;
+    }
+    for (size_t i = 0; i < m.n; i++) {
+        if (m.spans[i].len == 0) continue;
+        m.spans[*n] = m.spans[i];
+        m.spans[*n].token = s->tokens[m.spans[i].token].token;
+        (*n)++;
+    }
+    *spans = m.spans;
+    return true;
+}

@@ -1,0 +1,54 @@
+/* Tokens that are found in a text by their own text, before anything else: <|im_end|>. */
+#ifndef SLM_SPECIAL_H
+#define SLM_SPECIAL_H
+
+#include "tokens.h"
+
+typedef struct slm__special_token {
+    slm__str text;
+    slm_token token;
+    bool plain; /* user-defined: found in plain text too */
+} slm__special_token;
+
+typedef struct slm__special_node {
+    uint32_t child, sibling; /* first child; next child of the same parent; 0: none     */
+    uint32_t fail;           /* longest proper suffix that is a node                    */
+    uint32_t shorter;        /* nearest node along `fail` that ends a token; 0: none    */
+    int32_t ends;            /* the token that ends here, an index; -1: none            */
+    uint8_t byte;
+} slm__special_node;
+
+/* Aho and Corasick 1975: all occurrences of all texts in one pass. */
+typedef struct slm__special {
+    slm__special_token *tokens; /* longest first, then by id */
+    uint32_t n_tokens;
+    bool any_plain;
+    slm__special_node *nodes; /* [0] is the root */
+    uint32_t n_nodes;
+    uint32_t root[256]; /* children of the root by byte; 0: none */
+} slm__special;
+
+typedef struct slm__span {
+    uint32_t at, len;
+    slm_token token;
+} slm__span;
+
+/* Takes over `tokens` (slm__alloc; empty texts are left out), also on failure. LIMIT, NOMEM. */
+slm_status slm__special_build(slm__special *s, slm__special_token *tokens, uint32_t n_tokens,
+                              const slm_allocator *allocator, slm_error *err);
+void slm__special_free(slm__special *s, const slm_allocator *allocator);
+
+/*
+ * The occurrences in a text of at most INT32_MAX bytes, in order, none overlapping: longer tokens have the first
+ * choice wherever they are, then lower ids, then what is further left (as in the reference, which looks for one token
+ * after the other in what is left of the text).
+ *
+ * all    false: only those that are found in plain text
+ * spans  *n of them, to be freed with slm__free(); NULL if there are none
+ *
+ * False if there is no memory.
+ */
+bool slm__special_find(const slm__special *s, const char *text, size_t n_bytes, bool all,
+                       const slm_allocator *allocator, slm__span **spans, size_t *n);
+
+#endif

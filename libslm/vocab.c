@@ -1,0 +1,391 @@
+/*
+ * tokenizer.ggml.* -> a vocabulary; text -> tokens. What the file says about a token's type is completed by what
+ * its text says, as in the reference: files often leave the types of well-known control tokens out.
+ */
+#include "vocab_impl.h"
+
+/* ---- Tokenizers ---- */
+
+static slm_status load_bpe(slm__vocab *v, const slm__gguf *g, slm_error *err) {
+    SLM_TRY(slm__bpe_load(&v->bpe, g, &v->tokens, v->allocator, err));
+    v->add_bos = v->bpe.pretok->add_bos;
+    return SLM_OK;
+}
+
+static void free_bpe(slm__vocab *v) { slm__bpe_free(&v->bpe, v->allocator); }
+
+/* What is not clean UTF-8 is encoded as the text that the reference reads in it. */
+static bool encode_bpe(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
+                       slm__sink *sink) {
+    const uint8_t *p = (const uint8_t *)text;
+    if (slm__utf8_clean(p, n) == n) return slm__bpe_encode(&v->bpe, work, p, n, sink);
+    uint8_t *normal = slm__alloc_array(v->allocator, n, 3);
+    if (!normal) return false;
+    size_t n_normal = slm__utf8_normalize(p, n, normal);
+    bool ok = slm__bpe_encode(&v->bpe, work, normal, n_normal, sink);
+    slm__free(v->allocator, normal);
+    return ok;
+}
+
+static const slm__tokenizer tokenizers[] = {
+    {"gpt2", slm__bpe_decode, load_bpe, free_bpe, encode_bpe},
+};
+
+static slm_status find_tokenizer(slm__vocab *v, const slm__gguf *g, slm_error *err) {
+    slm__str model = {"", 0};
+    bool found = false;
+    SLM_TRY(slm__gguf_str(g, "tokenizer.ggml.model", &model, &found, err));
+    for (size_t i = 0; i < SLM_COUNT(tokenizers); i++) {
+        if (slm__str_eq(model, tokenizers[i].model)) v->tokenizer = &tokenizers[i];
+    }
+    if (v->tokenizer) return SLM_OK;
+    return slm__fail(err, SLM_ERR_UNSUPPORTED, "key tokenizer.ggml.model is %s\"%s\", known: %s",
+                     found ? "" : "missing: ", slm__show(model).text, tokenizers[0].model);
+}
+
+/* ---- Special token ids ---- */
+
+enum { EOG = 1 };
+
+/* Keys that hold a token, and the texts by which the reference finds it when there is no such key. */
+typedef struct role_row {
+    const char *key; /* after "tokenizer.ggml." */
+    int eog;         /* EOG: generation ends with it */
+    const char *texts[8];
+} role_row;
+
+static const role_row roles[] = {
+    {"bos_token_id", 0, {0}},
+    {"eos_token_id", EOG, {0}},
+    {"eot_token_id", EOG, {0}},
+    {"eom_token_id", EOG, {0}},
+    {"unknown_token_id", 0, {0}},
+    {"seperator_token_id", 0, {0}}, /* spelt so in the format */
+    {"padding_token_id", 0, {0}},
+    {"mask_token_id", 0, {0}},
+    {"cls_token_id", 0, {0}},
+    {"fim_pre_token_id",
+     0,
+     {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<PRE>", "<|code_prefix|>", "<|prefix|>"}},
+    {"fim_suf_token_id",
+     0,
+     {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<SUF>", "<|code_suffix|>", "<|suffix|>"}},
+    {"fim_mid_token_id",
+     0,
+     {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<MID>", "<|code_middle|>", "<|middle|>"}},
+    {"fim_pad_token_id", EOG, {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
+    {"fim_rep_token_id",
+     EOG,
+     {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
+    {"fim_sep_token_id", EOG, {"<|file_sep|>"}},
+};
+
+/* Tokens that end a generation wherever they are in a vocabulary. */
+static const char *const end_texts[] = {
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "</s>",
+    "<|eom_id|>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<|end_of_text|>",
+    "<end_of_utterance>",
+    "<eos>",
+    "<turn|>",
+    "<|tool_response>",
+    "<\357\275\234end\342\226\201of\342\226\201sentence\357\275\234>", /* DeepSeek: U+FF5C, U+2581 */
+};
+
+/* The token whose text in the file this is. Texts that are not all ASCII are in no hash table of byte-level BPE. */
+static slm_token find_text(const slm__vocab *v, const char *text) {
+    size_t n = strlen(text);
+    if ((uint8_t)text[1] < 0x80) return slm__tokens_find(&v->tokens, text, n);
+    for (slm_token t = 0; t < v->tokens.n; t++) {
+        slm__str s = slm__tokens_text(&v->tokens, t);
+        if (s.len == n && memcmp(s.ptr, text, n) == 0) return t;
+    }
+    return SLM_TOKEN_NONE;
+}
+
+static slm_status read_id(const slm__vocab *v, const slm__gguf *g, const char *name, slm_token *id,
+                          slm_error *err) {
+    char key[64] = "tokenizer.ggml.";
+    strncat(key, name, sizeof key - strlen(key) - 1);
+    uint64_t value;
+    bool found = false;
+    SLM_TRY(slm__gguf_u64(g, key, &value, &found, err));
+    if (!found) return SLM_OK;
+    if (value >= (uint64_t)v->tokens.n)
+        return slm__fail(err, SLM_ERR_RANGE, "key %s is %llu, but there are %d tokens", key,
+                         (unsigned long long)value, v->tokens.n);
+    *id = (slm_token)value;
+    return SLM_OK;
+}
+
+static slm_status read_roles(slm__vocab *v, const slm__gguf *g, slm_error *err) {
+    v->bos = v->eos = SLM_TOKEN_NONE;
+    for (size_t i = 0; i < SLM_COUNT(roles); i++) {
+        slm_token id = SLM_TOKEN_NONE;
+        SLM_TRY(read_id(v, g, roles[i].key, &id, err));
+        for (int t = 0; t < 8 && roles[i].texts[t] && id == SLM_TOKEN_NONE; t++) {
+            id = find_text(v, roles[i].texts[t]);
+            if (id != SLM_TOKEN_NONE) v->attributes[id] |= SLM_TOKEN_CONTROL;
+        }
+        if (id == SLM_TOKEN_NONE) continue;
+        if (roles[i].eog) v->attributes[id] |= SLM_TOKEN_EOG;
+        if (i == 0) v->bos = id;
+        if (i == 1) v->eos = id;
+    }
+    for (size_t i = 0; i < SLM_COUNT(end_texts); i++) {
+        slm_token id = find_text(v, end_texts[i]);
+        if (id != SLM_TOKEN_NONE) v->attributes[id] |= SLM_TOKEN_CONTROL | SLM_TOKEN_EOG;
+    }
+    return SLM_OK;
+}
+
+static slm_status read_add_bos(slm__vocab *v, const slm__gguf *g, slm_error *err) {
+    bool found = false, add_eos = false;
+    SLM_TRY(slm__gguf_bool(g, "tokenizer.ggml.add_bos_token", &v->add_bos, &found, err));
+    if (found && v->add_bos && v->bos == SLM_TOKEN_NONE) {
+        return slm__fail(err, SLM_ERR_MISMATCH,
+                         "key tokenizer.ggml.add_bos_token is true, bos_token_id is missing");
+    }
+    if (v->bos == SLM_TOKEN_NONE) v->add_bos = false;
+    /* an end is never put behind a text, but the key has to be right */
+    return slm__gguf_bool(g, "tokenizer.ggml.add_eos_token", &add_eos, &found, err);
+}
+
+/* ---- Types ---- */
+
+/* tokenizer.ggml.token_type: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte. */
+static uint8_t attributes_of(int32_t type) {
+    static const uint8_t table[] = {0,
+                                    0,
+                                    SLM_TOKEN_UNKNOWN,
+                                    SLM_TOKEN_CONTROL,
+                                    SLM_TOKEN_USER,
+                                    SLM_TOKEN_UNUSED,
+                                    SLM_TOKEN_BYTE};
+    return type >= 0 && type < (int32_t)SLM_COUNT(table) ? table[type] : 0;
+}
+
+static slm_status check_length(const slm__vocab *v, const slm__key *key, const char *name,
+                               slm_error *err) {
+    if (!key || key->n == (uint64_t)v->tokens.n) return SLM_OK;
+    return slm__fail(err, SLM_ERR_MISMATCH, "key %s: %llu values for %d tokens", name,
+                     (unsigned long long)key->n, v->tokens.n);
+}
+
+/* Arrays beside the tokens have one value for each, of the type that the format says. */
+static slm_status read_array(const slm__vocab *v, const slm__gguf *g, const char *name,
+                             slm__gguf_type type, const slm__key **key, slm_error *err) {
+    slm_status s = slm__gguf_array(g, name, type, key, err);
+    if (s == SLM_ERR_TYPE) {
+        return slm__fail(err, SLM_ERR_MISMATCH, "key %s is no array of %s", name,
+                         slm__gguf_type_name(type));
+    }
+    SLM_TRY(s);
+    return check_length(v, *key, name, err);
+}
+
+static slm_status read_types(slm__vocab *v, const slm__gguf *g, slm_error *err) {
+    const slm__key *types, *scores;
+    SLM_TRY(read_array(v, g, "tokenizer.ggml.scores", GGUF_F32, &scores, err));
+    SLM_TRY(read_array(v, g, "tokenizer.ggml.token_type", GGUF_I32, &types, err));
+    v->attributes = slm__alloc(v->allocator, (uint64_t)v->tokens.n);
+    if (!v->attributes)
+        return slm__fail(err, SLM_ERR_NOMEM, "no memory for %d tokens", v->tokens.n);
+    for (slm_token t = 0; t < v->tokens.n && types; t++)
+        v->attributes[t] = attributes_of(slm__read_i32(types->data + 4 * (size_t)t));
+    return SLM_OK;
+}
+
+/* ---- Tokens with another text than their decoded one ---- */
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* "<0xZZ>" -> its byte, or -1 */
+static int parse_byte(slm__str s) {
+    if (s.len != 6 || memcmp(s.ptr, "<0x", 3) != 0 || s.ptr[5] != '>') return -1;
+    int high = hex_digit(s.ptr[3]), low = hex_digit(s.ptr[4]);
+    return high < 0 || low < 0 ? -1 : high << 4 | low;
+}
+
+/* The text of a byte token: one of 256 bytes that live as long as the library. */
+static const char *byte_text(int byte) {
+#define B4(n)  (char)(n), (char)((n) + 1), (char)((n) + 2), (char)((n) + 3)
+#define B16(n) B4(n), B4((n) + 4), B4((n) + 8), B4((n) + 12)
+#define B64(n) B16(n), B16((n) + 16), B16((n) + 32), B16((n) + 48)
+    static const char bytes[256] = {B64(0), B64(64), B64(128), B64(192)};
+    return &bytes[byte];
+}
+
+enum { FOUND = SLM_TOKEN_CONTROL | SLM_TOKEN_USER | SLM_TOKEN_UNKNOWN };
+
+static slm_status name_token(slm__vocab *v, slm_token t, slm__str raw, slm_error *err) {
+    if (v->attributes[t] & SLM_TOKEN_BYTE) {
+        int byte = parse_byte(raw);
+        if (byte < 0) {
+            return slm__fail(
+                err, SLM_ERR_FORMAT,
+                "tokenizer.ggml.tokens: byte token %d is \"%s\", expected <0x00> to <0xFF>", t,
+                slm__show(raw).text);
+        }
+        raw = (slm__str){byte_text(byte), 1};
+    }
+    v->named[v->n_named++] = (slm__special_token){raw, t, false};
+    return SLM_OK;
+}
+
+static slm_status name_tokens(slm__vocab *v, const slm__key *tokens, slm_error *err) {
+    uint32_t n = 0;
+    for (slm_token t = 0; t < v->tokens.n; t++)
+        n += (v->attributes[t] & (FOUND | SLM_TOKEN_BYTE)) != 0;
+    v->named = slm__alloc_array(v->allocator, n, sizeof *v->named);
+    slm__special_token *special = slm__alloc_array(v->allocator, n, sizeof *special);
+    slm_status s = SLM_OK;
+    if (!v->named || !special)
+        s = slm__fail(err, SLM_ERR_NOMEM, "no memory for %u special tokens", n);
+    const uint8_t *at = tokens->data;
+    uint32_t n_special = 0;
+    for (slm_token t = 0; t < v->tokens.n && s == SLM_OK; t++) {
+        slm__str raw = slm__gguf_next_string(&at);
+        uint8_t a = v->attributes[t];
+        if (a & (FOUND | SLM_TOKEN_BYTE)) s = name_token(v, t, raw, err);
+        if (a & FOUND)
+            special[n_special++] = (slm__special_token){raw, t, (a & FOUND) == SLM_TOKEN_USER};
+    }
+    if (s == SLM_OK) return slm__special_build(&v->special, special, n_special, v->allocator, err);
+    slm__free(v->allocator, special);
+    return s;
+}
+
+/* ---- Loading ---- */
+
+static slm_status load(slm__vocab *v, const slm__gguf *g, slm_error *err) {
+    const slm__key *tokens;
+    SLM_TRY(slm__gguf_array(g, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, err));
+    if (!tokens) return slm__fail(err, SLM_ERR_MISMATCH, "key tokenizer.ggml.tokens is missing");
+    SLM_TRY(find_tokenizer(v, g, err));
+    if (slm__gguf_key(g, "tokenizer.ggml.precompiled_charsmap"))
+        return slm__fail(err, SLM_ERR_UNSUPPORTED,
+                         "key tokenizer.ggml.precompiled_charsmap: tokenizer %s has none",
+                         v->tokenizer->model);
+    SLM_TRY(slm__tokens_load(&v->tokens, tokens, v->tokenizer->decode, v->allocator, err));
+    SLM_TRY(read_types(v, g, err));
+    SLM_TRY(v->tokenizer->load(v, g, err));
+    SLM_TRY(read_roles(v, g, err));
+    SLM_TRY(read_add_bos(v, g, err));
+    return name_tokens(v, tokens, err);
+}
+
+slm_status slm__vocab_load(const slm__gguf *g, const slm_allocator *allocator, slm_log_fn log,
+                           void *log_user, slm__vocab **out, slm_error *err) {
+    *out = NULL;
+    slm__vocab *v = slm__alloc(allocator, sizeof *v);
+    if (!v) return slm__fail(err, SLM_ERR_NOMEM, "no memory for a vocabulary");
+    v->allocator = allocator;
+    slm_status s = load(v, g, err);
+    if (s != SLM_OK) {
+        slm__vocab_free(v);
+        return s;
+    }
+    if (log && v->tokens.has_equal)
+        log(log_user, SLM_LOG_WARN,
+            "tokenizer.ggml.tokens: some tokens are equal; the lowest of them is used");
+    *out = v;
+    return SLM_OK;
+}
+
+void slm__vocab_free(slm__vocab *v) {
+    if (!v) return;
+    const slm_allocator *allocator = v->allocator;
+    if (v->tokenizer) v->tokenizer->free(v);
+    slm__tokens_free(&v->tokens, allocator);
+    slm__special_free(&v->special, allocator);
+    slm__free(allocator, v->attributes);
+    slm__free(allocator, v->named);
+    slm__free(allocator, v);
+}
+
+/* ---- Text to tokens ---- */
+
+slm_status slm__vocab_encode(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
+                             bool all, slm__sink *sink, slm_error *err) {
+    slm__span *spans;
+    size_t n_spans, at = 0;
+    bool ok = slm__special_find(&v->special, text, n, all, v->allocator, &spans, &n_spans);
+    for (size_t i = 0; i < n_spans && ok; i++) {
+        if (spans[i].at > at) ok = v->tokenizer->encode(v, work, text + at, spans[i].at - at, sink);
+        slm__sink_put(sink, spans[i].token);
+        at = spans[i].at + spans[i].len;
+    }
+    if (ok && n > at) ok = v->tokenizer->encode(v, work, text + at, n - at, sink);
+    slm__free(v->allocator, spans);
+    return ok ? SLM_OK : slm__fail(err, SLM_ERR_NOMEM, "no memory to tokenize %zu bytes", n);
+}
+
+slm_status slm__vocab_tokenize(const slm__vocab *v, const char *text, size_t n_bytes,
+                               uint32_t flags, slm_token *out, size_t capacity, size_t *n_tokens,
+                               slm_error *err) {
+    if (flags & ~(uint32_t)(SLM_TOKENIZE_BOS | SLM_TOKENIZE_SPECIAL))
+        return slm__fail(err, SLM_ERR_ARGUMENT, "unknown flags %#x", flags);
+    if (n_bytes > INT32_MAX)
+        return slm__fail(err, SLM_ERR_LIMIT, "a text of %zu bytes, at most %d", n_bytes, INT32_MAX);
+    slm__sink sink = {out, capacity, 0};
+    slm__bpe_work work = {.allocator = v->allocator};
+    if (flags & SLM_TOKENIZE_BOS && v->add_bos) slm__sink_put(&sink, v->bos);
+    slm_status s =
+        slm__vocab_encode(v, &work, text, n_bytes, flags & SLM_TOKENIZE_SPECIAL, &sink, err);
+    slm__bpe_work_free(&work);
+    SLM_TRY(s);
+    *n_tokens = sink.n;
+    if (sink.n > capacity)
+        return slm__fail(err, SLM_ERR_BUFFER, "%zu tokens, room for %zu", sink.n, capacity);
+    return SLM_OK;
+}
+
+/* ---- Looking at tokens ---- */
+
+int32_t slm__vocab_n_tokens(const slm__vocab *v) { return v->tokens.n; }
+slm_token slm__vocab_bos(const slm__vocab *v) { return v->bos; }
+slm_token slm__vocab_eos(const slm__vocab *v) { return v->eos; }
+
+slm_token slm__vocab_special(const slm__vocab *v, const char *text) {
+    for (uint32_t i = 0; i < v->n_named; i++) {
+        if (slm__str_eq(v->named[i].text, text) && v->attributes[v->named[i].token] & FOUND)
+            return v->named[i].token;
+    }
+    return SLM_TOKEN_NONE;
+}
+
+slm_status slm__vocab_token(const slm__vocab *v, slm_token token, slm__str *text,
+                            uint32_t *attributes) {
+    if (token < 0 || token >= v->tokens.n) return SLM_ERR_RANGE;
+    *attributes = v->attributes[token];
+    *text = slm__tokens_text(&v->tokens, token);
+    if (!(*attributes & (FOUND | SLM_TOKEN_BYTE))) return SLM_OK;
+    uint32_t low = 0, high = v->n_named;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (v->named[middle].token <= token)
+            low = middle;
+        else
+            high = middle;
+    }
+    *text = v->named[low].text;
+    return SLM_OK;
+}

@@ -1,0 +1,43 @@
+/* What vocab.c, stream.c and chat.c share. */
+#ifndef SLM_VOCAB_IMPL_H
+#define SLM_VOCAB_IMPL_H
+
+#include "special.h"
+#include "tok_bpe.h"
+#include "vocab.h"
+
+typedef struct slm__tokenizer slm__tokenizer;
+
+struct slm__vocab {
+    const slm_allocator *allocator;
+    const slm__tokenizer *tokenizer;
+    slm__tokens tokens;
+    uint8_t *attributes; /* [n] SLM_TOKEN_* */
+    /* Tokens whose text is not the decoded one of `tokens` (control tokens, bytes), by id. */
+    slm__special_token *named;
+    uint32_t n_named;
+    slm__special special;
+    slm__bpe bpe;
+    slm_token bos, eos;
+    bool add_bos;
+};
+
+/* A row per value of tokenizer.ggml.model. */
+struct slm__tokenizer {
+    const char *model;
+    slm__token_decode decode;
+    slm_status (*load)(slm__vocab *v, const slm__gguf *g, slm_error *err);
+    void (*free)(slm__vocab *v);
+    /* Text without special tokens, any bytes; false: no memory. */
+    bool (*encode)(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
+                   slm__sink *sink);
+};
+
+/* Text to the sink: special tokens (of plain text only the user-defined, without `all`), then the tokenizer. */
+slm_status slm__vocab_encode(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
+                             bool all, slm__sink *sink, slm_error *err);
+
+/* The token that is found by this text, or SLM_TOKEN_NONE. */
+slm_token slm__vocab_special(const slm__vocab *v, const char *text);
+
+#endif
