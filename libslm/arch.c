@@ -1,7 +1,9 @@
 #include "arch.h"
 
 /* X(name, pairing of RoPE) */
-#define ARCHITECTURES(X) X("llama", ROPE_ADJACENT)
+#define ARCHITECTURES(X)      \
+    X("llama", ROPE_ADJACENT) \
+    X("qwen2", ROPE_HALVES)
 
 static const slm__arch archs[] = {
 #define X(name, ...) {name, __VA_ARGS__},

@@ -139,7 +139,7 @@ slm_status slm_context_memory(const slm_model *model, const slm_context_params *
     if (!n_bytes) return slm__fail(err, SLM_ERR_ARGUMENT, "n_bytes is NULL");
     *n_bytes = 0;
     SLM_TRY(complete_params(model, params, &p, &kernels, err));
-    uint64_t kv, work;
+    uint64_t kv, work = 0;
     slm__kv_params kp = kv_params(&p);
     SLM_TRY(slm__kv_bytes(&model->hp, &kp, &kv, err));
     SLM_TRY(work_bytes(&model->hp, &p, &work, err));
@@ -151,7 +151,7 @@ slm_status slm_context_memory(const slm_model *model, const slm_context_params *
 static slm_status fill_context(slm_context *ctx, slm_error *err) {
     const slm__hparams *hp = &ctx->model->hp;
     slm__kv_params kp = kv_params(&ctx->params);
-    uint64_t bytes;
+    uint64_t bytes = 0;
     SLM_TRY(work_bytes(hp, &ctx->params, &bytes, err));
     SLM_TRY(slm__kv_init(&ctx->kv, hp, &kp, &ctx->allocator, err));
     ctx->block = slm__alloc(&ctx->allocator, bytes);

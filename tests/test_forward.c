@@ -1,0 +1,367 @@
+/* The forward pass: against plain double precision, and against itself: the same bits whatever the instruction set, the number
+ * of threads, the parts of a prompt and the neighbours (promise 2, docs/numerics.md). */
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../kernels/kernels.h"
+#include "../libslm/model.h"
+#include "support/plain_forward.h"
+#include "support/tiny_model.h"
+
+/* ---- Models and contexts ---- */
+
+typedef struct fixture {
+    gguf_build b;
+    slm_model *model;
+} fixture;
+
+static fixture open_tiny(const tiny_shape *shape) {
+    fixture f = {{0}, NULL};
+    slm_error err;
+    size_t n;
+    tiny_model(&f.b, shape);
+    const void *file = gb_finish(&f.b, &n);
+    ck_assert_msg(slm_model_open_memory(file, n, NULL, &f.model, &err) == SLM_OK, "%s",
+                  err.message);
+    return f;
+}
+
+static void close_tiny(fixture f) {
+    slm_model_close(f.model);
+    gb_free(&f.b);
+}
+
+static slm_context *new_context(const slm_model *m, const char *cpu, int32_t threads,
+                                int32_t n_batch) {
+    slm_context_params p = slm_context_defaults();
+    slm_context *ctx;
+    slm_error err;
+    p.n_ctx = 300;
+    p.n_seq_max = 3;
+    p.n_logits = 8;
+    p.n_threads = threads;
+    p.n_batch = n_batch;
+    p.cpu = cpu;
+    ck_assert_msg(slm_context_create(m, &p, &ctx, &err) == SLM_OK, "%s", err.message);
+    return ctx;
+}
+
+static void decode(slm_context *ctx, const slm_token *tokens, int32_t n) {
+    slm_error err;
+    ck_assert_msg(slm_decode_tokens(ctx, tokens, n, &err) == SLM_OK, "%s", err.message);
+}
+
+/* A text without meaning. */
+static void fill_tokens(slm_token *tokens, int n, uint32_t n_vocab) {
+    uint64_t state = 42;
+    for (int i = 0; i < n; i++) tokens[i] = (slm_token)(tiny_random(&state) % n_vocab);
+}
+
+/* FNV-1a, 64 bits, over a row of logits as little-endian bytes. */
+static uint64_t hash_row(uint64_t h, const float *row, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, &row[i], sizeof u);
+        for (int b = 0; b < 4; b++) h = (h ^ (u >> 8 * b & 255)) * 0x100000001b3u;
+    }
+    return h;
+}
+
+enum { N_TOKENS = 150, N_VOCAB = 300 }; /* two borders of cache pages */
+static const uint64_t HASH_BEGIN = 0xcbf29ce484222325u;
+
+/* Every type of block, and a row of 3 super-blocks whose 24 blocks of 32 are whole steps. */
+static const tiny_shape every_type = {
+    .n_vocab = N_VOCAB,
+    .n_embd = 256,
+    .n_layer = 2,
+    .n_head = 8,
+    .n_head_kv = 2,
+    .n_ff = 768,
+    .rope_base = 10000,
+    .types = {SLM_Q4_0, SLM_Q4_1, SLM_Q5_0, SLM_Q5_1, SLM_Q8_0, SLM_Q2_K, SLM_Q3_K, SLM_Q4_K},
+    .n_types = 8,
+    .seed = 7,
+};
+static const tiny_shape other_types = {
+    .n_vocab = N_VOCAB,
+    .n_embd = 256,
+    .n_layer = 2,
+    .n_head = 4,
+    .n_head_kv = 4,
+    .n_ff = 512,
+    .untied = true,
+    .types = {SLM_Q5_K, SLM_Q6_K, SLM_F16, SLM_BF16, SLM_F32},
+    .n_types = 5,
+    .seed = 8,
+};
+/* Rows that are no whole number of steps, heads that are no whole number of lanes. */
+static const tiny_shape odd_sizes = {
+    .n_vocab = 259,
+    .n_embd = 96,
+    .n_layer = 3,
+    .n_head = 3,
+    .n_head_kv = 1,
+    .head_dim = 40,
+    .n_ff = 160,
+    .rope_freqs = true,
+    .n_rot = 24,
+    .rope_factor = 4,
+    .types = {SLM_F32, SLM_Q8_0, SLM_F32, SLM_F32, SLM_F32, SLM_Q4_0, SLM_Q4_1, SLM_F32},
+    .n_types = 8,
+    .seed = 9,
+};
+
+/*
+ * Golden: made by this test with the plain C kernels, one thread, the tokens in one batch; the other columns of the
+ * same test, and plain_forward() below, say that they are right. They hold on every machine.
+ */
+static const struct {
+    const tiny_shape *shape;
+    uint64_t hash;
+} golden[] = {
+    {&every_type, 0x74ad844ca10224f7u},
+    {&other_types, 0xfa77c8cead4df186u},
+    {&odd_sizes, 0x2b09b7ea707033bcu},
+};
+
+static uint64_t hash_of_run(const slm_model *m, const char *cpu, int32_t threads, int32_t n_batch,
+                            const int32_t *parts) {
+    slm_context *ctx = new_context(m, cpu, threads, n_batch);
+    slm_model_info info = {.size = sizeof info};
+    ck_assert_int_eq(slm_model_get_info(m, &info), SLM_OK);
+    slm_token tokens[N_TOKENS];
+    fill_tokens(tokens, N_TOKENS, (uint32_t)info.n_vocab);
+    uint64_t h = HASH_BEGIN;
+    for (int32_t at = 0; at<N_TOKENS; at += *parts, parts += parts[1]> 0) {
+        int32_t n = *parts < N_TOKENS - at ? *parts : N_TOKENS - at;
+        decode(ctx, tokens + at, n);
+        if (at + n == N_TOKENS) h = hash_row(h, slm_logits(ctx, 0), (size_t)info.n_vocab);
+    }
+    ck_assert_int_eq(slm_seq_length(ctx, 0), N_TOKENS);
+    slm_context_free(ctx);
+    return h;
+}
+
+static const int32_t whole[] = {N_TOKENS, 0}, one_by_one[] = {1, 0};
+static const int32_t uneven[] = {1, 2, 61, 1, 3, 7, 64, 5, 0}, sevens[] = {7, 0};
+
+START_TEST(test_golden_hash_of_logits) {
+    fixture f = open_tiny(golden[_i].shape);
+    uint64_t h = hash_of_run(f.model, "c", 1, 256, whole);
+    ck_assert_msg(h == golden[_i].hash, "model %d: 0x%016llx", _i, (unsigned long long)h);
+    close_tiny(f);
+}
+END_TEST
+
+START_TEST(test_fault_92_bits_for_every_level_threads_and_split) {
+    static const int32_t *const splits[] = {whole, one_by_one, uneven, sevens};
+    static const int32_t threads[] = {1, 2, 3, 8, 16};
+    fixture f = open_tiny(golden[_i].shape);
+    const char *cpu;
+    for (int32_t l = 0; (cpu = slm_cpu_level(l)); l++) {
+        for (size_t s = 0; s < 4; s++) {
+            for (size_t t = 0; t < 5; t++) {
+                if (l == 0 && t > 1 && s > 0) continue; /* plain C takes its time */
+                int32_t n_batch = s == 2 ? 17 : 256;    /* and the library's own split */
+                uint64_t h = hash_of_run(f.model, cpu, threads[t], n_batch, splits[s]);
+                ck_assert_msg(h == golden[_i].hash, "%s, %d threads, split %zu", cpu, threads[t],
+                              s);
+            }
+        }
+    }
+    close_tiny(f);
+}
+END_TEST
+
+/* Three sequences, mixed token by token in one batch, each as it is alone. */
+START_TEST(test_fault_92_neighbours_in_the_batch_do_not_matter) {
+    enum { N = 70, SEQS = 3 };
+    fixture f = open_tiny(&every_type);
+    slm_token text[SEQS][N], tokens[N * SEQS];
+    int32_t sequences[N * SEQS];
+    uint8_t want[N * SEQS] = {0};
+    float alone[SEQS][N_VOCAB];
+    fill_tokens(text[0], N * SEQS, N_VOCAB);
+    for (int s = 0; s < SEQS; s++) {
+        slm_context *ctx = new_context(f.model, NULL, 2, 64);
+        decode(ctx, text[s], N);
+        memcpy(alone[s], slm_logits(ctx, 0), sizeof alone[s]);
+        slm_context_free(ctx);
+    }
+    for (int i = 0; i < N * SEQS; i++) {
+        sequences[i] = i % SEQS;
+        tokens[i] = text[i % SEQS][i / SEQS];
+        want[i] = i / SEQS == N - 1;
+    }
+    slm_context *ctx = new_context(f.model, NULL, 2, 50);
+    slm_batch batch = {sizeof batch, N * SEQS, tokens, NULL, sequences, want};
+    ck_assert_int_eq(slm_decode(ctx, &batch, NULL), SLM_OK);
+    for (int s = 0; s < SEQS; s++) {
+        ck_assert_ptr_nonnull(slm_logits(ctx, s));
+        ck_assert_int_eq(memcmp(slm_logits(ctx, s), alone[s], sizeof alone[s]), 0);
+    }
+    ck_assert_ptr_null(slm_logits(ctx, SEQS));
+    slm_context_free(ctx);
+    close_tiny(f);
+}
+END_TEST
+
+/* A prefix that stayed in the cache gives what computing it again gives. */
+START_TEST(test_fault_92_truncated_and_continued_equals_fresh) {
+    enum { N = 130, KEEP = 67 };
+    fixture f = open_tiny(&every_type);
+    slm_token a[N], b[N];
+    fill_tokens(a, N, N_VOCAB);
+    memcpy(b, a, sizeof b);
+    for (int i = KEEP; i < N; i++) b[i] = (a[i] + 1) % N_VOCAB;
+    slm_context *fresh = new_context(f.model, NULL, 2, 256),
+                *reused = new_context(f.model, NULL, 2, 256);
+    decode(fresh, b, N);
+    decode(reused, a, N);
+    ck_assert_int_eq(slm_seq_truncate(reused, 0, KEEP, NULL), SLM_OK);
+    ck_assert_int_eq(slm_seq_length(reused, 0), KEEP);
+    decode(reused, b + KEEP, N - KEEP);
+    ck_assert_int_eq(memcmp(slm_logits(fresh, 0), slm_logits(reused, 0), N_VOCAB * sizeof(float)),
+                     0);
+    slm_context_free(fresh);
+    slm_context_free(reused);
+    close_tiny(f);
+}
+END_TEST
+
+/* ---- Against plain_forward() ---- */
+
+static const tiny_shape oracles[] = {
+    {.n_vocab = 260,
+     .n_embd = 64,
+     .n_layer = 2,
+     .n_head = 4,
+     .n_head_kv = 4,
+     .n_ff = 96,
+     .seed = 1},
+    {.n_vocab = 260,
+     .n_embd = 64,
+     .n_layer = 2,
+     .n_head = 4,
+     .n_head_kv = 2,
+     .n_ff = 96,
+     .untied = true,
+     .biases = true,
+     .rope_base = 500000,
+     .rope_freqs = true,
+     .seed = 2},
+    {.n_vocab = 260,
+     .n_embd = 60,
+     .n_layer = 2,
+     .n_head = 6,
+     .n_head_kv = 1,
+     .n_ff = 100,
+     .rope_factor = 2.5f,
+     .n_rot = 6,
+     .seed = 3},
+    {.n_vocab = 260,
+     .n_embd = 48,
+     .n_layer = 2,
+     .n_head = 2,
+     .n_head_kv = 1,
+     .head_dim = 72,
+     .n_ff = 64,
+     .seed = 4},
+    {.arch = "qwen2",
+     .n_vocab = 260,
+     .n_embd = 64,
+     .n_layer = 2,
+     .n_head = 4,
+     .n_head_kv = 2,
+     .n_ff = 96,
+     .biases = true,
+     .rope_base = 1000000,
+     .n_rot = 12,
+     .seed = 5},
+    {.n_vocab = 260,
+     .n_embd = 256,
+     .n_layer = 2,
+     .n_head = 4,
+     .n_head_kv = 2,
+     .n_ff = 512,
+     .seed = 6,
+     .types = {SLM_Q4_0, SLM_Q4_1, SLM_Q5_0, SLM_Q5_1, SLM_Q8_0, SLM_Q2_K, SLM_Q3_K, SLM_Q4_K},
+     .n_types = 8},
+    {.n_vocab = 260,
+     .n_embd = 256,
+     .n_layer = 2,
+     .n_head = 4,
+     .n_head_kv = 2,
+     .n_ff = 512,
+     .seed = 7,
+     .types = {SLM_Q5_K, SLM_Q6_K, SLM_F16, SLM_BF16, SLM_F32},
+     .n_types = 5},
+};
+
+/* Largest difference of logits, relative to their spread (root mean square). */
+static double distance(const float *got, const double *want, int n) {
+    double worst = 0, square = 0;
+    for (int i = 0; i < n; i++) {
+        worst = fmax(worst, fabs(got[i] - want[i]));
+        square += want[i] * want[i];
+    }
+    ck_assert_double_gt(square, 0);
+    return worst / sqrt(square / n);
+}
+
+/* Reference mode is exact but for rounding; the default mode has 8-bit activations, which are good to a few per cent of the
+ * spread in these models, whose weights are noise. */
+START_TEST(test_logits_against_double_precision) {
+    const tiny_shape *s = &oracles[_i];
+    enum { N = 70 };
+    fixture f = open_tiny(s);
+    slm_token tokens[N];
+    double *want = malloc(s->n_vocab * sizeof *want);
+    ck_assert_ptr_nonnull(want);
+    fill_tokens(tokens, N, s->n_vocab);
+    plain_forward(f.model, tokens, N, want);
+    const char *cpu;
+    for (int32_t l = 0; (cpu = slm_cpu_level(l)); l++) {
+        for (int reference = 0; reference < 2; reference++) {
+            slm_context_params p = slm_context_defaults();
+            slm_context *ctx;
+            p.n_ctx = N;
+            p.cpu = cpu;
+            p.n_threads = 2;
+            p.kv_type = SLM_KV_F32;
+            p.reference = reference;
+            ck_assert_int_eq(slm_context_create(f.model, &p, &ctx, NULL), SLM_OK);
+            decode(ctx, tokens, N);
+            double d = distance(slm_logits(ctx, 0), want, (int)s->n_vocab);
+            bool exact = reference || s->n_types == 0;
+            ck_assert_msg(d < (exact ? 1e-4 : 0.15), "%s, reference %d: %g", cpu, reference, d);
+            ck_assert(exact || d > 1e-5); /* the default mode does quantize */
+            slm_context_free(ctx);
+        }
+    }
+    free(want);
+    close_tiny(f);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("forward");
+    TCase *c = tcase_create("forward");
+    tcase_set_timeout(c, 300);
+    int n_golden = (int)(sizeof golden / sizeof *golden);
+    tcase_add_loop_test(c, test_golden_hash_of_logits, 0, n_golden);
+    tcase_add_loop_test(c, test_fault_92_bits_for_every_level_threads_and_split, 0, n_golden);
+    tcase_add_test(c, test_fault_92_neighbours_in_the_batch_do_not_matter);
+    tcase_add_test(c, test_fault_92_truncated_and_continued_equals_fresh);
+    tcase_add_loop_test(c, test_logits_against_double_precision, 0,
+                        (int)(sizeof oracles / sizeof *oracles));
+    suite_add_tcase(suite, c);
+    SRunner *r = srunner_create(suite);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
