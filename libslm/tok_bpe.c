@@ -28,22 +28,19 @@ static int byte_of(uint32_t cp) {
 }
 
 bool slm__bpe_decode(slm__str raw, char *out, size_t *n_out) {
-    const uint8_t *p = (const uint8_t *)raw.ptr;
-    size_t used = 0;
-    for (size_t at = 0, len; at < raw.len; at += len) {
-        int byte;
-        if (p[at] < 0x80) {
-            len = 1;
-            byte = byte_of(p[at]);
-        } else if (slm__utf8_clean(p + at, raw.len - at < 2 ? raw.len - at : 2) == 2) {
-            byte = byte_of(slm__utf8_read(p + at, 2, &len));
-        } else {
-            return false;
+    const uint8_t *p = (const uint8_t *)raw.ptr, *end = p + raw.len;
+    char *to = out;
+    while (p < end) {
+        uint32_t cp = *p++;
+        if (cp >= 0x80) { /* two bytes reach to U+07FF: enough */
+            if (cp < 0xc2 || cp > 0xdf || p == end || (*p & 0xc0) != 0x80) return false;
+            cp = (cp & 0x1f) << 6 | (*p++ & 0x3f);
         }
+        int byte = byte_of(cp);
         if (byte < 0) return false;
-        out[used++] = (char)byte;
+        *to++ = (char)byte;
     }
-    *n_out = used;
+    *n_out = (size_t)(to - out);
     return true;
 }
 
@@ -83,38 +80,75 @@ static slm_status insert_merge(slm__bpe *b, slm__merge merge, slm_error *err) {
     return SLM_OK;
 }
 
-/* Most files number their merges as their tokens: the token after the last one is tried first, without a search. */
-static slm_token find_merged(const slm__tokens *t, const char *bytes, size_t n, slm_token last) {
-    if (last + 1 < t->n && !t->has_equal) {
-        slm__str s = slm__tokens_text(t, last + 1);
-        if (s.len == n && memcmp(s.ptr, bytes, n) == 0) return last + 1;
-    }
-    return slm__tokens_find(t, bytes, n);
-}
-
 static slm_status bad_merge(uint64_t index, slm__str s, const char *why, slm_error *err) {
     return slm__fail(err, SLM_ERR_FORMAT, "tokenizer.ggml.merges: merge %llu \"%s\" %s",
                      (unsigned long long)index, slm__show(s).text, why);
 }
 
-/* Both halves and their sum must be tokens: what no token covers could never be written out. */
-static slm_status load_merge(slm__bpe *b, uint64_t index, slm__str s, char *text, slm_token *last,
-                             slm_error *err) {
-    if (s.len > 2 * MAX_TOKEN + 1) return bad_merge(index, s, "is too long", err);
+/* Half a million merges at random places of two large tables: done in groups, so that the memory of the next
+ * ones is on its way while one is looked at. */
+enum { GROUP = 32, GROUP_BYTES = 2 * MAX_TOKEN + 1 };
+
+typedef struct pending {
+    slm__str raw;
+    const char *text; /* both parts decoded, one behind the other */
+    size_t n_left, n_right;
+    uint32_t hash[3]; /* left, right, merged */
+    slm__merge merge;
+} pending;
+
+static slm_status decode_merge(const slm__bpe *b, uint64_t index, pending *p, char *text,
+                               slm_error *err) {
+    slm__str s = p->raw;
     const char *gap = s.len > 1 ? memchr(s.ptr + 1, ' ', s.len - 1) : NULL;
     if (!gap) return bad_merge(index, s, "has no two parts", err);
     slm__str l = {s.ptr, (size_t)(gap - s.ptr)}, r = {gap + 1, s.len - l.len - 1};
-    size_t n_left, n_right;
-    if (!slm__bpe_decode(l, text, &n_left) || !slm__bpe_decode(r, text + n_left, &n_right))
+    if (!slm__bpe_decode(l, text, &p->n_left) || !slm__bpe_decode(r, text + p->n_left, &p->n_right))
         return bad_merge(index, s, "has a character that stands for no byte", err);
-    slm_token left = slm__tokens_find(b->tokens, text, n_left);
-    slm_token right = slm__tokens_find(b->tokens, text + n_left, n_right);
-    slm_token merged = find_merged(b->tokens, text, n_left + n_right, *last);
+    p->text = text;
+    p->hash[0] = slm__tokens_hash(text, p->n_left);
+    p->hash[1] = slm__tokens_hash(text + p->n_left, p->n_right);
+    p->hash[2] = slm__tokens_hash(text, p->n_left + p->n_right);
+    for (int i = 0; i < 3; i++) slm__tokens_prefetch(b->tokens, p->hash[i]);
+    return SLM_OK;
+}
+
+/* Both parts and their sum must be tokens: what no token covers could never be written out. */
+static slm_status resolve_merge(const slm__bpe *b, uint64_t index, pending *p, slm_error *err) {
+    const slm__tokens *t = b->tokens;
+    slm_token left = slm__tokens_find_hashed(t, p->hash[0], p->text, p->n_left);
+    slm_token right = slm__tokens_find_hashed(t, p->hash[1], p->text + p->n_left, p->n_right);
+    slm_token merged = slm__tokens_find_hashed(t, p->hash[2], p->text, p->n_left + p->n_right);
     if (left < 0 || right < 0 || merged < 0)
-        return bad_merge(index, s, "has a part or a result that is no token", err);
-    *last = merged;
-    return insert_merge(
-        b, (slm__merge){(uint32_t)left, (uint32_t)right, (uint32_t)index + 1, merged}, err);
+        return bad_merge(index, p->raw, "has a part or a result that is no token", err);
+    p->merge = (slm__merge){(uint32_t)left, (uint32_t)right, (uint32_t)index + 1, merged};
+    __builtin_prefetch(&b->merges[merge_slot(b, p->merge.left, p->merge.right)]);
+    return SLM_OK;
+}
+
+/* `text` has room for GROUP_BYTES. */
+static slm_status fill_merges(slm__bpe *b, const slm__key *key, char *text, slm_error *err) {
+    pending group[GROUP];
+    const uint8_t *at = key->data;
+    for (uint64_t first = 0, next = 0; first < key->n; first = next) {
+        size_t used = 0;
+        int n = 0;
+        for (; n < GROUP && next < key->n; n++, next++) {
+            const uint8_t *before = at;
+            group[n].raw = slm__gguf_next_string(&at);
+            if (group[n].raw.len > GROUP_BYTES)
+                return bad_merge(next, group[n].raw, "is too long", err);
+            if (used + group[n].raw.len > GROUP_BYTES) {
+                at = before;
+                break;
+            }
+            SLM_TRY(decode_merge(b, next, &group[n], text + used, err));
+            used += group[n].n_left + group[n].n_right;
+        }
+        for (int i = 0; i < n; i++) SLM_TRY(resolve_merge(b, first + (uint64_t)i, &group[i], err));
+        for (int i = 0; i < n; i++) SLM_TRY(insert_merge(b, group[i].merge, err));
+    }
+    return SLM_OK;
 }
 
 static slm_status load_merges(slm__bpe *b, const slm__key *key, const slm_allocator *allocator,
@@ -127,15 +161,10 @@ static slm_status load_merges(slm__bpe *b, const slm__key *key, const slm_alloca
     b->mask = ((uint32_t)1 << bits) - 1;
     b->shift = 64 - bits;
     b->merges = slm__alloc_array(allocator, (uint64_t)b->mask + 1, sizeof *b->merges);
-    char *text = slm__alloc(allocator, 2 * MAX_TOKEN + 1);
-    slm_status s = b->merges && text ? SLM_OK
+    char *text = slm__alloc(allocator, GROUP_BYTES);
+    slm_status s = b->merges && text ? fill_merges(b, key, text, err)
                                      : slm__fail(err, SLM_ERR_NOMEM, "no memory for %llu merges",
                                                  (unsigned long long)key->n);
-    const uint8_t *at = key->data;
-    slm_token last = SLM_TOKEN_NONE;
-    for (uint64_t i = 0; i < key->n && s == SLM_OK; i++) {
-        s = load_merge(b, i, slm__gguf_next_string(&at), text, &last, err);
-    }
     slm__free(allocator, text);
     return s;
 }

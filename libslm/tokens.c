@@ -8,7 +8,8 @@ enum {
 };
 
 /* Eight bytes at a time: loading a vocabulary is mostly this. */
-static uint32_t hash(const char *p, size_t n) {
+uint32_t slm__tokens_hash(const void *bytes, size_t n) {
+    const char *p = bytes;
     const uint64_t k = 0x9e3779b97f4a7c15u;
     uint64_t h = n * k, w = 0;
     if (n >= 8) {
@@ -32,9 +33,8 @@ static uint32_t hash(const char *p, size_t n) {
     return (uint32_t)(h >> 32);
 }
 
-slm_token slm__tokens_find(const slm__tokens *t, const void *bytes, size_t n) {
+slm_token slm__tokens_find_hashed(const slm__tokens *t, uint32_t h, const void *bytes, size_t n) {
     if (n == 0 || n > t->max_len) return SLM_TOKEN_NONE;
-    uint32_t h = hash(bytes, n);
     for (uint32_t i = h & t->mask;; i = (i + 1) & t->mask) {
         uint64_t slot = t->slots[i];
         if (slot == 0) return SLM_TOKEN_NONE;
@@ -45,9 +45,14 @@ slm_token slm__tokens_find(const slm__tokens *t, const void *bytes, size_t n) {
     }
 }
 
-static slm_status insert(slm__tokens *t, slm_token id, slm_error *err) {
+slm_token slm__tokens_find(const slm__tokens *t, const void *bytes, size_t n) {
+    if (n > t->max_len) return SLM_TOKEN_NONE; /* before hashing a word of any length */
+    return slm__tokens_find_hashed(t, slm__tokens_hash(bytes, n), bytes, n);
+}
+
+static slm_status insert(slm__tokens *t, uint32_t h, slm_token id, slm_error *err) {
     slm__str s = slm__tokens_text(t, id);
-    uint32_t h = hash(s.ptr, s.len), i = h & t->mask;
+    uint32_t i = h & t->mask;
     for (int probes = 0; t->slots[i] != 0; probes++, i = (i + 1) & t->mask) {
         if (probes == MAX_PROBES)
             return slm__fail(err, SLM_ERR_LIMIT, "tokenizer.ggml.tokens: %d tokens share a hash",
@@ -82,31 +87,52 @@ static slm_status allocate(slm__tokens *t, const slm__key *key, const slm_alloca
     return SLM_OK;
 }
 
-slm_status slm__tokens_load(slm__tokens *t, const slm__key *key, slm__token_decode decode,
-                            const slm_allocator *allocator, slm_error *err) {
-    SLM_TRY(allocate(t, key, allocator, err));
+/* Tokens decoded but not yet in the table: their slots are on the way from memory. */
+typedef struct waiting {
+    uint32_t hash;
+    slm_token id; /* SLM_TOKEN_NONE: nothing waits here */
+} waiting;
+
+enum { AHEAD = 16 };
+
+static slm_status decode_all(slm__tokens *t, const slm__key *key, slm__token_decode decode,
+                             slm_error *err) {
+    waiting ring[AHEAD];
+    for (int i = 0; i < AHEAD; i++) ring[i].id = SLM_TOKEN_NONE;
     const uint8_t *at = key->data;
     uint32_t used = 0;
-    for (int32_t i = 0; i < t->n; i++) {
+    for (int32_t i = 0; i < t->n + AHEAD; i++) {
+        waiting *w = &ring[i % AHEAD];
+        if (w->id != SLM_TOKEN_NONE) SLM_TRY(insert(t, w->hash, w->id, err));
+        w->id = SLM_TOKEN_NONE;
+        if (i >= t->n) continue;
         slm__str raw = slm__gguf_next_string(&at);
         if (raw.len > MAX_TOKEN) {
             return slm__fail(err, SLM_ERR_LIMIT,
                              "tokenizer.ggml.tokens: token %d has %zu bytes, at most %d", i,
                              raw.len, MAX_TOKEN);
         }
-        size_t n_out = 0;
-        bool usable = decode(raw, t->text + used, &n_out);
+        size_t n = 0;
+        bool usable = decode(raw, t->text + used, &n);
         if (!usable) {
             memcpy(t->text + used, raw.ptr, raw.len);
-            n_out = raw.len;
+            n = raw.len;
         }
-        t->at[i] = used;
-        used += (uint32_t)n_out;
+        if (usable && n > 0) {
+            *w = (waiting){slm__tokens_hash(t->text + used, n), i};
+            slm__tokens_prefetch(t, w->hash);
+        }
+        used += (uint32_t)n;
         t->at[i + 1] = used;
-        if (n_out > t->max_len) t->max_len = (uint32_t)n_out;
-        if (usable && n_out > 0) SLM_TRY(insert(t, i, err));
+        if (n > t->max_len) t->max_len = (uint32_t)n;
     }
     return SLM_OK;
+}
+
+slm_status slm__tokens_load(slm__tokens *t, const slm__key *key, slm__token_decode decode,
+                            const slm_allocator *allocator, slm_error *err) {
+    SLM_TRY(allocate(t, key, allocator, err));
+    return decode_all(t, key, decode, err);
 }
 
 void slm__tokens_free(slm__tokens *t, const slm_allocator *allocator) {

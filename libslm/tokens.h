@@ -26,6 +26,13 @@ void slm__tokens_free(slm__tokens *t, const slm_allocator *allocator);
 /* The token that stands for these bytes, or SLM_TOKEN_NONE. */
 slm_token slm__tokens_find(const slm__tokens *t, const void *bytes, size_t n);
 
+/* The same in three steps, for many at a time: memory is waited for once and not for each. */
+uint32_t slm__tokens_hash(const void *bytes, size_t n);
+static inline void slm__tokens_prefetch(const slm__tokens *t, uint32_t hash) {
+    __builtin_prefetch(&t->slots[hash & t->mask]);
+}
+slm_token slm__tokens_find_hashed(const slm__tokens *t, uint32_t hash, const void *bytes, size_t n);
+
 static inline slm__str slm__tokens_text(const slm__tokens *t, slm_token token) {
     return (slm__str){t->text + t->at[token], t->at[token + 1] - t->at[token]};
 }
