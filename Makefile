@@ -7,7 +7,7 @@
 O      ?= build
 PREFIX ?= /usr/local
 CFLAGS ?= -O2 -g
-PROMPT ?= What is the capital of France?
+PROMPT ?= Why is the sky blue?
 
 VERSION := 0.1.0
 SONAME  := libslm.so.0

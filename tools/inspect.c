@@ -54,7 +54,7 @@ static int open_any(inspection *in) {
     slm_status status = try_open_model(in->path, false, &in->model, &in->why_not);
     if (status == SLM_OK) return EXIT_DONE;
     if (status == SLM_ERR_CANCELLED || status == SLM_ERR_IO)
-        return fail_with(in->path, &in->why_not);
+        return fail_to_open(in->path, &in->why_not);
     return open_model(in->path, true, &in->model);
 }
 

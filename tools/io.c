@@ -26,6 +26,10 @@ static char *read_fd(int fd, const char *name, size_t *n_bytes) {
     char *data = malloc(capacity);
     while (data) {
         ssize_t got = read(fd, data + n, capacity - n);
+        if (interrupted()) {
+            free(data);
+            return NULL;
+        }
         if (got > 0) {
             n += (size_t)got;
             if (n < capacity) continue;
@@ -38,9 +42,6 @@ static char *read_fd(int fd, const char *name, size_t *n_bytes) {
             return data;
         } else if (errno != EINTR) {
             fail("%s: %s", name, strerror(errno));
-            free(data);
-            return NULL;
-        } else if (interrupted()) {
             free(data);
             return NULL;
         }

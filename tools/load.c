@@ -14,10 +14,17 @@ slm_status try_open_model(const char *path, bool vocab_only, slm_model **out, sl
     return status;
 }
 
+int fail_to_open(const char *path, const slm_error *err) {
+    bool named = strstr(err->message, path) != NULL; /* by messages about the file as a whole */
+    return named && err->status != SLM_ERR_CANCELLED
+               ? fail("%s (%s)", err->message, slm_status_name(err->status))
+               : fail_with(path, err);
+}
+
 int open_model(const char *path, bool vocab_only, slm_model **out) {
     slm_error err;
     slm_status status = try_open_model(path, vocab_only, out, &err);
-    return status == SLM_OK ? EXIT_DONE : fail_with(path, &err);
+    return status == SLM_OK ? EXIT_DONE : fail_to_open(path, &err);
 }
 
 int create_context(const slm_model *model, const slm_context_params *params, slm_context **out) {

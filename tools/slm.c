@@ -14,7 +14,9 @@ static void print_overview(FILE *out) {
     fputs("Usage: slm SUBCOMMAND ...\n\n", out);
     for (int i = 0; i < N_COMMANDS; i++)
         fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    fputs("\n'slm SUBCOMMAND --help' tells more, 'slm --version' the version.\n", out);
+    fputs(
+        "\n'slm SUBCOMMAND --help' tells more, 'slm --version' the version and what --cpu takes.\n",
+        out);
 }
 
 static const command *find_command(const char *name) {
@@ -40,6 +42,14 @@ static int help(const char *name) {
     return EXIT_DONE;
 }
 
+static int print_version(void) {
+    printf("slm %s, this machine has:", slm_version());
+    const char *level;
+    for (int32_t i = 0; (level = slm_cpu_level(i)); i++) printf(" %s", level);
+    putchar('\n');
+    return EXIT_DONE;
+}
+
 static bool is_one_of(const char *s, const char *a, const char *b, const char *c) {
     return strcmp(s, a) == 0 || strcmp(s, b) == 0 || strcmp(s, c) == 0;
 }
@@ -50,10 +60,7 @@ static int dispatch(int argc, char **argv) {
         return EXIT_USAGE;
     }
     if (is_one_of(argv[1], "help", "--help", "-h")) return help(argc > 2 ? argv[2] : NULL);
-    if (is_one_of(argv[1], "version", "--version", "-V")) {
-        printf("slm %s\n", slm_version());
-        return EXIT_DONE;
-    }
+    if (is_one_of(argv[1], "version", "--version", "-V")) return print_version();
     const command *c = find_command(argv[1]);
     return c ? c->run(c, argc - 2, argv + 2) : unknown_command(argv[1]);
 }
