@@ -9,8 +9,9 @@
 #include "tok_bpe.h"
 
 enum {
+    MAX_MERGES = 1 << 21,
     MAX_TOKEN = 65536,
-    MAX_PROBES = 2048, /* see tokens.c */
+    MAX_PROBES = 512, /* see tokens.c */
     SHORT = 40,
     CACHED_BYTES = 15,
     CACHED_TOKENS = 4
@@ -54,11 +55,13 @@ static uint32_t merge_slot(const slm__bpe *b, uint32_t left, uint32_t right) {
 /* NULL if the two do not merge. */
 static inline const slm__merge *find_merge(const slm__bpe *b, slm_token left, slm_token right) {
     uint32_t l = (uint32_t)left, r = (uint32_t)right;
-    for (uint32_t i = merge_slot(b, l, r);; i = (i + 1) & b->mask) {
-        const slm__merge *m = &b->merges[i];
+    uint32_t slot = merge_slot(b, l, r);
+    for (uint32_t i = 0; i <= MAX_PROBES; i++) {
+        const slm__merge *m = &b->merges[(slot + i) & b->mask];
         if (m->left == l && m->right == r && m->order) return m;
         if (!m->order) return NULL;
     }
+    return NULL;
 }
 
 /* 0 if the two do not merge. */
@@ -153,9 +156,9 @@ static slm_status fill_merges(slm__bpe *b, const slm__key *key, char *text, slm_
 
 static slm_status load_merges(slm__bpe *b, const slm__key *key, const slm_allocator *allocator,
                               slm_error *err) {
-    if (key->n > UINT32_MAX / 4)
-        return slm__fail(err, SLM_ERR_LIMIT, "tokenizer.ggml.merges: %llu merges",
-                         (unsigned long long)key->n);
+    if (key->n > MAX_MERGES)
+        return slm__fail(err, SLM_ERR_LIMIT, "tokenizer.ggml.merges: %llu merges, at most %d",
+                         (unsigned long long)key->n, MAX_MERGES);
     int bits = 4;
     while ((uint64_t)1 << bits < key->n + key->n / 2) bits++;
     b->mask = ((uint32_t)1 << bits) - 1;

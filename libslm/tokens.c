@@ -1,10 +1,11 @@
 #include "tokens.h"
 
 enum {
+    MAX_TOKENS = 1 << 21, /* published vocabularies have up to 262,144 */
     MAX_TOKEN = 65536,
-    /* A good hash needs a few probes at the load we keep. A file made to need more is refused, before it makes
-     * loading quadratic. */
-    MAX_PROBES = 2048
+    /* At the load we keep (two thirds) the worst of a million tokens needs about 200 probes. A file made to need more
+     * is refused, before it makes loading quadratic; looking up stops there too. */
+    MAX_PROBES = 512
 };
 
 /* Eight bytes at a time: loading a vocabulary is mostly this. */
@@ -35,14 +36,15 @@ uint32_t slm__tokens_hash(const void *bytes, size_t n) {
 
 slm_token slm__tokens_find_hashed(const slm__tokens *t, uint32_t h, const void *bytes, size_t n) {
     if (n == 0 || n > t->max_len) return SLM_TOKEN_NONE;
-    for (uint32_t i = h & t->mask;; i = (i + 1) & t->mask) {
-        uint64_t slot = t->slots[i];
+    for (uint32_t i = 0; i <= MAX_PROBES; i++) {
+        uint64_t slot = t->slots[(h + i) & t->mask];
         if (slot == 0) return SLM_TOKEN_NONE;
         if (slot >> 32 != h) continue;
         slm_token id = (slm_token)((uint32_t)slot - 1);
         slm__str s = slm__tokens_text(t, id);
         if (s.len == n && memcmp(s.ptr, bytes, n) == 0) return id;
     }
+    return SLM_TOKEN_NONE;
 }
 
 slm_token slm__tokens_find(const slm__tokens *t, const void *bytes, size_t n) {
@@ -71,12 +73,12 @@ static slm_status insert(slm__tokens *t, uint32_t h, slm_token id, slm_error *er
 static slm_status allocate(slm__tokens *t, const slm__key *key, const slm_allocator *allocator,
                            slm_error *err) {
     if (key->n == 0) return slm__fail(err, SLM_ERR_MISMATCH, "tokenizer.ggml.tokens: no tokens");
-    if (key->n > INT32_MAX / 2 || key->n_bytes > UINT32_MAX) {
+    if (key->n > MAX_TOKENS || key->n_bytes > UINT32_MAX) {
         return slm__fail(err, SLM_ERR_LIMIT, "tokenizer.ggml.tokens: %llu tokens in %llu bytes",
                          (unsigned long long)key->n, (unsigned long long)key->n_bytes);
     }
     uint32_t n_slots = 16;
-    while (n_slots < key->n * 2) n_slots *= 2;
+    while (n_slots < key->n + key->n / 2) n_slots *= 2;
     t->n = (int32_t)key->n;
     t->mask = n_slots - 1;
     t->text = slm__alloc(allocator, key->n_bytes - 8 * key->n); /* decoding never makes longer */
