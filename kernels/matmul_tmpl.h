@@ -1,6 +1,6 @@
 /* Matrix products, written once over the vector vocabulary of a simd_*.h and the unpackers of steps.h. Bits as ref.c.
  *
- * Lanes are the four stripes of ROWS rows, in decode as in prefill: a step is four blocks of each row. A single token takes its steps
+ * Lanes are the four stripes of ROWS rows, in decode as in prefill: a step is four blocks of each row. One token or two take their steps
  * straight from the unpacker. More tokens sweep over a strip of rows that was unpacked into the thread's scratch once, so
  * weights are read once however many tokens there are.
  */
@@ -127,29 +127,43 @@ INLINE void last_step(const quant_type *type, const uint8_t *const w[ROWS], int3
     type->unpack(at, 0, s);
 }
 
-/* ---- One token ---- */
+/* ---- A few tokens: steps straight from the unpacker, nt (constant) tokens ---- */
 
-INLINE void one_token(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows) {
+/* How far ahead of a step its successors are fetched: some ten steps, so that a miss is over when its time comes. */
+enum { FETCH_AHEAD = 3072 };
+
+INLINE void fetch(const uint8_t *w, int64_t at, int32_t n_bytes) {
+    UNROLL
+    for (int32_t i = 0; i < n_bytes; i += 64) __builtin_prefetch(w + at + FETCH_AHEAD + i);
+}
+
+INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
+                       int32_t n_rows) {
+    const int32_t fetch_bytes = type->block_bytes * ROWS * (type->steps == 1 ? SLM_STRIPES : 1);
+    int64_t stored = slm__n_blocks_stored(m->n_in);
     int32_t nb = slm__n_blocks(m->n_in), whole = nb / SLM_STRIPES;
     const uint8_t *w[ROWS];
-    row_pointers(m, row, n_rows, w);
+    step s;
+    step_acts a[TILE_TOKENS];
     rf acc[TILE_VECTORS][TILE_TOKENS] = {{{0}}};
+    row_pointers(m, row, n_rows, w);
     for (int32_t i = 0; i < whole; i += type->steps) {
+        fetch(w[0], (int64_t)(i / type->steps) * fetch_bytes, fetch_bytes);
         UNROLL
         for (int half = 0; half < type->steps; half++) {
-            step s;
             type->unpack(w, i + half, &s);
-            step_acts a = acts_at(m->x, (int64_t)(i + half) * SLM_STRIPES);
-            step_product(type, 1, 1, &(const step *){&s}, &a, acc);
+            for (int t = 0; t < nt; t++)
+                a[t] = acts_at(m->x, t * stored + (int64_t)(i + half) * SLM_STRIPES);
+            step_product(type, 1, nt, &(const step *){&s}, a, acc);
         }
     }
     if (has_last_step(type, nb)) {
-        step s;
         last_step(type, w, nb, &s);
-        step_acts a = acts_at(m->x, (int64_t)whole * SLM_STRIPES);
-        step_product(type, 1, 1, &(const step *){&s}, &a, acc);
+        for (int t = 0; t < nt; t++)
+            a[t] = acts_at(m->x, t * stored + (int64_t)whole * SLM_STRIPES);
+        step_product(type, 1, nt, &(const step *){&s}, a, acc);
     }
-    store_rows(acc[0][0], n_rows, m->out + row);
+    for (int t = 0; t < nt; t++) store_rows(acc[0][t], n_rows, m->out + t * m->out_stride + row);
 }
 
 /* ---- Several tokens ---- */
@@ -215,11 +229,13 @@ INLINE void several_tokens(const quant_type *type, const slm_matmul *m, int32_t 
 
 INLINE void matmul_quant(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,
                          void *scratch) {
-    int32_t n = m->n_tokens == 1 ? ROWS : SLM_STRIP;
+    int32_t n = m->n_tokens <= 2 ? ROWS : SLM_STRIP;
     for (int32_t end = row + n_rows; row < end; row += n) {
         int32_t here = end - row < n ? end - row : n;
         if (m->n_tokens == 1) {
-            one_token(type, m, row, here);
+            few_tokens(type, 1, m, row, here);
+        } else if (m->n_tokens == 2) {
+            few_tokens(type, 2, m, row, here);
         } else {
             several_tokens(type, m, row, here, scratch);
         }
@@ -228,7 +244,8 @@ INLINE void matmul_quant(const quant_type *type, const slm_matmul *m, int32_t ro
 
 #define X(name, id, bw, block, geometry, max, zero)                                              \
     static void matmul_##name(const slm_matmul *m, int32_t row, int32_t n_rows, void *scratch) { \
-        const quant_type type = {step_##name, SLM_##geometry, max, zero, sizeof(block), (bw) / 256 + 1};     \
+        const quant_type type = {step_##name, SLM_##geometry, max,                               \
+                                 zero,        sizeof(block),  (bw) / 256 + 1};                   \
         matmul_quant(&type, m, row, n_rows, scratch);                                            \
     }
 SLM_QUANT_TYPES(X)
