@@ -67,9 +67,11 @@ $(O)/%.o: %.c $(O)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(EXTRA_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(O)/kernels/%.o: EXTRA_CFLAGS = -O3
+# Under a sanitizer the kernels, all of them inlined, would take minutes to build.
+FAST := $(if $(SAN),-O1,-O3)
+$(O)/kernels/%.o: EXTRA_CFLAGS = $(FAST)
 $(O)/libslm/reference.o: EXTRA_CFLAGS = $(BLAS_CFLAGS)
-$(foreach i,$(ISAS),$(eval $(O)/kernels/isa_$(i).o: EXTRA_CFLAGS = -O3 $(ISA_FLAGS_$(i))))
+$(foreach i,$(ISAS),$(eval $(O)/kernels/isa_$(i).o: EXTRA_CFLAGS = $(FAST) $(ISA_FLAGS_$(i))))
 
 # The prompt goes through the environment: it may hold quotes and dollars.
 demo: export QUESTION = $(value PROMPT)

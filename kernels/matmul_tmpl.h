@@ -11,7 +11,6 @@
 #include "steps.h"
 #include "unpack.h"
 
-#define INLINE static inline __attribute__((always_inline))
 
 /* What differs from type to type: constants, once inlined. */
 typedef struct quant_type {
