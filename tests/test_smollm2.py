@@ -130,7 +130,7 @@ class Cost(Case):
     def test_opens_at_once(self):
         """The whole of `slm inspect`: start, map, check every header, load the vocabulary, print."""
         times = []
-        for _ in range(7):
+        while len(times) < 20 and min(times, default=1) >= 0.050:  # a busy machine gets more tries
             begin = time.perf_counter()
             self.good("inspect", MODEL)
             times.append(time.perf_counter() - begin)
