@@ -19,7 +19,7 @@ const slm__arch *slm__arch_find(slm__str name) {
 }
 
 const char *slm__arch_names(void) {
-#define X(name, ...) " " name
-    return &ARCHITECTURES(X)[1];
+#define X(name, ...) ", " name
+    return &ARCHITECTURES(X)[2];
 #undef X
 }

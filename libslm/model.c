@@ -9,7 +9,11 @@
 
 /* ---- Hyperparameters ---- */
 
-typedef enum hp_kind { HP_U32, HP_F32 } hp_kind;
+typedef enum hp_kind {
+    HP_U32,
+    HP_LAYERS, /* u32, or an array with the same number for each layer */
+    HP_F32,
+} hp_kind;
 typedef enum hp_need { REQUIRED, OPTIONAL } hp_need;
 
 typedef struct hp_row {
@@ -27,13 +31,15 @@ static const hp_row hp_rows[] = {
     {"context_length", HP_U32, REQUIRED, HP(n_ctx_train), 1, 1 << 27, SLM_ERR_RANGE},
     {"embedding_length", HP_U32, REQUIRED, HP(n_embd), 1, 1 << 20, SLM_ERR_RANGE},
     {"block_count", HP_U32, REQUIRED, HP(n_layer), 1, 4096, SLM_ERR_LIMIT},
-    {"feed_forward_length", HP_U32, REQUIRED, HP(n_ff), 1, 1 << 22, SLM_ERR_RANGE},
-    {"attention.head_count", HP_U32, REQUIRED, HP(n_head), 1, 65536, SLM_ERR_RANGE},
-    {"attention.head_count_kv", HP_U32, OPTIONAL, HP(n_head_kv), 1, 65536, SLM_ERR_RANGE},
+    {"feed_forward_length", HP_LAYERS, REQUIRED, HP(n_ff), 1, 1 << 22, SLM_ERR_RANGE},
+    {"attention.head_count", HP_LAYERS, REQUIRED, HP(n_head), 1, 65536, SLM_ERR_RANGE},
+    {"attention.head_count_kv", HP_LAYERS, OPTIONAL, HP(n_head_kv), 1, 65536, SLM_ERR_RANGE},
     {"attention.key_length", HP_U32, OPTIONAL, HP(head_dim), 1, 4096, SLM_ERR_RANGE},
     {"attention.layer_norm_rms_epsilon", HP_F32, REQUIRED, HP(norm_eps), 1e-12, 1, SLM_ERR_RANGE},
     {"rope.dimension_count", HP_U32, OPTIONAL, HP(n_rot), 2, 4096, SLM_ERR_RANGE},
     {"rope.freq_base", HP_F32, OPTIONAL, HP(rope_base), 1, 1e12, SLM_ERR_RANGE},
+    {"rope.scale_linear", HP_F32, OPTIONAL, HP(rope_factor), 1e-3, 1e6,
+     SLM_ERR_RANGE}, /* its old name */
     {"rope.scaling.factor", HP_F32, OPTIONAL, HP(rope_factor), 1e-3, 1e6, SLM_ERR_RANGE},
     {"expert_count", HP_U32, OPTIONAL, HP(n_expert), 0, 65536, SLM_ERR_RANGE},
     {"expert_used_count", HP_U32, OPTIONAL, HP(n_expert_used), 0, 65536, SLM_ERR_RANGE},
@@ -45,25 +51,39 @@ static void full_key(const slm_model *m, const char *key, char out[KEY_MAX]) {
     snprintf(out, KEY_MAX, "%s.%s", m->arch->name, key);
 }
 
+static unsigned long long byte_of(const slm_model *m, const void *p) {
+    return (unsigned long long)((const uint8_t *)p - m->gguf.data);
+}
+
+static slm_status check_range(const slm_model *m, const hp_row *row, const char *key,
+                              const slm__key *k, double value, slm_error *err) {
+    if (value >= row->min && value <= row->max) return SLM_OK; /* not for NaN */
+    return slm__fail(err, row->status, "key %s, byte %llu: %g, expected %g to %g", key,
+                     byte_of(m, k->data), value, row->min, row->max);
+}
+
 /* Files may give a number for each layer; ours are the same in all. */
-static slm_status uniform_array(const slm_model *m, const char *key, const slm__key *k, double *out,
-                                slm_error *err) {
-    if (k->n != m->hp.n_layer) {
-        return slm__fail(err, SLM_ERR_MISMATCH, "key %s: %llu values for %u layers", key,
-                         (unsigned long long)k->n, m->hp.n_layer);
-    }
+static slm_status uniform_array(const slm_model *m, const hp_row *row, const char *key,
+                                const slm__key *k, double *out, slm_error *err) {
     if (k->type != GGUF_U32 && k->type != GGUF_I32) {
-        return slm__fail(err, SLM_ERR_TYPE, "key %s: array of %s, expected u32", key,
-                         slm__gguf_type_name(k->type));
+        return slm__fail(err, SLM_ERR_TYPE, "key %s, byte %llu: array of %s, expected u32", key,
+                         byte_of(m, k->data), slm__gguf_type_name(k->type));
     }
-    int32_t first = slm__read_i32(k->data);
-    for (uint64_t i = 1; i < k->n; i++) {
-        if (slm__read_i32(k->data + 4 * i) != first) {
+    if (k->n != m->hp.n_layer) {
+        return slm__fail(err, SLM_ERR_MISMATCH, "key %s, byte %llu: %llu values for %u layers", key,
+                         byte_of(m, k->data), (unsigned long long)k->n, m->hp.n_layer);
+    }
+    for (uint64_t i = 0; i < k->n; i++) {
+        int32_t v = slm__read_i32(k->data + 4 * i);
+        double value = k->type == GGUF_U32 ? (double)(uint32_t)v : (double)v;
+        SLM_TRY(check_range(m, row, key, k, value, err));
+        if (i > 0 && value != *out) {
             return slm__fail(err, SLM_ERR_UNSUPPORTED,
-                             "key %s: values that differ from layer to layer", key);
+                             "key %s, byte %llu: values that differ from layer to layer", key,
+                             byte_of(m, k->data));
         }
+        *out = value;
     }
-    *out = first;
     return SLM_OK;
 }
 
@@ -78,42 +98,38 @@ static slm_status read_hparam(slm_model *m, const hp_row *row, slm_error *err) {
     bool found;
     double value = 0;
     uint64_t whole = 0;
-    if (k->is_array) {
-        SLM_TRY(uniform_array(m, key, k, &value, err));
-    } else if (row->kind == HP_U32) {
+    if (k->is_array && row->kind == HP_LAYERS) {
+        SLM_TRY(uniform_array(m, row, key, k, &value, err));
+    } else if (row->kind == HP_F32) {
+        SLM_TRY(slm__gguf_f64(&m->gguf, key, &value, &found, err));
+    } else {
         SLM_TRY(slm__gguf_u64(&m->gguf, key, &whole, &found, err));
         value = (double)whole;
-    } else {
-        SLM_TRY(slm__gguf_f64(&m->gguf, key, &value, &found, err));
     }
-    if (!(value >= row->min && value <= row->max)) { /* NaN too */
-        return slm__fail(err, row->status, "key %s is %g, expected %g to %g", key, value, row->min,
-                         row->max);
-    }
+    SLM_TRY(check_range(m, row, key, k, value, err));
     void *field = (char *)&m->hp + row->offset;
-    if (row->kind == HP_U32) {
-        uint32_t v = (uint32_t)value;
+    if (row->kind == HP_F32) {
+        float v = (float)value;
         memcpy(field, &v, sizeof v);
     } else {
-        float v = (float)value;
+        uint32_t v = (uint32_t)value;
         memcpy(field, &v, sizeof v);
     }
     return SLM_OK;
 }
 
+/* A factor without a type is linear, as with other readers of these files. */
 static slm_status check_rope_scaling(slm_model *m, slm_error *err) {
     char key[KEY_MAX];
     full_key(m, "rope.scaling.type", key);
     slm__str type;
     bool found = false;
     SLM_TRY(slm__gguf_str(&m->gguf, key, &type, &found, err));
-    if (!found || slm__str_eq(type, "none")) {
-        m->hp.rope_factor = 1;
-    } else if (!slm__str_eq(type, "linear")) {
-        return slm__fail(err, SLM_ERR_UNSUPPORTED, "key %s is \"%s\", known: none, linear", key,
-                         slm__show(type).text);
-    }
-    return SLM_OK;
+    if (!found || slm__str_eq(type, "linear")) return SLM_OK;
+    m->hp.rope_factor = 1;
+    if (slm__str_eq(type, "none")) return SLM_OK;
+    return slm__fail(err, SLM_ERR_UNSUPPORTED, "key %s, byte %llu: \"%s\", known: none, linear",
+                     key, byte_of(m, type.ptr), slm__show(type).text);
 }
 
 static slm_status check_value_length(const slm_model *m, slm_error *err) {
@@ -123,8 +139,9 @@ static slm_status check_value_length(const slm_model *m, slm_error *err) {
     bool found = false;
     SLM_TRY(slm__gguf_u64(&m->gguf, key, &n, &found, err));
     if (found && n != m->hp.head_dim) {
-        return slm__fail(err, SLM_ERR_UNSUPPORTED, "key %s is %llu, keys have %u", key,
-                         (unsigned long long)n, m->hp.head_dim);
+        return slm__fail(err, SLM_ERR_UNSUPPORTED, "key %s, byte %llu: %llu, but keys have %u", key,
+                         byte_of(m, slm__gguf_key(&m->gguf, key)->data), (unsigned long long)n,
+                         m->hp.head_dim);
     }
     return SLM_OK;
 }
@@ -222,50 +239,88 @@ static const tensor_row layer_tensors[] = {
     {"ffn_down.weight", REQUIRED, DIM_FF, DIM_EMBD, LAYER(w_down)},
 };
 
-static slm_status bind_tensor(const slm_model *m, const char *name, const tensor_row *row,
-                              void *base, slm_error *err) {
-    const slm__tensor *t = slm__gguf_tensor(&m->gguf, name);
-    if (!t) {
-        if (row->need == OPTIONAL) return SLM_OK;
-        return slm__fail(err, SLM_ERR_MISMATCH, "tensor %s is missing", name);
-    }
+static slm_status check_tensor_shape(const slm_model *m, const char *name, const tensor_row *row,
+                                     const slm__tensor *t, slm_error *err) {
     uint64_t columns = dim_size(&m->hp, row->columns), rows = dim_size(&m->hp, row->rows);
     if ((uint64_t)t->dims[0] != columns || (uint64_t)t->dims[1] != rows || t->dims[2] != 1 ||
         t->dims[3] != 1) {
         return slm__fail(err, SLM_ERR_MISMATCH,
-                         "tensor %s: shape [%lld, %lld, %lld, %lld], expected [%llu, %llu]", name,
-                         (long long)t->dims[0], (long long)t->dims[1], (long long)t->dims[2],
-                         (long long)t->dims[3], (unsigned long long)columns,
-                         (unsigned long long)rows);
+                         "tensor %s, byte %llu: shape [%lld, %lld, %lld, %lld], expected "
+                         "[%llu, %llu]",
+                         name, byte_of(m, t->name.ptr), (long long)t->dims[0],
+                         (long long)t->dims[1], (long long)t->dims[2], (long long)t->dims[3],
+                         (unsigned long long)columns, (unsigned long long)rows);
     }
     if (row->rows == DIM_NONE && t->type != SLM_F32) {
-        return slm__fail(err, SLM_ERR_MISMATCH, "tensor %s: type %s, expected F32", name,
-                         slm__type_info[t->type].name);
+        return slm__fail(err, SLM_ERR_MISMATCH, "tensor %s, byte %llu: type %s, expected F32", name,
+                         byte_of(m, t->name.ptr), slm__type_info[t->type].name);
     }
-    memcpy((char *)base + row->offset, &t, sizeof t);
     return SLM_OK;
 }
 
-static slm_status bind_tensors(slm_model *m, slm_error *err) {
-    for (size_t i = 0; i < SLM_COUNT(model_tensors); i++) {
-        SLM_TRY(bind_tensor(m, model_tensors[i].name, &model_tensors[i], m, err));
+/* Tensors go into a struct's fields; `bound` marks those that did. */
+typedef struct binder {
+    const slm_model *m;
+    bool *bound; /* [n_tensors] */
+    slm_error *err;
+} binder;
+
+static slm_status bind_tensor(const binder *b, const char *name, const tensor_row *row,
+                              void *base) {
+    const slm__tensor *t = slm__gguf_tensor(&b->m->gguf, name);
+    if (!t) {
+        if (row->need == OPTIONAL) return SLM_OK;
+        return slm__fail(b->err, SLM_ERR_MISMATCH, "tensor %s is missing", name);
     }
-    if (!m->output) m->output = m->token_embd;
-    /* every layer has tensors: a count beyond them is found at its first, before memory is taken for it */
+    SLM_TRY(check_tensor_shape(b->m, name, row, t, b->err));
+    memcpy((char *)base + row->offset, &t, sizeof t);
+    b->bound[t - b->m->gguf.tensors] = true;
+    return SLM_OK;
+}
+
+static slm_status bind_layers(slm_model *m, const binder *b) {
+    /* every layer has tensors: a count beyond them is refused before memory is taken for it */
     if (m->hp.n_layer > (uint32_t)m->gguf.n_tensors) {
-        return slm__fail(err, SLM_ERR_LIMIT, "%u layers, but only %d tensors", m->hp.n_layer,
+        return slm__fail(b->err, SLM_ERR_LIMIT, "%u layers, but only %d tensors", m->hp.n_layer,
                          m->gguf.n_tensors);
     }
     m->layers = slm__alloc_array(&m->allocator, m->hp.n_layer, sizeof *m->layers);
-    if (!m->layers) return slm__fail(err, SLM_ERR_NOMEM, "no memory for %u layers", m->hp.n_layer);
+    if (!m->layers)
+        return slm__fail(b->err, SLM_ERR_NOMEM, "no memory for %u layers", m->hp.n_layer);
     for (uint32_t l = 0; l < m->hp.n_layer; l++) {
         for (size_t i = 0; i < SLM_COUNT(layer_tensors); i++) {
             char name[64];
             snprintf(name, sizeof name, "blk.%u.%s", l, layer_tensors[i].name);
-            SLM_TRY(bind_tensor(m, name, &layer_tensors[i], &m->layers[l], err));
+            SLM_TRY(bind_tensor(b, name, &layer_tensors[i], &m->layers[l]));
         }
     }
     return SLM_OK;
+}
+
+/* A tensor that the network would go without is a model that we do not know: its results would be wrong. */
+static slm_status bind_all(slm_model *m, const binder *b) {
+    for (size_t i = 0; i < SLM_COUNT(model_tensors); i++) {
+        SLM_TRY(bind_tensor(b, model_tensors[i].name, &model_tensors[i], m));
+    }
+    if (!m->output) m->output = m->token_embd;
+    SLM_TRY(bind_layers(m, b));
+    for (int32_t i = 0; i < m->gguf.n_tensors; i++) {
+        const slm__tensor *t = &m->gguf.tensors[i];
+        if (b->bound[i]) continue;
+        return slm__fail(
+            b->err, SLM_ERR_MISMATCH, "tensor %s, byte %llu: no part of a %s model of %u layers",
+            slm__show(t->name).text, byte_of(m, t->name.ptr), m->arch->name, m->hp.n_layer);
+    }
+    return SLM_OK;
+}
+
+static slm_status bind_tensors(slm_model *m, slm_error *err) {
+    binder b = {m, slm__alloc_array(&m->allocator, (uint64_t)m->gguf.n_tensors, 1), err};
+    if (!b.bound)
+        return slm__fail(err, SLM_ERR_NOMEM, "no memory for %d tensors", m->gguf.n_tensors);
+    slm_status s = bind_all(m, &b);
+    slm__free(&m->allocator, b.bound);
+    return s;
 }
 
 /* ---- RoPE (Su et al. 2021, arXiv:2104.09864): pair i turns by base^(-2i / n_rot) radians a position ---- */
@@ -280,8 +335,9 @@ static slm_status make_rope(slm_model *m, slm_error *err) {
         if (m->rope_freqs) {
             float factor = slm__read_f32(m->rope_freqs->data + 4 * (size_t)i);
             if (!(factor >= 1e-3f && factor <= 1e6f)) {
-                return slm__fail(err, SLM_ERR_RANGE, "tensor rope_freqs.weight: factor %u is %g", i,
-                                 (double)factor);
+                return slm__fail(err, SLM_ERR_RANGE,
+                                 "tensor rope_freqs.weight, byte %llu: factor %u is %g",
+                                 byte_of(m, m->rope_freqs->data), i, (double)factor);
             }
             freq /= factor;
         }
@@ -292,36 +348,37 @@ static slm_status make_rope(slm_model *m, slm_error *err) {
 
 /* ---- params->check_weights: NaN and infinity, by tensor and row (fault 36) ---- */
 
-static slm_status check_tensor(const slm_model *m, const slm__tensor *t, float *row,
-                               slm_error *err) {
-    const slm_kernels *k = slm__kernels_named(NULL);
-    uint64_t n_rows = (uint64_t)t->dims[1] * (uint64_t)t->dims[2] * (uint64_t)t->dims[3];
-    for (uint64_t r = 0; r < n_rows; r++) {
-        k->dequantize[t->type](t->data + r * t->row_bytes, t->dims[0], row);
-        for (int64_t i = 0; i < t->dims[0]; i++) {
-            if (!isfinite(row[i])) {
-                return slm__fail(
-                    err, SLM_ERR_NUMERIC,
-                    "tensor %s, row %llu: weight %lld is not finite (byte %llu)",
-                    slm__show(t->name).text, (unsigned long long)r, (long long)i,
-                    (unsigned long long)((uint64_t)(t->data - m->gguf.data) + r * t->row_bytes));
-            }
+/* Weights looked at together: whole blocks of every type. */
+enum { CHECK_WEIGHTS = 2048 };
+
+static slm_status check_row(const slm_model *m, const slm_kernels *k, const slm__tensor *t,
+                            uint64_t r, slm_error *err) {
+    const slm_type_info *info = &slm__type_info[t->type];
+    const uint8_t *p = t->data + r * t->row_bytes;
+    float w[CHECK_WEIGHTS];
+    for (int64_t begin = 0; begin < t->dims[0]; begin += CHECK_WEIGHTS) {
+        int64_t n = t->dims[0] - begin < CHECK_WEIGHTS ? t->dims[0] - begin : CHECK_WEIGHTS;
+        k->dequantize[t->type](p, n, w);
+        for (int64_t i = 0; i < n; i++) {
+            if (isfinite(w[i])) continue;
+            return slm__fail(err, SLM_ERR_NUMERIC,
+                             "tensor %s, row %llu, byte %llu: weight %lld is not finite",
+                             slm__show(t->name).text, (unsigned long long)r,
+                             byte_of(m, p + (uint64_t)i / info->block_weights * info->block_bytes),
+                             (long long)(begin + i));
         }
+        p += (uint64_t)n / info->block_weights * info->block_bytes;
     }
     return SLM_OK;
 }
 
 static slm_status check_weights(const slm_model *m, const slm_model_params *params,
                                 slm_error *err) {
+    const slm_kernels *k = slm__kernels_named(NULL);
     for (int32_t i = 0; i < m->gguf.n_tensors; i++) {
         const slm__tensor *t = &m->gguf.tensors[i];
-        float *row = slm__alloc_array(&m->allocator, (uint64_t)t->dims[0], sizeof *row);
-        if (!row)
-            return slm__fail(err, SLM_ERR_NOMEM, "no memory for a row of %lld weights",
-                             (long long)t->dims[0]);
-        slm_status s = check_tensor(m, t, row, err);
-        slm__free(&m->allocator, row);
-        SLM_TRY(s);
+        uint64_t n_rows = t->n_bytes / t->row_bytes;
+        for (uint64_t r = 0; r < n_rows; r++) SLM_TRY(check_row(m, k, t, r, err));
         if (params->progress &&
             !params->progress(params->progress_user, (float)(i + 1) / (float)m->gguf.n_tensors)) {
             return slm__fail(err, SLM_ERR_CANCELLED, "cancelled while checking weights");
@@ -331,10 +388,12 @@ static slm_status check_weights(const slm_model *m, const slm_model_params *para
 }
 
 slm_status slm__model_bind(slm_model *m, const slm_model_params *params, slm_error *err) {
-    slm__str name = {m->arch_name, strlen(m->arch_name)};
+    slm__str name = {"", 0}; /* not m->arch_name, which ends at the first NUL */
+    bool found;
+    SLM_TRY(slm__gguf_str(&m->gguf, "general.architecture", &name, &found, err));
     m->arch = slm__arch_find(name);
     if (!m->arch) {
-        return slm__fail(err, SLM_ERR_UNSUPPORTED, "general.architecture is \"%s\", known: %s",
+        return slm__fail(err, SLM_ERR_UNSUPPORTED, "key general.architecture is \"%s\", known: %s",
                          slm__show(name).text, slm__arch_names());
     }
     SLM_TRY(read_hparams(m, err));
