@@ -222,31 +222,25 @@ static int merge_short(const slm__bpe *b, slm_token *ids, int n) {
 
 /* ---- Long words: linked symbols, and a heap of pairs: order << 32 | place of the left one ---- */
 
-typedef struct symbols {
-    uint32_t *token, *order, *next, *prev;
-} symbols;
+#define NOWHERE UINT32_MAX
+
+struct symbol {
+    slm_token token;
+    uint32_t merge; /* with the next, a slot of b->merges; NOWHERE: none */
+    uint32_t next, prev;
+};
 
 static bool reserve(slm__bpe_work *w, size_t n) {
     if (n <= w->n_symbols) return true;
     slm__free(w->allocator, w->symbols);
     slm__free(w->allocator, w->heap);
-    w->n_symbols = n + n / 2;
-    w->symbols = slm__alloc_array(w->allocator, w->n_symbols, 4 * sizeof *w->symbols);
+    w->n_symbols = n + n / 4;
+    w->symbols = slm__alloc_array(w->allocator, w->n_symbols, sizeof *w->symbols);
     /* a merge takes one pair out and puts at most two in */
     w->heap = slm__alloc_array(w->allocator, w->n_symbols, 2 * sizeof *w->heap);
     if (w->symbols && w->heap) return true;
     w->n_symbols = 0;
     return false;
-}
-
-static void sift_down(uint64_t *heap, size_t n, size_t i) {
-    uint64_t v = heap[i];
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && heap[child + 1] < heap[child]) child++;
-        if (v <= heap[child]) break;
-        heap[i] = heap[child];
-    }
-    heap[i] = v;
 }
 
 static void push(uint64_t *heap, size_t *n, uint64_t v) {
@@ -255,48 +249,54 @@ static void push(uint64_t *heap, size_t *n, uint64_t v) {
     heap[i] = v;
 }
 
-#define NOWHERE UINT32_MAX
+/* The gap that the least leaves goes down to a leaf before the last key is put there: it is nearly always one of the
+ * largest, so comparing with it on the way would be in vain and hard to predict. */
+static uint64_t pop(uint64_t *heap, size_t *n) {
+    uint64_t top = heap[0], last = heap[--*n];
+    size_t i = 0, size = *n;
+    for (size_t child; (child = 2 * i + 1) < size; i = child) {
+        child += child + 1 < size && heap[child + 1] < heap[child];
+        heap[i] = heap[child];
+    }
+    for (; i > 0 && heap[(i - 1) / 2] > last; i = (i - 1) / 2) heap[i] = heap[(i - 1) / 2];
+    heap[i] = last;
+    return top;
+}
 
-/* Look the pair that begins at `i` up again, and queue it. */
-static void renew(const slm__bpe *b, symbols *s, uint32_t i, uint64_t *heap, size_t *n_heap) {
+/* Look up the pair that begins at `i`, and queue it. */
+static void renew(const slm__bpe *b, slm__bpe_work *w, uint32_t i, size_t *n_heap) {
+    struct symbol *s = w->symbols;
     if (i == NOWHERE) return;
-    uint32_t next = s->next[i];
-    s->order[i] =
-        next == NOWHERE ? 0 : merge_order(b, (slm_token)s->token[i], (slm_token)s->token[next]);
-    if (s->order[i]) push(heap, n_heap, (uint64_t)s->order[i] << 32 | i);
+    const slm__merge *m =
+        s[i].next == NOWHERE ? NULL : find_merge(b, s[i].token, s[s[i].next].token);
+    s[i].merge = m ? (uint32_t)(m - b->merges) : NOWHERE;
+    if (m) push(w->heap, n_heap, (uint64_t)m->order << 32 | i);
 }
 
 static bool encode_long(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
                         slm__sink *sink) {
     if (!reserve(w, n)) return false;
-    symbols s = {w->symbols, w->symbols + n, w->symbols + 2 * n, w->symbols + 3 * n};
+    struct symbol *s = w->symbols;
     size_t n_heap = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        s.token[i] = (uint32_t)b->byte_token[text[i]];
-        s.next[i] = i + 1 < n ? i + 1 : NOWHERE;
-        s.prev[i] = i - 1; /* NOWHERE before the first */
-        s.order[i] =
-            i + 1 < n ? merge_order(b, b->byte_token[text[i]], b->byte_token[text[i + 1]]) : 0;
-        if (s.order[i]) w->heap[n_heap++] = (uint64_t)s.order[i] << 32 | i;
+    for (uint32_t i = 0; i < n; i++) { /* before the first: 0 - 1 is NOWHERE */
+        s[i] = (struct symbol){b->byte_token[text[i]], NOWHERE, i + 1 < n ? i + 1 : NOWHERE, i - 1};
     }
-    for (size_t i = n_heap / 2; i-- > 0;) sift_down(w->heap, n_heap, i);
+    for (uint32_t i = 0; i < n; i++) renew(b, w, i, &n_heap);
     while (n_heap > 0) {
-        uint64_t top = w->heap[0];
-        w->heap[0] = w->heap[--n_heap];
-        if (n_heap > 0) sift_down(w->heap, n_heap, 0);
+        uint64_t top = pop(w->heap, &n_heap);
         uint32_t i = (uint32_t)top;
-        if (s.order[i] != top >> 32) continue; /* the pair has changed since */
-        uint32_t gone = s.next[i];
-        s.token[i] =
-            (uint32_t)find_merge(b, (slm_token)s.token[i], (slm_token)s.token[gone])->merged;
-        s.next[i] = s.next[gone];
-        s.order[gone] = 0;
-        if (s.next[i] != NOWHERE) s.prev[s.next[i]] = i;
-        renew(b, &s, s.prev[i], w->heap, &n_heap);
-        renew(b, &s, i, w->heap, &n_heap);
+        /* the pair may have changed, or its left one been taken, since it was put there */
+        if (s[i].merge == NOWHERE || b->merges[s[i].merge].order != top >> 32) continue;
+        uint32_t gone = s[i].next;
+        s[i].token = b->merges[s[i].merge].merged;
+        s[i].next = s[gone].next;
+        s[gone].merge = NOWHERE;
+        if (s[i].next != NOWHERE) s[s[i].next].prev = i;
+        renew(b, w, s[i].prev, &n_heap);
+        renew(b, w, i, &n_heap);
     }
-    for (uint32_t i = 0; i != NOWHERE; i = s.next[i]) {
-        if (s.token[i] != (uint32_t)SLM_TOKEN_NONE) slm__sink_put(sink, (slm_token)s.token[i]);
+    for (uint32_t i = 0; i != NOWHERE; i = s[i].next) {
+        if (s[i].token != SLM_TOKEN_NONE) slm__sink_put(sink, s[i].token);
     }
     return true;
 }

@@ -37,7 +37,7 @@ typedef struct slm__bpe_work {
     const slm_allocator *allocator;
     struct cached_word *cache; /* words seen in this call */
     uint32_t cache_mask;
-    uint32_t *symbols; /* of a long word: token, order of the merge with the next, next, previous */
+    struct symbol *symbols; /* of a long word */
     uint64_t *heap;
     size_t n_symbols; /* room */
 } slm__bpe_work;
