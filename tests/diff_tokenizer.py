@@ -156,7 +156,8 @@ def compare(ours, tok, model, n, seed, folder):
         a = ids(ours, model, flags, files[: len(batch)])
         b = ids(tok, model, flags, files[: len(batch)])
         for t, x, y in zip(batch, a, b):
-            if x != y:
+            # a TOK with room for as many tokens as bytes prints nothing when broken bytes take three each
+            if x != y and not (y == "" and len(x.split()) > len(t)):
                 differ += 1
                 if differ <= 10:
                     print(f"  flags {flags} {t!r}\n    ours  {x}\n    other {y}")
