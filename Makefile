@@ -2,7 +2,7 @@
 #
 #   O=DIR            where everything is built (default: build)
 #   SAN=address,...  build with these sanitizers, for example  make check O=build-asan SAN=address,undefined
-#   OPENBLAS=0       leave OpenBLAS out even if it is there
+#   V=1              show the commands
 
 O      ?= build
 PREFIX ?= /usr/local
@@ -28,12 +28,9 @@ ISA_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf1
 ISA_FLAGS_avx512vnni := $(ISA_FLAGS_avx512) -mavx512vnni
 ISAS := $(if $(filter x86_64%,$(MACHINE)),avx2 avx512 avx512vnni)
 
-ifneq ($(OPENBLAS),0)
-ifeq ($(shell pkg-config --exists openblas 2>/dev/null && echo yes),yes)
-BLAS_CFLAGS := -DSLM_OPENBLAS=1 $(shell pkg-config --cflags openblas)
-LIBS        += $(shell pkg-config --libs openblas)
-endif
-endif
+# V=1 shows the commands.
+Q   := $(if $(V),,@)
+SAY := @$(if $(V),:,echo ' ')
 
 KERNEL_SRC := $(filter-out kernels/isa_%,$(wildcard kernels/*.c)) $(ISAS:%=kernels/isa_%.c)
 LIB_SRC    := $(KERNEL_SRC) $(wildcard libslm/*.c)
@@ -46,31 +43,34 @@ all: $(O)/libslm.a $(O)/libslm.so $(O)/slm
 
 $(O)/libslm.a: $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(SAY) AR   $@
+	$(Q)$(AR) rcs $@ $^
 
 $(O)/$(SONAME): $(LIB_OBJ)
-	$(CC) -shared -Wl,-soname,$(SONAME) -Wl,--as-needed $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) -shared -Wl,-soname,$(SONAME) -Wl,--as-needed $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(O)/libslm.so: $(O)/$(SONAME)
-	ln -sf $(SONAME) $@
+	@ln -sf $(SONAME) $@
 
 $(O)/slm: $(TOOL_OBJ) $(O)/libslm.a
-	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # A change of compiler or flags rebuilds everything: the flags are a file that objects depend on.
 $(O)/flags: FORCE
 	@mkdir -p $(O)
-	@echo '$(CC) $(ALL_CFLAGS) $(BLAS_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS) $(BLAS_CFLAGS)' > $@
+	@echo '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS)' > $@
 FORCE:
 
 $(O)/%.o: %.c $(O)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(EXTRA_CFLAGS) -MMD -MP -c -o $@ $<
+	$(SAY) CC   $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(EXTRA_CFLAGS) -MMD -MP -c -o $@ $<
 
 # Under a sanitizer the kernels, all of them inlined, would take minutes to build.
 FAST := $(if $(SAN),-O1,-O3)
 $(O)/kernels/%.o: EXTRA_CFLAGS = $(FAST)
-$(O)/libslm/reference.o: EXTRA_CFLAGS = $(BLAS_CFLAGS)
 $(foreach i,$(ISAS),$(eval $(O)/kernels/isa_$(i).o: EXTRA_CFLAGS = $(FAST) $(ISA_FLAGS_$(i))))
 
 # The prompt goes through the environment: it may hold quotes and dollars.

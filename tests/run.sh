@@ -26,7 +26,7 @@ run() {
         bad=$(($(number 'Failures: ') + $(number 'Errors: ')))
         skip=0
     elif grep -q '^Ran [0-9]* test' "$log"; then # unittest
-        n=$(number '^Ran ')
+        n=$(sed -n 's/^Ran \([0-9]*\) test.*/\1/p' "$log")
         bad=$(($(number 'failures=') + $(number 'errors=')))
         skip=$(number 'skipped=')
     else

@@ -12,6 +12,9 @@ REPLAY_BIN   := $(FUZZ_NAMES:%=$(O)/tests/fuzz/replay_%)
 CHECK_LIBS    = $(shell pkg-config --libs check 2>/dev/null)
 FUZZ_SECONDS ?= 60
 
+# Objects are kept: a second run builds nothing.
+.SECONDARY: $(TEST_SRC:%.c=$(O)/%.o) $(SUPPORT_OBJ)
+
 .PHONY: check fuzz bench
 check:
 	@tools/need.sh check
@@ -22,15 +25,18 @@ check:
 tests: $(TEST_BIN) $(REPLAY_BIN) $(O)/tests/example
 
 $(O)/tests/test_%: $(O)/tests/test_%.o $(SUPPORT_OBJ) $(O)/libslm.a
-	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
 
 $(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o $(O)/libslm.a
-	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # The example as a user would build it: the header, the static library, nothing else.
 $(O)/tests/example: docs/example.c $(O)/libslm.a
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -Wall -Wextra -Werror $(SANFLAGS) -Iinclude -o $@ $< $(O)/libslm.a $(LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) -std=c11 -Wall -Wextra -Werror $(SANFLAGS) -Iinclude -o $@ $< $(O)/libslm.a $(LIBS)
 
 # Fuzzers need clang: everything again in its own folder.
 fuzz:
@@ -40,6 +46,7 @@ fuzz:
 
 bench: $(O)/bench/kernels
 $(O)/bench/%: $(O)/bench/%.o $(O)/libslm.a
-	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 -include $(wildcard $(O)/tests/*.d $(O)/tests/*/*.d $(O)/bench/*.d)
