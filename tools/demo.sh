@@ -9,4 +9,5 @@ model=$("$(dirname "$0")/get-model.sh") || {
     exit 1
 }
 printf '> %s\n\n' "$2"
-exec "$1" run -m "$model" --stats -n 400 -p "$2"
+# A seed: everybody sees the same answer, on every machine.
+exec "$1" run -m "$model" --stats -n 400 --temp 0.5 --seed 1 -p "$2"
