@@ -358,7 +358,8 @@ SLM_API slm_status slm_seq_truncate(slm_context *ctx, int32_t sequence, int32_t 
 
 typedef struct slm_sampler slm_sampler;
 
-/* In the order in which they apply. Defaults are greedy: temperature 0, all others off. */
+/* Applied in this order: repetition penalty, top-k, top-p, min-p, temperature. Defaults are greedy: temperature 0, all others
+ * off. */
 typedef struct slm_sampler_params {
     size_t size;             /* sizeof(slm_sampler_params)                                        */
     slm_allocator allocator; /* used for everything that belongs to the sampler                   */

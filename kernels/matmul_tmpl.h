@@ -11,7 +11,6 @@
 #include "steps.h"
 #include "unpack.h"
 
-
 /* What differs from type to type: constants, once inlined. */
 typedef struct quant_type {
     void (*unpack)(const uint8_t *const w[ROWS], int32_t i, step *s);

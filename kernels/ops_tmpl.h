@@ -134,22 +134,25 @@ static inline vf load_stored_f32(const void *p, int64_t i) { return vf_load((con
 static inline __attribute__((always_inline)) void page_scores(load_fn load, int n,
                                                               const slm_attn_page *a, int32_t i,
                                                               float (*p)[SLM_PAGE]) {
-    vf score[ATTN_QUERIES][PAGE_VECTORS];
     const float *q = a->q + (int64_t)i * a->head_dim_stored;
-    for (int k = 0; k < n; k++) {
-        for (int v = 0; v < PAGE_VECTORS; v++) score[k][v] = vf_zero();
-    }
-    for (int32_t d = 0; d < a->head_dim; d++) {
-        vf key[PAGE_VECTORS];
-        for (int v = 0; v < PAGE_VECTORS; v++)
-            key[v] = load(a->k, (int64_t)d * SLM_PAGE + v * SLM_LANES);
+    for (int j = 0; j < SLM_PAGE; j += ATTN_VECTORS * SLM_LANES) {
+        vf score[ATTN_QUERIES][ATTN_VECTORS];
         for (int k = 0; k < n; k++) {
-            vf qd = vf_set1(q[(int64_t)k * a->head_dim_stored + d]);
-            for (int v = 0; v < PAGE_VECTORS; v++) score[k][v] = vf_fma(qd, key[v], score[k][v]);
+            for (int v = 0; v < ATTN_VECTORS; v++) score[k][v] = vf_zero();
         }
-    }
-    for (int k = 0; k < n; k++) {
-        for (int v = 0; v < PAGE_VECTORS; v++) vf_store(&p[k][v * SLM_LANES], score[k][v]);
+        for (int32_t d = 0; d < a->head_dim; d++) {
+            vf key[ATTN_VECTORS];
+            for (int v = 0; v < ATTN_VECTORS; v++)
+                key[v] = load(a->k, (int64_t)d * SLM_PAGE + j + v * SLM_LANES);
+            for (int k = 0; k < n; k++) {
+                vf qd = vf_set1(q[(int64_t)k * a->head_dim_stored + d]);
+                for (int v = 0; v < ATTN_VECTORS; v++)
+                    score[k][v] = vf_fma(qd, key[v], score[k][v]);
+            }
+        }
+        for (int k = 0; k < n; k++) {
+            for (int v = 0; v < ATTN_VECTORS; v++) vf_store(&p[k][j + v * SLM_LANES], score[k][v]);
+        }
     }
 }
 
@@ -170,36 +173,39 @@ static inline void page_softmax(float p[SLM_PAGE], int32_t first, int32_t last, 
     *sum_out = lanes_sum(sum);
 }
 
-/* out += p[j] * v[j] for j from `from` to `to` in this order, for `n` (constant) queries, 64 dimensions at a time. */
+/* out[d ..] += p[j] * v[j] for j from `from` to `to` in this order, for `n` queries and `nv` vectors (constants). */
+static inline __attribute__((always_inline)) void page_values_at(load_fn load, int n, int nv,
+                                                                 const slm_attn_page *a, int32_t i,
+                                                                 int32_t d, float (*p)[SLM_PAGE],
+                                                                 int32_t from, int32_t to) {
+    int32_t stored = a->head_dim_stored;
+    float *out = a->out + (int64_t)i * stored + d;
+    vf sum[ATTN_QUERIES][ATTN_VECTORS];
+    for (int k = 0; k < n; k++) {
+        for (int v = 0; v < nv; v++) sum[k][v] = vf_load(out + (int64_t)k * stored + v * SLM_LANES);
+    }
+    for (int32_t j = from; j <= to; j++) {
+        vf value[ATTN_VECTORS];
+        for (int v = 0; v < nv; v++) value[v] = load(a->v, (int64_t)j * stored + d + v * SLM_LANES);
+        for (int k = 0; k < n; k++) {
+            vf pk = vf_set1(p[k][j]);
+            for (int v = 0; v < nv; v++) sum[k][v] = vf_fma(pk, value[v], sum[k][v]);
+        }
+    }
+    for (int k = 0; k < n; k++) {
+        for (int v = 0; v < nv; v++) vf_store(out + (int64_t)k * stored + v * SLM_LANES, sum[k][v]);
+    }
+}
+
 static inline __attribute__((always_inline)) void page_values(load_fn load, int n,
                                                               const slm_attn_page *a, int32_t i,
                                                               float (*p)[SLM_PAGE], int32_t from,
                                                               int32_t to) {
-    int32_t stored = a->head_dim_stored;
-    for (int32_t d = 0; d < stored; d += PAGE_VECTORS * SLM_LANES) {
-        float *out = a->out + (int64_t)i * stored + d;
-        int nv = (stored - d) / SLM_LANES < PAGE_VECTORS ? (stored - d) / SLM_LANES : PAGE_VECTORS;
-        vf sum[ATTN_QUERIES][PAGE_VECTORS];
-        for (int k = 0; k < n; k++) {
-            for (int v = 0; v < PAGE_VECTORS; v++) {
-                sum[k][v] = v < nv ? vf_load(out + (int64_t)k * stored + v * SLM_LANES) : vf_zero();
-            }
-        }
-        for (int32_t j = from; j <= to; j++) {
-            vf value[PAGE_VECTORS];
-            for (int v = 0; v < PAGE_VECTORS; v++) {
-                value[v] = v < nv ? load(a->v, (int64_t)j * stored + d + v * SLM_LANES) : vf_zero();
-            }
-            for (int k = 0; k < n; k++) {
-                vf pk = vf_set1(p[k][j]);
-                for (int v = 0; v < PAGE_VECTORS; v++) sum[k][v] = vf_fma(pk, value[v], sum[k][v]);
-            }
-        }
-        for (int k = 0; k < n; k++) {
-            for (int v = 0; v < nv; v++)
-                vf_store(out + (int64_t)k * stored + v * SLM_LANES, sum[k][v]);
-        }
-    }
+    int32_t d = 0;
+    if (from > to) return;
+    for (; d + ATTN_VECTORS * SLM_LANES <= a->head_dim_stored; d += ATTN_VECTORS * SLM_LANES)
+        page_values_at(load, n, ATTN_VECTORS, a, i, d, p, from, to);
+    for (; d < a->head_dim_stored; d += SLM_LANES) page_values_at(load, n, 1, a, i, d, p, from, to);
 }
 
 static inline __attribute__((always_inline)) void page_queries(load_fn load, int n,

@@ -15,7 +15,7 @@ typedef struct {
     __m256i a, b;
 } vi; /* 16 integers */
 
-enum { FLOAT_TOKENS = 1, ATTN_QUERIES = 1 };
+enum { FLOAT_TOKENS = 1, ATTN_QUERIES = 3, ATTN_VECTORS = 2 };
 
 /* ---- 16 floats ---- */
 

@@ -11,7 +11,7 @@
 typedef __m512 vf;  /* 16 floats      */
 typedef __m512i vi; /* 16 integers    */
 
-enum { FLOAT_TOKENS = 4, ATTN_QUERIES = 4 };
+enum { FLOAT_TOKENS = 4, ATTN_QUERIES = 4, ATTN_VECTORS = 4 };
 
 /* ---- 16 floats ---- */
 
