@@ -40,7 +40,8 @@ slm_status slm__vocab_stream_add(const slm__vocab *v, slm_text_stream *stream, s
     slm__str text;
     uint32_t attributes;
     *n_bytes = 0;
-    if (slm__utf8_strict(stream->held, stream->n_held < 4 ? stream->n_held : 0) >= 0)
+    if (stream->n_held > 3 ||
+        (stream->n_held > 0 && slm__utf8_strict(stream->held, stream->n_held) >= 0))
         return SLM_ERR_ARGUMENT; /* not a stream that began with {0} */
     SLM_TRY(slm__vocab_token(v, token, &text, &attributes));
     if (attributes & silent) return SLM_OK;
