@@ -8,6 +8,9 @@
 
 #define SLM_FROM_F16 _cvtsh_ss
 
+/* Keeps GCC from turning a chain of additions into a tree that no register is left for. */
+#define KEEP_CHAIN(x) __asm__("" : "+x"(x))
+
 typedef struct {
     __m256 a, b;
 } vf; /* 16 floats   */
@@ -208,10 +211,7 @@ static inline ri dot_first(int max, rb w, rw a) {
 }
 static inline ri dot_more(int max, ri part, rb w, rw a) {
     __m256i sum = _mm256_add_epi16((__m256i)part, (__m256i)dot_first(max, w, a));
-    __asm__(
-        ""
-        : "+x"(
-            sum)); /* keeps GCC from turning the chain into a tree that no register is left for */
+    KEEP_CHAIN(sum);
     return (ri)sum;
 }
 static inline ri dot_last(ri part) {

@@ -8,6 +8,9 @@
 
 #define SLM_FROM_F16 _cvtsh_ss
 
+/* Keeps GCC from turning a chain of additions into a tree that no register is left for. */
+#define KEEP_CHAIN(x) __asm__("" : "+v"(x))
+
 typedef __m512 vf;  /* 16 floats      */
 typedef __m512i vi; /* 16 integers    */
 
@@ -163,10 +166,7 @@ static inline ri dot_first(int max, rb w, rw a) {
 }
 static inline ri dot_more(int max, ri part, rb w, rw a) {
     __m512i sum = _mm512_add_epi16((__m512i)part, (__m512i)dot_first(max, w, a));
-    __asm__(
-        ""
-        : "+v"(
-            sum)); /* keeps GCC from turning the chain into a tree that no register is left for */
+    KEEP_CHAIN(sum);
     return (ri)sum;
 }
 static inline ri dot_last(ri part) {
