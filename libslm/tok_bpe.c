@@ -47,6 +47,10 @@ bool slm__bpe_decode(slm__str raw, char *out, size_t *n_out) {
 
 /* ---- Merges ---- */
 
+static bool is_text(const slm__bpe *b, slm_token token) {
+    return !(b->attributes[token] & (SLM_TOKEN_CONTROL | SLM_TOKEN_UNKNOWN));
+}
+
 static uint32_t merge_slot(const slm__bpe *b, uint32_t left, uint32_t right) {
     uint64_t key = (uint64_t)left << 32 | right;
     return (uint32_t)((key ^ key >> 29) * 0x9e3779b97f4a7c15u >> b->shift);
@@ -149,7 +153,9 @@ static slm_status fill_merges(slm__bpe *b, const slm__key *key, char *text, slm_
             used += group[n].n_left + group[n].n_right;
         }
         for (int i = 0; i < n; i++) SLM_TRY(resolve_merge(b, first + (uint64_t)i, &group[i], err));
-        for (int i = 0; i < n; i++) SLM_TRY(insert_merge(b, group[i].merge, err));
+        for (int i = 0; i < n; i++) {
+            if (is_text(b, group[i].merge.merged)) SLM_TRY(insert_merge(b, group[i].merge, err));
+        }
     }
     return SLM_OK;
 }
@@ -173,7 +179,8 @@ static slm_status load_merges(slm__bpe *b, const slm__key *key, const slm_alloca
 }
 
 slm_status slm__bpe_load(slm__bpe *b, const slm__gguf *g, const slm__tokens *tokens,
-                         const slm_allocator *allocator, slm_error *err) {
+                         const uint8_t *attributes, const slm_allocator *allocator,
+                         slm_error *err) {
     slm__str pre = {"", 0};
     bool found = false;
     SLM_TRY(slm__gguf_str(g, "tokenizer.ggml.pre", &pre, &found, err));
@@ -185,6 +192,7 @@ slm_status slm__bpe_load(slm__bpe *b, const slm__gguf *g, const slm__tokens *tok
                          found ? "" : "missing: ", slm__show(pre).text, known);
     }
     b->tokens = tokens;
+    b->attributes = attributes;
     for (int i = 0; i < 256; i++) {
         uint8_t byte = (uint8_t)i;
         b->byte_token[i] = slm__tokens_find(tokens, &byte, 1);
@@ -326,12 +334,17 @@ static struct cached_word *cache_entry(const slm__bpe_work *w, const uint8_t *wo
     return &w->cache[h >> 40 & w->cache_mask];
 }
 
+/* The token of the whole word, where the tokenizer looks for it. */
+static slm_token find_whole(const slm__bpe *b, const uint8_t *word, size_t n) {
+    if (!b->pretok->whole_words) return SLM_TOKEN_NONE;
+    slm_token t = slm__tokens_find(b->tokens, word, n);
+    return t == SLM_TOKEN_NONE || is_text(b, t) ? t : SLM_TOKEN_NONE;
+}
+
 /* The tokens of a word of up to SHORT bytes; returns how many. */
 static int encode_short(const slm__bpe *b, const uint8_t *word, size_t n, slm_token ids[SHORT]) {
-    if (b->pretok->whole_words) {
-        ids[0] = slm__tokens_find(b->tokens, word, n);
-        if (ids[0] != SLM_TOKEN_NONE) return 1;
-    }
+    ids[0] = find_whole(b, word, n);
+    if (ids[0] != SLM_TOKEN_NONE) return 1;
     for (size_t i = 0; i < n; i++) ids[i] = b->byte_token[word[i]];
     int n_ids = merge_short(b, ids, (int)n), kept = 0;
     for (int i = 0; i < n_ids; i++) {
@@ -343,8 +356,7 @@ static int encode_short(const slm__bpe *b, const uint8_t *word, size_t n, slm_to
 static bool encode_word(const slm__bpe *b, slm__bpe_work *w, const uint8_t *word, size_t n,
                         slm__sink *sink) {
     if (n > SHORT) {
-        slm_token whole =
-            b->pretok->whole_words ? slm__tokens_find(b->tokens, word, n) : SLM_TOKEN_NONE;
+        slm_token whole = find_whole(b, word, n);
         if (whole == SLM_TOKEN_NONE) return encode_long(b, w, word, n, sink);
         slm__sink_put(sink, whole);
         return true;

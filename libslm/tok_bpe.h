@@ -25,6 +25,7 @@ typedef struct slm__merge {
 
 typedef struct slm__bpe {
     const slm__tokens *tokens;
+    const uint8_t *attributes; /* of the tokens */
     const slm__pretok *pretok;
     slm_token byte_token[256]; /* or SLM_TOKEN_NONE */
     slm__merge *merges;        /* open-addressed */
@@ -45,9 +46,14 @@ typedef struct slm__bpe_work {
 /* slm__token_decode of GPT-2: each byte is written as a printable code point. */
 bool slm__bpe_decode(slm__str raw, char *out, size_t *n_out);
 
-/* `tokens` (loaded with slm__bpe_decode) must outlive it. FORMAT, UNSUPPORTED, LIMIT, TYPE, NOMEM. */
+/*
+ * `tokens` (loaded with slm__bpe_decode) and their attributes must outlive it. FORMAT, UNSUPPORTED, LIMIT, TYPE, NOMEM.
+ *
+ * Control tokens are not made from text: no word is one and no merge leads to one, even where the file says so. (The
+ * reference makes them; of published vocabularies none has such a token.) A single byte is text whatever its type.
+ */
 slm_status slm__bpe_load(slm__bpe *b, const slm__gguf *g, const slm__tokens *tokens,
-                         const slm_allocator *allocator, slm_error *err);
+                         const uint8_t *attributes, const slm_allocator *allocator, slm_error *err);
 void slm__bpe_free(slm__bpe *b, const slm_allocator *allocator);
 
 /* Text without special tokens, slm__utf8_clean(). A byte that has no token gives none, as in the reference.

@@ -7,7 +7,7 @@
 /* ---- Tokenizers ---- */
 
 static slm_status load_bpe(slm__vocab *v, const slm__gguf *g, slm_error *err) {
-    SLM_TRY(slm__bpe_load(&v->bpe, g, &v->tokens, v->allocator, err));
+    SLM_TRY(slm__bpe_load(&v->bpe, g, &v->tokens, v->attributes, v->allocator, err));
     v->add_bos = v->bpe.pretok->add_bos;
     return SLM_OK;
 }
@@ -286,8 +286,8 @@ static slm_status load(slm__vocab *v, const slm__gguf *g, slm_error *err) {
                          v->tokenizer->model);
     SLM_TRY(slm__tokens_load(&v->tokens, tokens, v->tokenizer->decode, v->allocator, err));
     SLM_TRY(read_types(v, g, err));
+    SLM_TRY(read_roles(v, g, err)); /* before the tokenizer, which asks what is a control token */
     SLM_TRY(v->tokenizer->load(v, g, err));
-    SLM_TRY(read_roles(v, g, err));
     SLM_TRY(read_add_bos(v, g, err));
     return name_tokens(v, tokens, err);
 }

@@ -432,6 +432,23 @@ START_TEST(test_fault_50_control_text_is_literal_unless_asked) {
     VB_EXPECT(m, "a<e><u><k>", SLM_TOKENIZE_SPECIAL, 'a', end, user, unknown);
     VB_EXPECT(m, "<e<e>", SLM_TOKENIZE_SPECIAL, '<', 'e', end);
     slm_model_close(m);
+
+    /* also where the tokenizer would make one from text: as a whole word, or by a merge */
+    teardown();
+    setup();
+    v.pre = "llama-bpe";
+    char long_word[81] = {0};
+    memset(long_word, 'x', 80);
+    int word = vb_token(&v, "Stop", VB_CONTROL), pair = vb_token(&v, "##", VB_CONTROL);
+    vb_token(&v, long_word, VB_CONTROL);
+    vb_merge(&v, "#", "#");
+    m = vb_open(&v);
+    VB_EXPECT(m, "Stop##", 0, 'S', 't', 'o', 'p', '#', '#');
+    VB_EXPECT(m, "Stop##", SLM_TOKENIZE_SPECIAL, word, pair);
+    slm_token x[80];
+    for (int i = 0; i < 80; i++) x[i] = 'x';
+    vb_expect(m, long_word, 80, 0, x, 80);
+    slm_model_close(m);
 }
 END_TEST
 
