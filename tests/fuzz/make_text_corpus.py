@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""Write the seeds of tests/fuzz/corpus/encode and tests/fuzz/corpus/stream: small inputs, one thing each.
+
+    python3 tests/fuzz/make_text_corpus.py
+"""
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent / "corpus"
+TEXTS = {
+    "words": b"the then  the\n\nin theory's 123 1234 x",
+    "contractions": b"it's IT'S we'll 'tis 'S's ' '",
+    "spaces": b"  a   b \t\r\n \n\n c   ",
+    "run_a": b"a" * 300,
+    "run_space": b" " * 100 + b"x" + b"\n" * 50,
+    "run_dash": b"-" * 90,
+    "special": b"<|a|><|ab|> |> <|a <unk>",
+    "overlap": b"abababab bab aba aaaaaaaaaaaaaaaa",
+    "scripts": "é Привет 你好 สวัสดี नमस्ते ١٢٣ ½ Ⅷ".encode(),
+    "emoji": "👩‍👩‍👧‍👦 🏳️‍🌈 1️⃣".encode(),
+    "unicode_spaces": "a\u00a0b\u3000\u2003 c\u0085\u1680".encode(),
+    "overlong": b"\xc0\x80 \xe0\x80\xaf \xf0\x80\x80\x80",
+    "surrogates": b"\xed\xa0\x80\xed\xb0\x80",
+    "cut": b"\xe2\x82 \xf0\x9f\x98 \xc3",
+    "beyond": b"\xf4\x90\x80\x80\xf7\xbf\xbf\xbf\xf8\x88\x80\x80\x80",
+    "bytes": bytes(range(256)),
+    "nul": b"\0a\0\0 \0",
+    "mark": b"\1\2\1\1\2\2",
+    "many": b" ".join(b"w%d the" % i for i in range(60)),
+}
+STREAMS = {
+    "ascii": b"hello",
+    "two": "é".encode(),
+    "broken": b"\xe2\x82\xf0\x9f\x98\xffa\xc3",
+    "whole": "€😀".encode(),
+    "surrogate": b"\xed\xa0\x80",
+    "held": b"\xf4\x8f\xbf",
+}
+
+
+def main():
+    for folder in ("encode", "stream"):
+        (HERE / folder).mkdir(parents=True, exist_ok=True)
+    for i, (name, text) in enumerate(TEXTS.items()):
+        (HERE / "encode" / f"seed_{name}").write_bytes(bytes([i % 8]) + text)
+    (HERE / "encode" / "seed_empty").write_bytes(b"\0")
+    for i, (name, text) in enumerate(STREAMS.items()):
+        (HERE / "stream" / f"seed_{name}").write_bytes(b"".join(bytes([b, 32 * i]) for b in text))
+    # merges and special tokens too, numbers that are none, and an odd byte at the end
+    (HERE / "stream" / "seed_all").write_bytes(b"".join(bytes([b & 255, 224 | b >> 8]) for b in range(512)) + b"x")
+    (HERE / "stream" / "seed_no_room").write_bytes(b"".join(bytes([b & 255, b >> 8]) for b in range(512)))
+
+
+main()
