@@ -164,6 +164,12 @@ START_TEST(test_fault_05_n_kv_beyond_the_file) {
 }
 END_TEST
 
+START_TEST(test_smallest_keys_fill_a_file) {
+    for (int i = 0; i < 26; i++) gb_key_raw(&b, (char[]){(char)('a' + i), '\0'}, GB_U8, "", 1);
+    accept();
+}
+END_TEST
+
 START_TEST(test_fault_06_n_tensors_beyond_the_file) {
     for (size_t i = 0; i < SLM_COUNT(huge_counts); i++) {
         gb_u32(&b, "k", 1);
@@ -318,6 +324,10 @@ START_TEST(test_fault_13_array_size_overflows) {
         refuse(SLM_ERR_LIMIT, "key 0 wide", "array of");
     }
     /* sizes that could be, but are not there */
+    begin_key("largest", 7, 7, GB_ARRAY);
+    gb_put_u32(&b.keys, GB_U8);
+    gb_put_u64(&b.keys, (uint64_t)1 << 44);
+    refuse(SLM_ERR_TRUNCATED, "key 0 largest", "17592186044416 bytes");
     for (uint32_t type = 0; type < 13; type++) {
         if (type == GB_ARRAY) continue;
         begin_key("long", 4, 4, GB_ARRAY);
@@ -380,6 +390,26 @@ START_TEST(test_fault_16_alignment_no_power_of_two) {
 END_TEST
 
 /* ---- B. Tensor table ---- */
+
+/* Directories of every length: padding of 0 to 31 bytes, and the data is found behind it. */
+START_TEST(test_padding_of_every_length) {
+    char name[40];
+    memset(name, 'n', sizeof name);
+    for (int len = 1; len <= 33; len++) {
+        name[len] = '\0';
+        gb_tensor(&b, name, 0, 1, (int64_t[]){2}, (float[]){1, (float)len}, 8);
+        size_t n;
+        const void *file = gb_finish(&b, &n);
+        slm__gguf g;
+        slm_allocator a = {0};
+        ck_assert_int_eq(slm__gguf_parse(&g, file, n, &a, &err), SLM_OK);
+        ck_assert(slm__read_f32(g.tensors[0].data + 4) == (float)len);
+        slm__gguf_close(&g);
+        accept();
+        name[len] = 'n';
+    }
+}
+END_TEST
 
 static void raw_tensor(const char *name, uint32_t type, uint64_t d0, uint64_t d1, uint64_t offset) {
     gb_tensor_raw(&b, name, strlen(name), type, 2, (uint64_t[]){d0, d1}, offset);
@@ -640,6 +670,7 @@ int main(void) {
         &test_fault_03_bad_magic,
         &test_fault_04_version_unknown,
         &test_fault_05_n_kv_beyond_the_file,
+        &test_smallest_keys_fill_a_file,
         &test_fault_06_n_tensors_beyond_the_file,
         &test_fault_07_key_length,
         &test_fault_08_string_past_the_end,
@@ -651,6 +682,7 @@ int main(void) {
         &test_fault_14_bool_neither_0_nor_1,
         &test_fault_15_known_key_of_wrong_type,
         &test_fault_16_alignment_no_power_of_two,
+        &test_padding_of_every_length,
         &test_fault_17_tensor_name_too_long,
         &test_fault_18_too_many_dimensions,
         &test_fault_19_dimension_0,

@@ -121,6 +121,7 @@ END_TEST
 
 static void every_type(void) {
     gb_key_raw(&b, "u8", GB_U8, "\xff", 1);
+    gb_key_raw(&b, "zero", GB_I8, "\0", 1);
     gb_key_raw(&b, "i8", GB_I8, "\x7f", 1);
     gb_key_raw(&b, "u16", GB_U16, "\xfe\xff", 2);
     gb_key_raw(&b, "i16", GB_I16, "\x02\x01", 2);
@@ -146,8 +147,9 @@ START_TEST(test_integers_of_every_size_serve_as_u64) {
     static const struct {
         const char *name;
         uint64_t value;
-    } good[] = {{"u8", 255},         {"i8", 127},        {"u16", 65534},      {"i16", 258},
-                {"u32", 0xfffffffe}, {"i32", INT32_MAX}, {"u64", UINT64_MAX}, {"i64", INT64_MAX}};
+    } good[] = {{"u8", 255},        {"zero", 0},         {"i8", 127},
+                {"u16", 65534},     {"i16", 258},        {"u32", 0xfffffffe},
+                {"i32", INT32_MAX}, {"u64", UINT64_MAX}, {"i64", INT64_MAX}};
     every_type();
     for (size_t i = 0; i < SLM_COUNT(good); i++) {
         uint64_t v = 1;

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "../kernels/kernels.h"
-#include "../libslm/gguf.h"
+#include "../libslm/model.h"
 #include "support/check_alloc.h"
 #include "support/gguf_build.h"
 #include "support/smallest_model.h"
@@ -92,6 +92,60 @@ START_TEST(test_the_smallest_models_are_good) {
         slm_status s = open_built(true);
         ck_assert_msg(s == SLM_OK, "%s", err.message);
     }
+}
+END_TEST
+
+static slm__hparams hparams_of_built(void) {
+    size_t n;
+    const void *file = gb_finish(&b, &n);
+    slm_model *m;
+    ck_assert_msg(slm_model_open_memory(file, n, NULL, &m, &err) == SLM_OK, "%s", err.message);
+    slm__hparams hp = m->hp;
+    slm_model_close(m);
+    return hp;
+}
+
+START_TEST(test_numbers_are_read_and_completed) {
+    smallest_model(&b, &(smallest_params){.n_embd = 16, .n_head = 4, .n_head_kv = 2, .n_ff = 9});
+    slm__hparams hp = hparams_of_built();
+    ck_assert(hp.n_embd == 16 && hp.n_head == 4 && hp.n_head_kv == 2 && hp.n_ff == 9);
+    ck_assert(hp.n_ctx_train == 64 && hp.n_layer == 1 && hp.n_vocab == SMALLEST_VOCAB);
+    ck_assert(hp.norm_eps == 1e-5f);
+    /* what the file leaves out */
+    ck_assert(hp.head_dim == 4 && hp.n_rot == 4 && hp.rope_base == 10000 && hp.rope_factor == 1);
+    smallest_model(
+        &b, &(smallest_params){.n_head_kv = 2, .without = {"llama.attention.head_count_kv"}});
+    ck_assert_uint_eq(hparams_of_built().n_head_kv, 2);
+    /* what it may say */
+    without("");
+    gb_f32(&b, "llama.rope.freq_base", 5e5f);
+    gb_u32(&b, "llama.rope.dimension_count", 2);
+    gb_u32(&b, "llama.attention.key_length", 2);
+    gb_u32(&b, "llama.attention.value_length", 2);
+    hp = hparams_of_built();
+    ck_assert(hp.rope_base == 5e5f && hp.n_rot == 2 && hp.head_dim == 2);
+}
+END_TEST
+
+START_TEST(test_rope_scaling_of_every_kind) {
+    static const struct {
+        const char *type, *key;
+        float factor;
+    } cases[] = {
+        {NULL, "llama.rope.scaling.factor", 4},   {"linear", "llama.rope.scaling.factor", 4},
+        {NULL, "llama.rope.scale_linear", 4},     {"linear", "llama.rope.scale_linear", 4},
+        {"none", "llama.rope.scaling.factor", 1},
+    };
+    for (size_t i = 0; i < SLM_COUNT(cases); i++) {
+        without("");
+        if (cases[i].type) gb_str(&b, "llama.rope.scaling.type", cases[i].type);
+        gb_f32(&b, cases[i].key, 4);
+        ck_assert(hparams_of_built().rope_factor == cases[i].factor);
+    }
+    without("");
+    gb_f32(&b, "llama.rope.scale_linear", 2); /* the newer key counts */
+    gb_f32(&b, "llama.rope.scaling.factor", 3);
+    ck_assert(hparams_of_built().rope_factor == 3);
 }
 END_TEST
 
@@ -389,35 +443,35 @@ END_TEST
 
 /* ---- Weights ---- */
 
-/* Loop test: one type each. The scale of one block of one row becomes NaN, then infinite; for types without scale, a
- * weight. Where the bytes of a scale lie: at the begin of the block, or at its end. */
+/* Loop test: one type each. The scale of the last block of a long row becomes NaN, then infinite; for types without
+ * scale, a weight. Where the bytes of a scale lie: at the begin of the block, or at its end. */
 START_TEST(test_fault_36_weights_not_finite) {
     const slm_type_info *info = &slm__type_info[_i];
     static const uint8_t bad[2][2] = {{0x00, 0x7e}, {0x00, 0x7c}}; /* f16 NaN, inf */
     static const uint8_t bad_bf16[2][2] = {{0xc0, 0x7f}, {0x80, 0x7f}};
     static const uint8_t bad_f32[2][4] = {{0, 0, 0xc0, 0x7f}, {0, 0, 0x80, 0xff}};
     const bool at_end[SLM_N_TYPES] = {[SLM_Q2_K] = true, [SLM_Q3_K] = true, [SLM_Q6_K] = true};
-    uint32_t n_embd = 768, rows = 5, blocks = n_embd / info->block_weights;
+    const char *name = "blk.0.ffn_down.weight";
+    uint32_t n_ff = 17 * 256,
+             blocks = n_ff / info->block_weights; /* more than are looked at together */
     for (int which = 0; which < 2; which++) {
-        smallest_model(&b, &(smallest_params){
-                               .n_embd = n_embd,
-                               .n_head = 4,
-                               .n_ff = 256,
-                               .type = info->gguf_id,
-                               .without = {"blk.0.ffn_gate.weight", "llama.feed_forward_length"}});
-        gb_u32(&b, "llama.feed_forward_length", 256);
-        smallest_tensor(&b, "blk.0.ffn_gate.weight", info->gguf_id, n_embd, 256);
+        smallest_model(&b, &(smallest_params){.n_ff = n_ff, .without = {name}});
+        smallest_tensor(&b, name, info->gguf_id, n_ff, 4);
         ck_assert_msg(open_built(true) == SLM_OK, "%s: %s", info->name, err.message);
-        uint8_t *tensor = b.tensors.data + b.tensors.n - (size_t)256 * blocks * info->block_bytes;
-        size_t at = ((size_t)rows * blocks + blocks - 1) * info->block_bytes;
-        if (at_end[_i]) at += info->block_bytes - 2;
+        size_t block = ((size_t)3 * blocks - 1) * info->block_bytes; /* the last of row 2 */
+        uint8_t *tensor = b.tensors.data + b.tensors.n - (size_t)4 * blocks * info->block_bytes;
+        uint8_t *scale = tensor + block + (at_end[_i] ? info->block_bytes - 2 : 0);
         if (_i == SLM_F32)
-            memcpy(tensor + at, bad_f32[which], 4);
+            memcpy(scale, bad_f32[which], 4);
         else
-            memcpy(tensor + at, _i == SLM_BF16 ? bad_bf16[which] : bad[which], 2);
+            memcpy(scale, _i == SLM_BF16 ? bad_bf16[which] : bad[which], 2);
         ck_assert_int_eq(open_built(false), SLM_OK); /* not looked at unless asked */
         ck_assert_int_eq(open_built(true), SLM_ERR_NUMERIC);
-        ck_says("tensor blk.0.ffn_gate.weight, row 5, byte");
+        char says[128];
+        size_t byte = b.file.n - (size_t)4 * blocks * info->block_bytes + block;
+        snprintf(says, sizeof says, "tensor %s, row 2, byte %zu: weight ", name, byte);
+        ck_says(says);
+        ck_assert_int_ge(atoi(strstr(err.message, "weight ") + 7), 0);
     }
 }
 END_TEST
@@ -437,12 +491,14 @@ START_TEST(test_fault_36_norm_not_finite) {
 }
 END_TEST
 
-static bool stop(void *user, float done) {
+static bool go_on(void *user, float done) {
     float *last = user;
     ck_assert(done >= *last && done <= 1);
     *last = done;
-    return done < 0.5f;
+    return true;
 }
+
+static bool stop(void *user, float done) { return go_on(user, done) && done < 0.5f; }
 
 START_TEST(test_checking_weights_can_be_cancelled) {
     without("");
@@ -458,6 +514,11 @@ START_TEST(test_checking_weights_can_be_cancelled) {
     ck_assert_ptr_null(m);
     strict_message(&err, SLM_ERR_CANCELLED);
     ck_assert(last >= 0.5f && last < 0.8f);
+    p.progress = go_on;
+    last = 0;
+    ck_assert_int_eq(slm_model_open_memory(file, n, &p, &m, &err), SLM_OK);
+    ck_assert(last == 1);
+    slm_model_close(m);
 }
 END_TEST
 
@@ -506,6 +567,8 @@ int main(void) {
     tcase_set_timeout(c, 120);
     tcase_add_checked_fixture(c, NULL, teardown);
     tcase_add_test(c, test_the_smallest_models_are_good);
+    tcase_add_test(c, test_numbers_are_read_and_completed);
+    tcase_add_test(c, test_rope_scaling_of_every_kind);
     tcase_add_test(c, test_fault_27_architecture_missing_or_unknown);
     tcase_add_test(c, test_fault_28_head_counts);
     tcase_add_test(c, test_fault_29_block_count);
