@@ -416,6 +416,15 @@ START_TEST(test_fault_62_templates_that_are_not_known) {
     ck_assert_int_eq(chat(m, &hi, 1, out, &n), SLM_ERR_UNSUPPORTED);
     slm_model_close(m);
 
+    char *huge = malloc((1 << 20) + 2);
+    memset(huge, ' ', (1 << 20) + 1);
+    huge[(1 << 20) + 1] = '\0';
+    m = open_template(huge);
+    ck_assert_int_eq(chat(m, &hi, 1, out, &n), SLM_ERR_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(err.message, "1048577 bytes"));
+    slm_model_close(m);
+    free(huge);
+
     teardown(); /* ChatML, but no such token */
     setup();
     vb_token(&v, "<|im_start|>", VB_CONTROL);
@@ -452,6 +461,22 @@ START_TEST(test_templates_cut_and_changed) {
 END_TEST
 
 /* Qwen2.5 prints roles that it does not know in other ways, and needs a first message. */
+/* The pattern of Qwen2.5 has gaps: what is between them has to be there. */
+START_TEST(test_template_with_gaps_that_lacks_a_piece) {
+    static const char begin[] = "{% if tools %}x{% else %}{% if messages[0].role == 'system' %}";
+    char template[400];
+    slm_message hi = {"user", "Hi", 2};
+    slm_token out[2000];
+    size_t n;
+    for (int i = 0; i < 2; i++) {
+        snprintf(template, sizeof template, "%s%s", i ? begin : "{% if tools %}", "{% endif %}");
+        slm_model *m = open_template(template);
+        ck_assert_int_eq(chat(m, &hi, 1, out, &n), SLM_ERR_UNSUPPORTED);
+        slm_model_close(m);
+    }
+}
+END_TEST
+
 START_TEST(test_roles_that_a_template_does_not_print) {
     tok_cases cases;
     tc_load(&cases, "qwen2");
@@ -535,6 +560,7 @@ int main(void) {
     tcase_add_test(c, test_chat_with_added_begin);
     tcase_add_test(c, test_fault_62_templates_that_are_not_known);
     tcase_add_test(c, test_templates_cut_and_changed);
+    tcase_add_test(c, test_template_with_gaps_that_lacks_a_piece);
     tcase_add_test(c, test_roles_that_a_template_does_not_print);
     tcase_add_test(c, test_chat_arguments_and_room);
     tcase_add_test(c, test_fault_84_nth_allocation_fails);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../libslm/tokens.h"
 #include "../libslm/unicode.h"
 #include "support/check_alloc.h"
 #include "support/vocab_build.h"
@@ -433,7 +434,124 @@ START_TEST(test_fault_46_unknown_pre_tokenizer_or_model) {
 }
 END_TEST
 
-/* Keys made to meet in one place of a hash table are refused at once, and nothing about them is slow. */
+/* ---- Limits ---- */
+
+/* An array of n empty strings. */
+static void empty_strings(const char *key, uint64_t n) {
+    size_t n_bytes = 12 + 8 * (size_t)n;
+    uint8_t *value = calloc(1, n_bytes);
+    ck_assert_ptr_nonnull(value);
+    value[0] = GB_STRING;
+    memcpy(value + 4, &n, 8);
+    gb_key_raw(&v.file, key, GB_ARRAY, value, n_bytes);
+    free(value);
+}
+
+START_TEST(test_numbers_have_a_limit) {
+    v.no_tokens = v.no_types = true;
+    empty_strings("tokenizer.ggml.tokens", (1 << 21) + 1);
+    expect_refused(SLM_ERR_LIMIT, "2097153 tokens");
+    again();
+    v.no_merges = true;
+    empty_strings("tokenizer.ggml.merges", (1 << 21) + 1);
+    expect_refused(SLM_ERR_LIMIT, "2097153 merges");
+    again();
+    char *merge = malloc(131075);
+    memset(merge, 'a', 131074);
+    merge[131074] = '\0';
+    vb_merge_text(&v, merge);
+    expect_refused(SLM_ERR_FORMAT, "too long");
+    free(merge);
+}
+END_TEST
+
+/* Four letters by a number. */
+static void four_letters(uint32_t i, char out[5]) {
+    for (int k = 0; k < 4; k++, i /= 26) out[k] = (char)('a' + i % 26);
+    out[4] = '\0';
+}
+
+/* Add words whose place in the table of 2048 lies in [from, to), `each` of a place, in the order of places; `spare` is one
+ * more of place `from`. */
+static void add_words(uint32_t from, uint32_t to, int each, char spare[5]) {
+    static char words[2048][200][5];
+    int found[2048] = {0};
+    for (uint32_t i = 0; i < 26 * 26 * 26 * 26; i++) {
+        char word[5];
+        four_letters(i, word);
+        uint32_t at = slm__tokens_hash(word, 4) & 2047;
+        if (found[at] < 200) memcpy(words[at][found[at]++], word, 5);
+    }
+    for (uint32_t at = from; at < to; at++) {
+        ck_assert_int_gt(found[at], each);
+        for (int k = 0; k < each; k++) vb_token(&v, words[at][k], VB_NORMAL);
+    }
+    memcpy(spare, words[from][each], 5);
+    while (v.n < 1000) vb_token(&v, "", VB_NORMAL); /* a table of 2048 has 683 to 1365 */
+}
+
+/* Tokens made to meet at one place of the hash table are refused; where they are just not too many, a search for what is
+ * not there ends too. */
+START_TEST(test_tokens_that_share_a_hash) {
+    char spare[5];
+    add_words(700, 703, 180, spare);
+    expect_refused(SLM_ERR_LIMIT, "share a hash");
+    again();
+    v.pre = "llama-bpe"; /* which looks for whole words */
+    add_words(700, 1000, 2, spare);
+    slm_model *m = vb_open(&v);
+    slm_token bytes[4];
+    for (int i = 0; i < 4; i++) bytes[i] = spare[i];
+    vb_expect(m, spare, 4, 0, bytes, 4);
+    vb_expect(m, v.tokens[300], 4, 0, (slm_token[]){300}, 1);
+    slm_model_close(m);
+}
+END_TEST
+
+/* The same for merges; as tok_bpe.c hashes a pair, in a table of 1024. */
+static uint32_t place_of_pair(uint32_t left, uint32_t right) {
+    uint64_t key = (uint64_t)left << 32 | right;
+    return (uint32_t)((key ^ key >> 29) * 0x9e3779b97f4a7c15u >> 54);
+}
+
+static bool is_letter(uint32_t c) { return c >= 'a' && c <= 'z'; }
+
+/* Merges of two bytes whose places lie in [from, to), `each` of a place, in the order of places. `spare`: one more pair of
+ * letters of place `from`, or none. */
+static void add_merges(uint32_t from, uint32_t to, int each, char spare[3]) {
+    spare[0] = '\0';
+    for (uint32_t at = from; at < to; at++) {
+        int used = 0;
+        for (uint32_t pair = 0; pair < 65536; pair++) {
+            uint32_t l = pair >> 8, r = pair & 255;
+            if (l == 0 || r == 0 || place_of_pair(l, r) != at) continue;
+            if (at == from && is_letter(l) && is_letter(r) && !spare[0]) {
+                spare[0] = (char)l, spare[1] = (char)r, spare[2] = '\0';
+            } else if (used++ < each) {
+                vb_merge(&v, (char[]){(char)l, 0}, (char[]){(char)r, 0});
+            }
+        }
+    }
+    ck_assert_int_gt(v.n_merges, 341); /* a table of 1024 has 342 to 682 */
+    ck_assert_int_lt(v.n_merges, 683);
+}
+
+START_TEST(test_merges_that_share_a_hash) {
+    char spare[3];
+    add_merges(100, 110, 64, spare);
+    expect_refused(SLM_ERR_LIMIT, "share a hash");
+    for (uint32_t from = 100; from < 700; from++) { /* a place that a pair of letters has */
+        again();
+        add_merges(from, from + 300, 2, spare);
+        if (spare[0]) break;
+    }
+    ck_assert_int_ne(spare[0], 0);
+    slm_model *m = vb_open(&v);
+    vb_expect(m, spare, 2, 0, (slm_token[]){spare[0], spare[1]}, 2);
+    slm_model_close(m);
+}
+END_TEST
+
 START_TEST(test_special_tokens_have_a_limit) {
     char *text = malloc(65001);
     for (int i = 0; i < 66; i++) { /* 4,290,000 bytes */
@@ -496,6 +614,9 @@ int main(void) {
     tcase_add_test(c, test_fault_44_token_too_long);
     tcase_add_test(c, test_fault_45_charsmap);
     tcase_add_test(c, test_fault_46_unknown_pre_tokenizer_or_model);
+    tcase_add_test(c, test_numbers_have_a_limit);
+    tcase_add_test(c, test_tokens_that_share_a_hash);
+    tcase_add_test(c, test_merges_that_share_a_hash);
     tcase_add_test(c, test_special_tokens_have_a_limit);
     tcase_add_test(c, test_fault_84_nth_allocation_fails);
     suite_add_tcase(suite, c);
