@@ -9,7 +9,9 @@
 #define SLM_FROM_F16 _cvtsh_ss
 
 /* Keeps GCC from turning a chain of additions into a tree that no register is left for. */
+#ifndef KEEP_CHAIN
 #define KEEP_CHAIN(x) __asm__("" : "+x"(x))
+#endif
 
 typedef struct {
     __m256 a, b;

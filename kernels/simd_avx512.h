@@ -9,7 +9,9 @@
 #define SLM_FROM_F16 _cvtsh_ss
 
 /* Keeps GCC from turning a chain of additions into a tree that no register is left for. */
+#ifndef KEEP_CHAIN
 #define KEEP_CHAIN(x) __asm__("" : "+v"(x))
+#endif
 
 typedef __m512 vf;  /* 16 floats      */
 typedef __m512i vi; /* 16 integers    */

@@ -49,6 +49,9 @@ for t in tests/test_*.c; do
     name=$(basename "$t" .c)
     run "$name" "$O/tests/$name"
 done
+case $(uname -m) in
+x86_64) run test_kernels_emulated "$O/tests/test_kernels_emulated" ;;
+esac
 for f in tests/fuzz/fuzz_*.c; do
     [ -e "$f" ] || continue
     name=$(basename "$f" .c)

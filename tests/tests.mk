@@ -11,9 +11,10 @@ FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)
 REPLAY_BIN   := $(FUZZ_NAMES:%=$(O)/tests/fuzz/replay_%)
 CHECK_LIBS    = $(shell pkg-config --libs check 2>/dev/null)
 FUZZ_SECONDS ?= 60
+EMULATED     := $(if $(ISAS),$(O)/tests/test_kernels_emulated)
 
 # Objects are kept: a second run builds nothing.
-.SECONDARY: $(TEST_SRC:%.c=$(O)/%.o) $(SUPPORT_OBJ)
+.SECONDARY: $(TEST_SRC:%.c=$(O)/%.o) $(SUPPORT_OBJ) $(FUZZ_NAMES:%=$(O)/tests/fuzz/fuzz_%.o) $(O)/tests/fuzz/replay.o
 
 .PHONY: check fuzz bench
 check:
@@ -22,7 +23,7 @@ check:
 	@O=$(O) SAN=$(SAN) tests/run.sh
 
 .PHONY: tests
-tests: $(TEST_BIN) $(REPLAY_BIN) $(O)/tests/example
+tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(O)/tests/example
 
 $(O)/tests/test_%: $(O)/tests/test_%.o $(SUPPORT_OBJ) $(O)/libslm.a
 	$(SAY) LINK $@
@@ -31,6 +32,24 @@ $(O)/tests/test_%: $(O)/tests/test_%.o $(SUPPORT_OBJ) $(O)/libslm.a
 $(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o $(O)/libslm.a
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# The AVX-512 tables on a machine without: the same sources over SIMDe's plain C, the same test, the same bits.
+EMU_OBJ := $(patsubst %,$(O)/emulated/isa_%.o,$(filter avx512%,$(ISAS))) $(O)/emulated/cpu.o
+EMU_FLAGS_avx512vnni := -D__AVX512VNNI__
+
+$(O)/emulated/isa_%.o: kernels/isa_%.c $(O)/flags
+	@mkdir -p $(@D)
+	$(SAY) EMU  $<
+	$(Q)$(CC) -O1 -std=gnu11 -ffp-contract=off -w -DSLM_SANITIZED $(EMU_FLAGS_$*) -Itests/emulate -Ikernels -MMD -MP -c -o $@ $<
+
+$(O)/emulated/cpu.o: tests/emulate/cpu.c $(O)/flags
+	@mkdir -p $(@D)
+	$(SAY) EMU  $<
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(O)/tests/test_kernels_emulated: $(O)/tests/test_kernels.o $(filter-out $(O)/kernels/cpu.o $(O)/kernels/isa_avx512%,$(KERNEL_SRC:%.c=$(O)/%.o)) $(EMU_OBJ)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
 
 # The example as a user would build it: the header, the static library, nothing else.
 $(O)/tests/example: docs/example.c $(O)/libslm.a
@@ -49,4 +68,4 @@ $(O)/bench/%: $(O)/bench/%.o $(O)/libslm.a
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
--include $(wildcard $(O)/tests/*.d $(O)/tests/*/*.d $(O)/bench/*.d)
+-include $(wildcard $(O)/tests/*.d $(O)/tests/*/*.d $(O)/bench/*.d $(O)/emulated/*.d)

@@ -15,6 +15,9 @@ check)
     want 'python3 -m pip --version' python3-pip
     want 'pkg-config --version' pkg-config
     want 'echo "#include <check.h>" | ${CC:-cc} -E -' check
+    case $(uname -m) in
+    x86_64) want 'echo "#include <simde/x86/avx512.h>" | ${CC:-cc} -E -' libsimde-dev ;;
+    esac
     ;;
 fuzz)
     want 'clang --version' clang
