@@ -10,11 +10,27 @@
 #include <time.h>
 
 #include "../kernels/kernels.h"
+#include "../kernels/vmath.h"
 
 static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Bytes that are plausible as blocks of the type: no scale is NaN, no float so small that it is slow. */
+static void fill(slm_type type, uint8_t *w, size_t n_weights) {
+    size_t n_bytes =
+        n_weights / slm__type_info[type].block_weights * slm__type_info[type].block_bytes;
+    for (size_t i = 0; i < n_bytes; i++) w[i] = (uint8_t)(rand() % 60);
+    for (size_t i = 0; slm__type_info[type].block_weights == 1 && i < n_weights; i++) {
+        float x = (float)(rand() % 2001 - 1000) * 1e-3f;
+        slm_f16 h = slm__to_f16(x);
+        slm_bf16 b = (slm_bf16)(slm__bits(x) >> 16);
+        if (type == SLM_F32) memcpy(w + 4 * i, &x, sizeof x);
+        if (type == SLM_F16) memcpy(w + 2 * i, &h, sizeof h);
+        if (type == SLM_BF16) memcpy(w + 2 * i, &b, sizeof b);
+    }
 }
 
 static double best_time(const slm_kernels *k, slm_type type, const slm_matmul *m, int32_t n_rows,
@@ -35,7 +51,7 @@ int main(int argc, char **argv) {
     n = n / 256 * 256;
     int32_t stored = slm__n_blocks_stored(n);
     slm_acts x = {.n = n};
-    x.x = calloc((size_t)n * (size_t)tokens, 4);
+    x.x = aligned_alloc(64, (size_t)n * (size_t)tokens * 4); /* as a context's buffers are */
     x.q = aligned_alloc(64, (size_t)stored * SLM_QBLOCK * (size_t)tokens);
     x.d = calloc((size_t)stored * (size_t)tokens, 4);
     x.sum = calloc((size_t)stored * (size_t)tokens, 4);
@@ -44,8 +60,7 @@ int main(int argc, char **argv) {
     for (int32_t t = 0; t < tokens; t++) slm__kernels_level(0)->quantize(&x, t);
     float *out = calloc((size_t)rows * (size_t)tokens, 4);
     void *scratch = aligned_alloc(64, (slm__matmul_scratch(n) + 63) / 64 * 64);
-    uint8_t *w = malloc((size_t)rows * (size_t)n * 4);
-    for (size_t i = 0; i < (size_t)rows * (size_t)n * 4; i++) w[i] = (uint8_t)(rand() % 60);
+    uint8_t *w = aligned_alloc(64, (size_t)rows * (size_t)n * 4);
 
     printf("%d rows, %d columns; prefill of %d tokens\n\n%-12s", rows, n, tokens, "");
     for (int t = 0; t < SLM_N_TYPES; t++) printf("%13s", slm__type_info[t].name);
@@ -56,6 +71,7 @@ int main(int argc, char **argv) {
         for (int t = 0; t < SLM_N_TYPES; t++) {
             uint64_t row_bytes =
                 (uint64_t)n / slm__type_info[t].block_weights * slm__type_info[t].block_bytes;
+            fill((slm_type)t, w, (size_t)rows * (size_t)n);
             slm_matmul m = {w, row_bytes, n, 1, &x, out, rows};
             double decode = best_time(k, (slm_type)t, &m, rows, scratch);
             m.n_tokens = tokens;
@@ -66,7 +82,6 @@ int main(int argc, char **argv) {
         }
         printf("\n");
     }
-    free(x.x), free(x.q), free(x.d), free(x.sum), free(x.half), free(out),
-        free(scratch), free(w);
+    free(x.x), free(x.q), free(x.d), free(x.sum), free(x.half), free(out), free(scratch), free(w);
     return 0;
 }

@@ -249,9 +249,7 @@ INLINE void matmul_quant(const quant_type *type, const slm_matmul *m, int32_t ro
 SLM_QUANT_TYPES(X)
 #undef X
 
-enum { STEP_ROWS = 4 };
-
-/* ---- Weights as floats: 4 rows x a few tokens, lanes along the row ---- */
+/* ---- Weights as floats: a few rows x a few tokens, lanes along the row ---- */
 
 typedef vf (*load_weights_fn)(const void *w, int64_t i);
 static inline vf weights_F32(const void *w, int64_t i) { return vf_load((const float *)w + i); }
@@ -264,41 +262,60 @@ static inline vf weights_BF16(const void *w, int64_t i) {
 
 INLINE void float_tile(load_weights_fn load, size_t weight_bytes, int n, const slm_matmul *m,
                        int32_t row, int32_t n_rows, int32_t token) {
-    const uint8_t *w[STEP_ROWS];
+    const uint8_t *w[FLOAT_ROWS];
     const float *x = m->x->x + (int64_t)token * m->n_in;
-    vf acc[STEP_ROWS][FLOAT_TOKENS];
-    for (int r = 0; r < STEP_ROWS; r++) {
+    vf acc[FLOAT_ROWS][FLOAT_TOKENS];
+    UNROLL
+    for (int r = 0; r < FLOAT_ROWS; r++) {
         w[r] = m->w + (uint64_t)(row + (r < n_rows ? r : n_rows - 1)) * m->row_bytes;
+        UNROLL
         for (int t = 0; t < n; t++) acc[r][t] = vf_zero();
     }
     int32_t i = 0, left = m->n_in % SLM_LANES;
     for (; i < m->n_in - left; i += SLM_LANES) {
-        for (int r = 0; r < STEP_ROWS; r++) {
+        UNROLL
+        for (int r = 0; r < FLOAT_ROWS; r++) {
             vf wr = load(w[r], i);
+            UNROLL
             for (int t = 0; t < n; t++)
                 acc[r][t] = vf_fma(wr, vf_load(x + (int64_t)t * m->n_in + i), acc[r][t]);
         }
     }
-    for (int r = 0; left && r < STEP_ROWS; r++) {
-        uint8_t tail[SLM_LANES * sizeof(float)] = {0};
-        memcpy(tail, w[r] + (size_t)i * weight_bytes, (size_t)left * weight_bytes);
-        vf wr = load(tail, 0);
-        for (int t = 0; t < n; t++)
-            acc[r][t] = vf_fma(wr, vf_load_n(x + (int64_t)t * m->n_in + i, left), acc[r][t]);
+    if (left) {
+        UNROLL
+        for (int r = 0; r < FLOAT_ROWS; r++) {
+            uint8_t tail[SLM_LANES * sizeof(float)] = {0};
+            memcpy(tail, w[r] + (size_t)i * weight_bytes, (size_t)left * weight_bytes);
+            vf wr = load(tail, 0);
+            UNROLL
+            for (int t = 0; t < n; t++)
+                acc[r][t] = vf_fma(wr, vf_load_n(x + (int64_t)t * m->n_in + i, left), acc[r][t]);
+        }
     }
+    UNROLL
     for (int t = 0; t < n; t++) {
-        for (int r = 0; r < n_rows; r++)
-            m->out[(token + t) * m->out_stride + row + r] = lanes_sum(acc[r][t]);
+        UNROLL
+        for (int r = 0; r < FLOAT_ROWS; r++)
+            if (r < n_rows) m->out[(token + t) * m->out_stride + row + r] = lanes_sum(acc[r][t]);
     }
 }
 
+/* Rows `from` .. `end` for nt (constant) tokens. */
+INLINE void float_rows(load_weights_fn load, size_t weight_bytes, int nt, const slm_matmul *m,
+                       int32_t from, int32_t end, int32_t token) {
+    for (int32_t r = from; r < end; r += FLOAT_ROWS)
+        float_tile(load, weight_bytes, nt, m, r, end - r < FLOAT_ROWS ? end - r : FLOAT_ROWS,
+                   token);
+}
+
+/* A strip of rows stays in the second-level cache while all tokens pass, a few of them in the first. */
 INLINE void matmul_float(load_weights_fn load, size_t weight_bytes, const slm_matmul *m,
                          int32_t row, int32_t n_rows) {
-    for (int32_t r = row; r < row + n_rows; r += STEP_ROWS) {
-        int32_t n = row + n_rows - r < STEP_ROWS ? row + n_rows - r : STEP_ROWS, t = 0;
+    for (int32_t end = row + n_rows; row < end; row += SLM_STRIP) {
+        int32_t to = end - row < SLM_STRIP ? end : row + SLM_STRIP, t = 0;
         for (; t + FLOAT_TOKENS <= m->n_tokens; t += FLOAT_TOKENS)
-            float_tile(load, weight_bytes, FLOAT_TOKENS, m, r, n, t);
-        for (; t < m->n_tokens; t++) float_tile(load, weight_bytes, 1, m, r, n, t);
+            float_rows(load, weight_bytes, FLOAT_TOKENS, m, row, to, t);
+        for (; t < m->n_tokens; t++) float_rows(load, weight_bytes, 1, m, row, to, t);
     }
 }
 

@@ -19,14 +19,7 @@ static inline vf vf_exp(vf x) {
     return vf_from_bits(vi_add(vi_from_bits(p), vi_shl23(vi_from_bits(shifted))));
 }
 
-static inline float lanes_sum(vf x) {
-    float t[SLM_LANES];
-    vf_store(t, x);
-    for (int half = SLM_LANES / 2; half > 0; half /= 2) {
-        for (int i = 0; i < half; i++) t[i] += t[i + half];
-    }
-    return t[0] + 0.0f;
-}
+static inline float lanes_sum(vf x) { return vf_fold(x) + 0.0f; }
 
 static void rms_norm(const float *x, const float *w, int32_t n, float eps, float *out) {
     vf sum = vf_zero();

@@ -20,7 +20,7 @@ typedef struct {
     __m256i a, b;
 } vi; /* 16 integers */
 
-enum { FLOAT_TOKENS = 1, ATTN_QUERIES = 3, ATTN_VECTORS = 2 };
+enum { FLOAT_ROWS = 2, FLOAT_TOKENS = 3, ATTN_QUERIES = 3, ATTN_VECTORS = 2 };
 
 /* ---- 16 floats ---- */
 
@@ -73,6 +73,15 @@ static inline vf vf_select(uint32_t bits, vf a, vf b) {
     vi m = lane_mask(bits);
     return (vf){_mm256_blendv_ps(b.a, a.a, _mm256_castsi256_ps(m.a)),
                 _mm256_blendv_ps(b.b, a.b, _mm256_castsi256_ps(m.b))};
+}
+/* By halves: lane i + lane i + 8, then + 4, + 2, + 1. */
+static inline float fold128(__m128 x) {
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+static inline float vf_fold(vf x) {
+    __m256 y = _mm256_add_ps(x.a, x.b);
+    return fold128(_mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
 }
 static inline vf vf_load_f16(const slm_f16 *p) {
     return (vf){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),

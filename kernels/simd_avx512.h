@@ -16,7 +16,7 @@
 typedef __m512 vf;  /* 16 floats      */
 typedef __m512i vi; /* 16 integers    */
 
-enum { FLOAT_TOKENS = 4, ATTN_QUERIES = 4, ATTN_VECTORS = 4 };
+enum { FLOAT_ROWS = 4, FLOAT_TOKENS = 4, ATTN_QUERIES = 4, ATTN_VECTORS = 4 };
 
 /* ---- 16 floats ---- */
 
@@ -44,6 +44,15 @@ static inline vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 /* Lane i of a where bit i is set, else of b. */
 static inline vf vf_select(uint32_t bits, vf a, vf b) {
     return _mm512_mask_blend_ps((__mmask16)bits, b, a);
+}
+/* By halves: lane i + lane i + 8, then + 4, + 2, + 1. */
+static inline float fold128(__m128 x) {
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+static inline float vf_fold(vf x) {
+    __m256 y = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    return fold128(_mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
 }
 static inline vf vf_load_f16(const slm_f16 *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));

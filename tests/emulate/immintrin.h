@@ -72,6 +72,13 @@ EMU(simde__m512, broadcast_f32x4)(simde__m128 x) {
     return r.f;
 }
 
+EMU(simde__m256, extractf32x8_ps)(simde__m512 x, int which) {
+    emu a = {.f = x};
+    simde__m256 r;
+    memcpy(&r, a.f32 + 8 * which, sizeof r);
+    return r;
+}
+
 /* ---- Conversions ---- */
 
 EMU(simde__m512, cvtph_ps)(simde__m256i x) {
@@ -165,6 +172,7 @@ EMU(simde__m512i, broadcast_i32x4)(simde__m128i x) {
 #define _mm512_min_ps           emu_min_ps
 #define _mm512_maskz_loadu_ps   emu_maskz_loadu_ps
 #define _mm512_mask_storeu_ps   emu_mask_storeu_ps
+#define _mm512_extractf32x8_ps  emu_extractf32x8_ps
 #define _mm512_permute_ps       emu_permute_ps
 #define _mm512_broadcast_f32x4  emu_broadcast_f32x4
 #define _mm512_cvtph_ps         emu_cvtph_ps
