@@ -79,7 +79,7 @@ typedef struct slm_error {
 /* ---- Memory and messages --------------------------------------------------------------------- */
 
 /* Where the library takes its memory from. Both functions may be called from any thread. `alloc` returns at
- * least `size` (never 0) bytes aligned as malloc does, or NULL. All NULL: malloc and free. */
+ * least `size` (never 0) bytes aligned as malloc does, or NULL. Both functions NULL: malloc and free; only one: ARGUMENT. */
 typedef struct slm_allocator {
     void *(*alloc)(void *user, size_t size);
     void (*free)(void *user, void *ptr);
@@ -187,8 +187,8 @@ SLM_API int32_t slm_model_find_key(const slm_model *model, const char *name);
 
 /*
  * Element `element` of the key (0 if it is no array) as text: numbers in decimal, shortest that reads back
- * the same; strings as their bytes. *n_bytes receives the length, without a terminating NUL; up to `capacity` bytes are
- * stored in `buffer`. RANGE; BUFFER if capacity < *n_bytes; ARGUMENT.
+ * the same; strings as their bytes. *n_bytes receives the length, without a terminating NUL; `buffer` the bytes. RANGE;
+ * BUFFER if capacity < *n_bytes (nothing is then stored); ARGUMENT.
  */
 SLM_API slm_status slm_model_key_text(const slm_model *model, int32_t index, uint64_t element,
                                       char *buffer, size_t capacity, size_t *n_bytes,
@@ -301,7 +301,8 @@ SLM_API slm_status slm_context_memory(const slm_model *model, const slm_context_
  * params  NULL: slm_context_defaults().
  * out     free with slm_context_free(), before the model.
  *
- * RANGE (a parameter), UNSUPPORTED (cpu: not on this machine; model without weights), NOMEM, ARGUMENT.
+ * RANGE (a parameter), LIMIT (buffers that no machine has), UNSUPPORTED (cpu: not on this machine; model without weights), NOMEM,
+ * ARGUMENT.
  */
 SLM_API slm_status slm_context_create(const slm_model *model, const slm_context_params *params,
                                       slm_context **out, slm_error *err);

@@ -16,7 +16,8 @@ static inline vf vf_exp(vf x) {
     p = vf_fma(p, r, vf_set1(SLM_EXP_C2));
     p = vf_fma(p, r, vf_set1(1.0f));
     p = vf_fma(p, r, vf_set1(1.0f));
-    return vf_from_bits(vi_add(vi_from_bits(p), vi_shl23(vi_from_bits(shifted))));
+    vi scale = vi_add(vi_shl23(vi_from_bits(shifted)), vi_set1(0x3f800000));
+    return vf_mul(p, vf_from_bits(scale));
 }
 
 static inline float lanes_sum(vf x) { return vf_fold(x) + 0.0f; }

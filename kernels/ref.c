@@ -38,7 +38,9 @@ SLM_FLOAT_TYPES(X)
 /* ---- Matrix products ---- */
 
 size_t slm__matmul_scratch(int32_t n_in) {
-    return (size_t)slm__n_blocks_stored(n_in) * SLM_QBLOCK * SLM_STRIP * sizeof(float) + 4096;
+    /* reference mode: a strip as floats, and below it what the product of floats takes: a row more */
+    size_t row = (size_t)slm__n_blocks_stored(n_in) * SLM_QBLOCK * sizeof(float);
+    return row * (SLM_STRIP + 1) + 4096;
 }
 
 /* The product of a block with activations that have scale 1. */

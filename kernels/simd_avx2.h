@@ -51,10 +51,6 @@ static inline void vf_store_n(float *p, vf x, int n) {
     _mm256_maskstore_ps(p, m.a, x.a);
     _mm256_maskstore_ps(p + 8, m.b, x.b);
 }
-static inline vf vf_load4(const float *p) {
-    __m256 x = _mm256_broadcast_ps((const __m128 *)(const void *)p);
-    return (vf){x, x};
-}
 
 #define EACH_F(op) \
     (vf) { _mm256_##op(a.a, b.a), _mm256_##op(a.b, b.b) }
@@ -101,22 +97,12 @@ static inline vf vf_load_bf16(const slm_bf16 *p) { return (vf){bf16_half(p), bf1
 
 static inline vi vi_zero(void) { return (vi){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 static inline vi vi_set1(int32_t x) { return (vi){_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
-static inline vi vi_load(const void *p) {
-    const __m256i *q = p;
-    return (vi){_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
-}
-static inline vi vi_load4(const void *p) {
-    __m256i x = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
-    return (vi){x, x};
-}
 
 #define EACH_I(op) \
     (vi) { _mm256_##op(a.a, b.a), _mm256_##op(a.b, b.b) }
 static inline vi vi_add(vi a, vi b) { return EACH_I(add_epi32); }
 static inline vi vi_and(vi a, vi b) { return EACH_I(and_si256); }
 static inline vi vi_max(vi a, vi b) { return EACH_I(max_epi32); }
-/* Each lane: two pairs of 16-bit integers, multiplied and added. */
-static inline vi vi_madd16(vi a, vi b) { return EACH_I(madd_epi16); }
 static inline vi vi_shl23(vi a) {
     return (vi){_mm256_slli_epi32(a.a, 23), _mm256_slli_epi32(a.b, 23)};
 }
@@ -125,9 +111,6 @@ static inline vi vi_from_bits(vf a) {
 }
 static inline vf vf_from_bits(vi a) {
     return (vf){_mm256_castsi256_ps(a.a), _mm256_castsi256_ps(a.b)};
-}
-static inline vf vf_from_int(vi a) {
-    return (vf){_mm256_cvtepi32_ps(a.a), _mm256_cvtepi32_ps(a.b)};
 }
 static inline vi vi_round(vf a) { /* to nearest, ties to even */
     return (vi){_mm256_cvtps_epi32(a.a), _mm256_cvtps_epi32(a.b)};

@@ -32,7 +32,6 @@ static inline void vf_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
 static inline void vf_store_n(float *p, vf x, int n) {
     _mm512_mask_storeu_ps(p, first_lanes(n), x);
 }
-static inline vf vf_load4(const float *p) { return _mm512_broadcast_f32x4(_mm_loadu_ps(p)); }
 static inline vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
 static inline vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
 static inline vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
@@ -69,25 +68,18 @@ static inline vf vf_load_bf16(const slm_bf16 *p) {
 
 static inline vi vi_zero(void) { return _mm512_setzero_si512(); }
 static inline vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
-static inline vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
-static inline vi vi_load4(const void *p) {
-    return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p));
-}
 static inline vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 static inline vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 static inline vi vi_max(vi a, vi b) { return _mm512_max_epi32(a, b); }
 static inline vi vi_shl23(vi a) { return _mm512_slli_epi32(a, 23); }
 static inline vi vi_from_bits(vf a) { return _mm512_castps_si512(a); }
 static inline vf vf_from_bits(vi a) { return _mm512_castsi512_ps(a); }
-static inline vf vf_from_int(vi a) { return _mm512_cvtepi32_ps(a); }
 static inline vi vi_round(vf a) { return _mm512_cvtps_epi32(a); } /* to nearest, ties to even */
 static inline void vi_store_i8(int8_t *p, vi a) {
     _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(a));
 }
 static inline int32_t vi_sum(vi a) { return _mm512_reduce_add_epi32(a); }
 static inline int32_t vi_highest(vi a) { return _mm512_reduce_max_epi32(a); }
-/* Each lane: two pairs of 16-bit integers, multiplied and added. */
-static inline vi vi_madd16(vi a, vi b) { return _mm512_madd_epi16(a, b); }
 
 /* ---- For products of quantized rows (steps.h, matmul_tmpl.h): a row is 128 bits ---- */
 

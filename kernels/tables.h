@@ -6,8 +6,7 @@
 #include "kernels.h"
 
 /*
- * X(table, what the machine must have), in rising order. A table copies what it does not replace from the one below at
- * compile time: each isa_*.c names all slots.
+ * X(table, what the machine must have), in rising order. Each isa_*.c fills all slots.
  */
 #if defined(__x86_64__)
 #define SLM_ISA_TABLES(X)                    \

@@ -86,8 +86,8 @@ static inline float slm__expf(float x) {
     p = fmaf(p, r, SLM_EXP_C2);
     p = fmaf(p, r, 1.0f);
     p = fmaf(p, r, 1.0f);
-    return slm__float(slm__bits(p) + (slm__bits(shifted)
-                                      << 23)); /* p is at least 0.7: the exponent stays normal */
+    return p *
+           slm__float((slm__bits(shifted) << 23) + 0x3f800000); /* exact: 2^n, p is at least 0.7 */
 }
 
 /* ---- log2, exp2, sine and cosine in double, for tables made once ---- */
@@ -120,7 +120,7 @@ static inline double slm__exp2d(double x) {
     return sum * scale;
 }
 
-/* x >= 0 and below 1e7. Reduced by multiples of pi/2, taken off in two parts, the first of 33 bits. */
+/* x >= 0; to the last bits below 1e7, still the same on every machine beyond. Reduced by multiples of pi/2, taken off in two parts, the first of 33 bits. */
 static inline void slm__sincosd(double x, double *sine, double *cosine) {
     int64_t n = (int64_t)(x * 0.6366197723675814 + 0.5);
     double r = (x - (double)n * 1.57079632673412561417) - (double)n * 6.07710050650619224932e-11;

@@ -30,10 +30,12 @@ static slm_status open_model(const char *path, const void *data, size_t n_bytes,
     slm__clear(err);
     if (!out) return slm__fail(err, SLM_ERR_ARGUMENT, "out is NULL");
     *out = NULL;
-    slm_model_params p = params ? *params : slm_model_defaults();
-    if (p.size != sizeof p)
-        return slm__fail(err, SLM_ERR_ARGUMENT, "params->size is %zu, expected %zu", p.size,
+    slm_model_params p = slm_model_defaults();
+    if (params && params->size != sizeof p)
+        return slm__fail(err, SLM_ERR_ARGUMENT, "params->size is %zu, expected %zu", params->size,
                          sizeof p);
+    if (params) p = *params;
+    SLM_TRY(slm__check_allocator(&p.allocator, err));
     if (!path && (!data || (uintptr_t)data % 64 != 0)) {
         return slm__fail(err, SLM_ERR_ARGUMENT,
                          "path is NULL, or data is NULL or not aligned to 64 bytes");

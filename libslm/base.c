@@ -100,6 +100,12 @@ void *slm__alloc(const slm_allocator *a, uint64_t n_bytes) {
     return (void *)p;
 }
 
+slm_status slm__check_allocator(const slm_allocator *a, slm_error *err) {
+    if (!a->alloc == !a->free) return SLM_OK;
+    return slm__fail(err, SLM_ERR_ARGUMENT,
+                     "allocator: alloc and free come together or not at all");
+}
+
 void *slm__alloc_array(const slm_allocator *a, uint64_t n, uint64_t size) {
     uint64_t bytes;
     return slm__mul(n, size, &bytes) ? slm__alloc(a, bytes) : NULL;

@@ -60,6 +60,9 @@ void *slm__alloc(const slm_allocator *a, uint64_t n_bytes);
 /* Zeroed array of `n` elements of `size` bytes, the product checked. */
 void *slm__alloc_array(const slm_allocator *a, uint64_t n, uint64_t size);
 
+/* ARGUMENT unless both functions are there or neither. */
+slm_status slm__check_allocator(const slm_allocator *a, slm_error *err);
+
 /* Accepts NULL. */
 void slm__free(const slm_allocator *a, void *ptr);
 

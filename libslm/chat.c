@@ -5,7 +5,8 @@
  *
  * Canonical form, so that the many spellings of one template become one (as rendered with trim_blocks and lstrip_blocks, which
  * is what the tools that make these files use):
- *   - no comments, no blanks inside of tags but one between two words; strings unescaped, in single quotes
+ *   - no comments, no blanks inside of tags but one between two words; strings unescaped, between QUOTE, a byte that no
+ *     template holds: what stands between two of them is one string
  *   - text is an output of a string, outputs side by side are one with a plus, strings added are one string
  *   - a['b'] is a.b
  */
@@ -14,6 +15,8 @@
 /* ---- Canonical form ---- */
 
 enum { MAX_TEMPLATE = 1 << 20 };
+
+#define QUOTE "\3"
 
 typedef struct canon {
     const char *src;
@@ -47,13 +50,13 @@ static void begin_string(canon *c) {
         c->n -= 2;
         return;
     }
-    emit(c, "'");
+    emit(c, QUOTE);
     c->string_begin = c->n;
 }
 
 static void end_string(canon *c) {
     c->string_end = c->n;
-    emit(c, "'");
+    emit(c, QUOTE);
 }
 
 static void begin_output(canon *c) {
@@ -208,7 +211,7 @@ static bool canonicalize(canon *c) {
     }
 }
 
-/* ---- Known templates ---- */
+/* ---- Known templates: a quote in them is QUOTE ---- */
 
 #define SKIP    "\1" /* any text                                     */
 #define DEFAULT "\2" /* any text: the system message of the model's own */
@@ -248,14 +251,21 @@ static const char *const prefixes[] = {
     "{{bos_token}}",
 };
 
+static bool equals(const char *s, const char *pattern, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] != (pattern[i] == '\'' ? QUOTE[0] : pattern[i])) return false;
+    }
+    return true;
+}
+
 static bool starts_with(slm__str s, const char *prefix, size_t n) {
-    return s.len >= n && memcmp(s.ptr, prefix, n) == 0;
+    return s.len >= n && equals(s.ptr, prefix, n);
 }
 
 /* Where `piece` is first found in s; s.len + 1 if it is not. */
 static size_t find_piece(slm__str s, const char *piece, size_t n) {
     for (size_t at = 0; at + n <= s.len; at++) {
-        if (memcmp(s.ptr + at, piece, n) == 0) return at;
+        if (equals(s.ptr + at, piece, n)) return at;
     }
     return s.len + 1;
 }
@@ -273,7 +283,11 @@ static bool fits(slm__str s, const char *pattern, slm__str *preset) {
         if (!pattern[n] && s.len >= n) at = s.len - n;
         if (at > s.len || !starts_with((slm__str){s.ptr + at, s.len - at}, pattern, n))
             return false;
-        if (wild == DEFAULT[0]) *preset = (slm__str){s.ptr, at};
+        if (wild == DEFAULT[0]) {
+            if (memchr(s.ptr, QUOTE[0], at))
+                return false; /* more than one string: it is computed */
+            *preset = (slm__str){s.ptr, at};
+        }
         s.ptr += at + n;
         s.len -= at + n;
     }
@@ -380,6 +394,9 @@ slm_status slm__chat_tokenize(const slm__vocab *v, const slm__gguf *g, const slm
     if (source.len > MAX_TEMPLATE)
         return slm__fail(err, SLM_ERR_UNSUPPORTED, "key tokenizer.chat_template has %zu bytes",
                          source.len);
+    if (memchr(source.ptr, QUOTE[0], source.len))
+        return slm__fail(err, SLM_ERR_UNSUPPORTED,
+                         "key tokenizer.chat_template holds the control character 3");
     canon c = {source.ptr, source.len, slm__alloc_array(v->allocator, source.len + 1, 8), 0, 0, 0};
     if (!c.out) return slm__fail(err, SLM_ERR_NOMEM, "no memory for the chat template");
     bool whole = canonicalize(&c);

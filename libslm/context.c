@@ -29,10 +29,11 @@ static slm_status complete_params(const slm_model *model, const slm_context_para
                          sizeof *given);
     }
     *p = given ? *given : defaults;
+    SLM_TRY(slm__check_allocator(&p->allocator, err));
     if (!model->has_weights)
         return slm__fail(err, SLM_ERR_UNSUPPORTED, "the model was opened without its weights");
     if (p->n_ctx == 0) p->n_ctx = (int32_t)model->hp.n_ctx_train;
-    if (p->n_threads == 0) p->n_threads = slm__default_threads();
+    if (p->n_threads == 0) p->n_threads = slm__default_threads(MAX_THREADS);
     SLM_TRY(check_range("n_ctx", p->n_ctx, 1, MAX_CTX, err));
     SLM_TRY(check_range("n_batch", p->n_batch, 1, MAX_BATCH, err));
     SLM_TRY(check_range("n_seq_max", p->n_seq_max, 1, MAX_SEQ, err));
@@ -40,6 +41,10 @@ static slm_status complete_params(const slm_model *model, const slm_context_para
     SLM_TRY(check_range("n_threads", p->n_threads, 1, MAX_THREADS, err));
     SLM_TRY(check_range("kv_type", (int64_t)p->kv_type, SLM_KV_F16, SLM_KV_F32, err));
     if (p->n_batch > p->n_ctx) p->n_batch = p->n_ctx;
+    if ((int64_t)p->n_batch * model->hp.n_head_kv > INT32_MAX) {
+        return slm__fail(err, SLM_ERR_LIMIT, "n_batch is %d, too many for %u KV heads", p->n_batch,
+                         model->hp.n_head_kv);
+    }
     *kernels = slm__kernels_named(p->cpu);
     if (!*kernels) {
         slm__str name = {p->cpu, strlen(p->cpu)};

@@ -5,10 +5,8 @@
 #include "pool.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 
 enum { SPINS = 4000 }; /* some 50 us: longer than the gap between two loops of a forward pass */
 
@@ -116,10 +114,13 @@ void slm__pool_run(slm__pool *p, int32_t n_chunks, slm__chunk_fn fn, void *arg) 
     wait_for_done(p);
 }
 
-/* Signals are for the program's own threads. */
+/* Signals are for the program's own threads; but for those that a thread raises itself, which would end the process if they
+ * were blocked: the program may have a handler. */
 static int start_worker(struct worker *w) {
+    static const int own[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP};
     sigset_t all, before;
     sigfillset(&all);
+    for (size_t i = 0; i < SLM_COUNT(own); i++) sigdelset(&all, own[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int failed = pthread_create(&w->thread, NULL, worker_main, w);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -175,23 +176,4 @@ int32_t slm__pool_n_threads(const slm__pool *p) { return p->n_threads; }
 uint64_t slm__pool_bytes(int32_t n_threads) {
     return slm__alloc_cost(sizeof(slm__pool)) +
            slm__alloc_cost((uint64_t)n_threads * sizeof(struct worker));
-}
-
-/* "quota period" in microseconds, or "max period" (cgroup v2). 0: no limit known. */
-static int32_t cgroup_quota(void) {
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    if (!f) return 0;
-    long quota = 0, period = 0;
-    int n = fscanf(f, "%ld %ld", &quota, &period);
-    fclose(f);
-    if (n != 2 || quota <= 0 || period <= 0) return 0;
-    return quota < period ? 1 : (int32_t)(quota / period);
-}
-
-int32_t slm__default_threads(void) {
-    cpu_set_t set;
-    int32_t n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    int32_t quota = cgroup_quota();
-    if (quota > 0 && quota < n) n = quota;
-    return n < 1 ? 1 : n;
 }

@@ -23,7 +23,11 @@ uint64_t slm__pool_bytes(int32_t n_threads);
  * they wrote visible. One caller at a time. A single chunk runs on the caller. */
 void slm__pool_run(slm__pool *pool, int32_t n_chunks, slm__chunk_fn fn, void *arg);
 
-/* Processors that this process may use: affinity, cgroup quota; at least 1. */
-int32_t slm__default_threads(void);
+/* Processors that this process may use: affinity, cgroup quota (quota.c); 1 .. max. */
+int32_t slm__default_threads(int32_t max);
+
+/* The processors that control groups leave to the process that /proc/self/cgroup (here `groups`) describes, rounded down but at least 1;
+ * 0: no limit. `root` is where they are mounted, /sys/fs/cgroup. */
+int32_t slm__cgroup_quota(const char *groups, const char *root);
 
 #endif

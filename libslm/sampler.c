@@ -80,6 +80,7 @@ slm_status slm_sampler_create(const slm_sampler_params *params, slm_sampler **ou
         return slm__fail(err, SLM_ERR_ARGUMENT, "%s is NULL", out ? "params" : "out");
     SLM_TRY(check_params(params, err));
     const slm_allocator *a = &params->allocator;
+    SLM_TRY(slm__check_allocator(a, err));
     slm_sampler *s = slm__alloc(a, sizeof *s);
     if (!s) return slm__fail(err, SLM_ERR_NOMEM, "no memory for a sampler");
     s->p = *params;

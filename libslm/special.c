@@ -1,7 +1,8 @@
 #include "special.h"
 
-/* Bytes of all texts together. Vocabularies have some ten thousand. */
-enum { MAX_BYTES = 4 << 20 };
+/* Bytes of all texts together: vocabularies have some ten thousand. Texts that end each other ("a", "aa" ...): each may be found
+ * at every byte of a text, so their number bounds the memory of a call; real ones have two or three. */
+enum { MAX_BYTES = 1 << 19, MAX_NESTED = 32 };
 
 /* ---- Building ---- */
 
@@ -39,8 +40,8 @@ static uint32_t step(const slm__special *s, uint32_t node, uint8_t byte) {
     }
 }
 
-/* Level by level: a node's suffix is shorter, so it is done before. `queue` has room for all nodes. */
-static void link_nodes(slm__special *s, uint32_t *queue) {
+/* Level by level: a node's suffix is shorter, so it is done before. `queue` has room for all nodes. false: MAX_NESTED. */
+static bool link_nodes(slm__special *s, uint32_t *queue) {
     uint32_t n = 0;
     queue[n++] = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -51,8 +52,12 @@ static void link_nodes(slm__special *s, uint32_t *queue) {
             const slm__special_node *f = &s->nodes[child->fail];
             child->shorter = f->ends >= 0 ? child->fail : f->shorter;
             queue[n++] = c;
+            uint32_t nested = 0;
+            for (uint32_t e = child->shorter; e != 0; e = s->nodes[e].shorter) nested++;
+            if (nested > MAX_NESTED) return false;
         }
     }
+    return true;
 }
 
 /* Longest first; what is equally long stays in order. Counting, as lengths are below 65537. */
@@ -96,13 +101,19 @@ slm_status slm__special_build(slm__special *s, slm__special_token *tokens, uint3
     }
     s->nodes = slm__alloc_array(allocator, bytes + 1, sizeof *s->nodes);
     uint32_t *queue = slm__alloc_array(allocator, bytes + 1, sizeof *queue);
-    bool ok = s->nodes && queue && sort_by_length(s, allocator);
+    bool ok = s->nodes && queue && sort_by_length(s, allocator), nested = false;
     if (ok) {
         s->nodes[s->n_nodes++].ends = -1;
         for (uint32_t i = 0; i < s->n_tokens; i++) add_text(s, s->tokens[i].text, (int32_t)i);
-        link_nodes(s, queue);
+        nested = !link_nodes(s, queue);
     }
     slm__free(allocator, queue);
+    if (nested) {
+        return slm__fail(
+            err, SLM_ERR_LIMIT,
+            "tokenizer.ggml.token_type: more than %d special tokens that end each other",
+            MAX_NESTED);
+    }
     if (!ok) return slm__fail(err, SLM_ERR_NOMEM, "no memory for %u special tokens", s->n_tokens);
     return SLM_OK;
 }

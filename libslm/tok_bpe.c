@@ -239,6 +239,7 @@ struct symbol {
 };
 
 static bool reserve(slm__bpe_work *w, size_t n) {
+    if (n >= UINT32_MAX) return false; /* places are 32 bits */
     if (n <= w->n_symbols) return true;
     slm__free(w->allocator, w->symbols);
     slm__free(w->allocator, w->heap);

@@ -80,6 +80,9 @@ static const role_row roles[] = {
     {"fim_sep_token_id", EOG, {"<|file_sep|>"}},
 };
 
+/* Tokens that open a turn: control tokens whatever the file calls them, or a text could begin one. */
+static const char *const start_texts[] = {"<|im_start|>"};
+
 /* Tokens that end a generation wherever they are in a vocabulary. */
 static const char *const end_texts[] = {
     "<|eot_id|>",
@@ -144,6 +147,10 @@ static slm_status read_roles(slm__vocab *v, const slm__gguf *g, slm_error *err) 
         if (roles[i].eog) v->attributes[id] |= SLM_TOKEN_EOG;
         if (i == 0) v->bos = id;
         if (i == 1) v->eos = id;
+    }
+    for (size_t i = 0; i < SLM_COUNT(start_texts); i++) {
+        slm_token id = find_text(v, start_texts[i]);
+        if (id != SLM_TOKEN_NONE) v->attributes[id] |= SLM_TOKEN_CONTROL;
     }
     for (size_t i = 0; i < SLM_COUNT(end_texts); i++) {
         slm_token id = find_text(v, end_texts[i]);
