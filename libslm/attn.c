@@ -53,6 +53,7 @@ static tile_state tile_in_scratch(const slm__hparams *hp, void *scratch) {
 typedef struct attention_loop {
     slm_context *ctx;
     int32_t layer;
+    int32_t begin; /* chunk 0 of the piece at work */
 } attention_loop;
 
 static void begin_tile(const slm_context *ctx, const slm__tile *tile, int32_t head_kv,
@@ -127,6 +128,7 @@ static void attention_chunk(void *arg, int32_t chunk, int32_t thread) {
     const attention_loop *l = arg;
     slm_context *ctx = l->ctx;
     const slm__hparams *hp = &ctx->model->hp;
+    chunk += l->begin;
     const slm__tile *tile = &ctx->work.tiles[chunk / (int32_t)hp->n_head_kv];
     int32_t head_kv = chunk % (int32_t)hp->n_head_kv;
     tile_state s =
@@ -139,8 +141,17 @@ static void attention_chunk(void *arg, int32_t chunk, int32_t thread) {
     end_tile(ctx, tile, head_kv, &s);
 }
 
+/* In pieces, as slm__matmul(): a chunk is at most a tile's queries by the longest sequence. */
 void slm__attention(slm_context *ctx, int32_t layer) {
-    attention_loop l = {ctx, layer};
-    slm__pool_run(ctx->pool, ctx->work.n_tiles * (int32_t)ctx->model->hp.n_head_kv, attention_chunk,
-                  &l);
+    const slm__hparams *hp = &ctx->model->hp;
+    attention_loop l = {ctx, layer, 0};
+    int32_t n = ctx->work.n_tiles * (int32_t)hp->n_head_kv, longest = 0;
+    for (int32_t t = 0; t < ctx->work.n_tokens; t++)
+        longest = ctx->work.positions[t] > longest ? ctx->work.positions[t] : longest;
+    int64_t cost = (int64_t)(queries(hp) * 2 * hp->head_dim) * (longest + 1);
+    int32_t piece = slm__piece_chunks(cost, slm__pool_n_threads(ctx->pool));
+    for (; l.begin < n && !ctx->work.cancelled; l.begin += piece) {
+        if (l.begin > 0) slm__tick(ctx);
+        slm__pool_run(ctx->pool, n - l.begin < piece ? n - l.begin : piece, attention_chunk, &l);
+    }
 }

@@ -92,9 +92,21 @@ static void prepare_part(slm_context *ctx, const slm_batch *b, int32_t begin, in
     }
 }
 
+/* What slm__tick() measures progress by. */
+static void begin_progress(slm_context *ctx, const slm_batch *b) {
+    const slm_model *m = ctx->model;
+    uint64_t n_wanted = 0;
+    for (int32_t i = 0; i < b->n_tokens; i++) n_wanted += wants_logits(b, i);
+    ctx->work.cancelled = false;
+    ctx->work.n_done = 0;
+    ctx->work.n_all = m->layer_weights * (uint64_t)b->n_tokens +
+                      slm__logits_parts(ctx) * n_wanted * m->hp.n_vocab * m->hp.n_embd;
+}
+
 static slm_status compute(slm_context *ctx, const slm_batch *b, slm_error *err) {
     slm__work *w = &ctx->work;
     w->n_rows = 0;
+    begin_progress(ctx, b);
     for (int32_t begin = 0; begin < b->n_tokens; begin += ctx->params.n_batch) {
         int32_t left = b->n_tokens - begin;
         prepare_part(ctx, b, begin, left < ctx->params.n_batch ? left : ctx->params.n_batch);

@@ -37,7 +37,9 @@ typedef struct slm__work {
     int32_t n_rows;    /* of logits that hold                */
     uint8_t *scratch;  /* [n_threads, scratch_bytes]         */
     uint64_t scratch_bytes;
-    int32_t *next; /* [n_seq] positions while a batch is checked */
+    int32_t *next;          /* [n_seq] positions while a batch is checked */
+    uint64_t n_done, n_all; /* multiplications by weights in this call: so far, in all */
+    bool cancelled;         /* by the caller: what is left of the pass does nothing */
 } slm__work;
 
 struct slm_context {
@@ -55,8 +57,21 @@ struct slm_context {
 /* Queries of one KV head that a tile of attention may have. */
 int32_t slm__tile_tokens(const slm__hparams *hp);
 
+/* Tell the caller how far the call is, and ask whether to go on: between pieces of work that take less than 250 ms even in
+ * plain C. */
+void slm__tick(slm_context *ctx);
+
+/* Multiply-adds of a piece on one thread. */
+#define SLM_PIECE (INT64_C(32) << 20)
+
+/* Chunks of `cost` multiply-adds that make a piece on all threads. */
+int32_t slm__piece_chunks(int64_t cost, int32_t n_threads);
+
 /* One part of a batch through the network: fills logits rows from `first_row` on. false: cancelled. */
 bool slm__forward(slm_context *ctx, int32_t first_row);
+
+/* How often the output matrix meets a row (ops.c). */
+uint64_t slm__logits_parts(const slm_context *ctx);
 
 /* The attention of one layer: work->q over the cache -> work->attended.x. */
 void slm__attention(slm_context *ctx, int32_t layer);

@@ -45,10 +45,9 @@ bool slm__forward(slm_context *ctx, int32_t first_row) {
     for (int32_t l = 0; l < n_layer; l++) {
         attention_block(ctx, l);
         feed_forward_block(ctx, l);
-        float done = (float)(l + 1) / (float)n_layer;
-        if (ctx->params.progress && !ctx->params.progress(ctx->params.progress_user, done))
-            return false;
+        slm__tick(ctx);
+        if (ctx->work.cancelled) return false;
     }
     if (ctx->work.n_wanted > 0) slm__logits(ctx, first_row);
-    return true;
+    return !ctx->work.cancelled;
 }

@@ -292,6 +292,9 @@ static slm_status bind_layers(slm_model *m, const binder *b) {
             char name[64];
             snprintf(name, sizeof name, "blk.%u.%s", l, layer_tensors[i].name);
             SLM_TRY(bind_tensor(b, name, &layer_tensors[i], &m->layers[l]));
+            if (layer_tensors[i].rows == DIM_NONE) continue;
+            m->layer_weights += dim_size(&m->hp, layer_tensors[i].columns) *
+                                dim_size(&m->hp, layer_tensors[i].rows);
         }
     }
     return SLM_OK;

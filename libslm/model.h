@@ -46,10 +46,11 @@ struct slm_model {
     slm__hparams hp;
     const slm__tensor *token_embd;  /* [n_vocab, n_embd]                               */
     const slm__tensor *output_norm; /* [n_embd]                                        */
-    const slm__tensor *output;      /* [n_vocab, n_embd]; token_embd where it is tied  */
-    const slm__tensor *rope_freqs;  /* [n_rot / 2] divisors of the frequencies         */
-    slm__layer *layers;             /* [n_layer]                                       */
-    double *rope_freq;              /* [n_rot / 2] radians per position                */
+    uint64_t layer_weights;    /* in the matrices of all layers: multiplications for one token */
+    const slm__tensor *output; /* [n_vocab, n_embd]; token_embd where it is tied  */
+    const slm__tensor *rope_freqs; /* [n_rot / 2] divisors of the frequencies         */
+    slm__layer *layers;            /* [n_layer]                                       */
+    double *rope_freq;             /* [n_rot / 2] radians per position                */
 };
 
 /* Bind the architecture: fills everything from `arch` on. */

@@ -2,6 +2,15 @@
 
 #include "../kernels/vmath.h"
 
+/* ---- Progress ---- */
+
+void slm__tick(slm_context *ctx) {
+    slm__work *w = &ctx->work;
+    if (!ctx->params.progress || w->cancelled) return;
+    float done = w->n_done < w->n_all ? (float)((double)w->n_done / (double)w->n_all) : 1;
+    w->cancelled = !ctx->params.progress(ctx->params.progress_user, done);
+}
+
 /* ---- Loops over tokens ---- */
 
 typedef void (*token_fn)(slm_context *ctx, int32_t token, const void *arg);
@@ -121,6 +130,7 @@ typedef struct matmul_loop {
     int32_t n;
     int32_t rows_per_chunk;
     int32_t first_chunk[5]; /* of each product, and the end */
+    int32_t begin;          /* chunk 0 of the piece at work */
 } matmul_loop;
 
 /* Reference mode: rows of a quantized matrix as floats, 16 at a time, then the product of floats. */
@@ -143,6 +153,7 @@ static void matmul_reference(const slm_context *ctx, const slm__tensor *w, slm_m
 static void matmul_chunk(void *arg, int32_t chunk, int32_t thread) {
     const matmul_loop *l = arg;
     int32_t which = 0;
+    chunk += l->begin;
     while (chunk >= l->first_chunk[which + 1]) which++;
     const slm__product *p = &l->products[which];
     int32_t n_rows = (int32_t)p->w->dims[1],
@@ -162,20 +173,33 @@ static void matmul_chunk(void *arg, int32_t chunk, int32_t thread) {
     }
 }
 
+int32_t slm__piece_chunks(int64_t cost, int32_t n_threads) {
+    int64_t each = SLM_PIECE / cost;
+    return n_threads * (int32_t)(each < 1 ? 1 : each > 4096 ? 4096 : each);
+}
+
 void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
                  const slm__product *products, int32_t n) {
-    matmul_loop l = {ctx, x, n_tokens, products, n, 0, {0}};
+    matmul_loop l = {ctx, x, n_tokens, products, n, 0, {0}, 0};
     int64_t rows = 0;
     for (int32_t i = 0; i < n; i++) rows += products[i].w->dims[1];
-    /* whole strips, some eight chunks a thread, so that one that comes late finds less to do */
-    int64_t share = rows / (slm__pool_n_threads(ctx->pool) * 8);
-    l.rows_per_chunk = (int32_t)(share / SLM_STRIP + 1) * SLM_STRIP;
+    int32_t n_threads = slm__pool_n_threads(ctx->pool);
+    int64_t row_cost = (int64_t)x->n * n_tokens;
+    /* whole strips, some eight chunks a thread and at least four in a piece, so that one that comes late finds less to do */
+    int64_t share = rows / (n_threads * 8), most = SLM_PIECE / 4 / row_cost;
+    l.rows_per_chunk = (int32_t)((share < most ? share : most) / SLM_STRIP + 1) * SLM_STRIP;
     for (int32_t i = 0; i < n; i++) {
         int32_t chunks =
             (int32_t)((products[i].w->dims[1] + l.rows_per_chunk - 1) / l.rows_per_chunk);
         l.first_chunk[i + 1] = l.first_chunk[i] + chunks;
     }
-    slm__pool_run(ctx->pool, l.first_chunk[n], matmul_chunk, &l);
+    int32_t piece = slm__piece_chunks(l.rows_per_chunk * row_cost, n_threads);
+    for (; l.begin < l.first_chunk[n] && !ctx->work.cancelled; l.begin += piece) {
+        int32_t left = l.first_chunk[n] - l.begin, here = left < piece ? left : piece;
+        if (l.begin > 0) slm__tick(ctx);
+        slm__pool_run(ctx->pool, here, matmul_chunk, &l);
+        ctx->work.n_done += (uint64_t)(rows * row_cost / l.first_chunk[n] * here);
+    }
 }
 
 /* ---- Logits ----
@@ -187,6 +211,8 @@ void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
 static bool in_two_parts(const slm_context *ctx) {
     return !ctx->params.reference && slm__type_info[ctx->model->output->type].block_weights > 1;
 }
+
+uint64_t slm__logits_parts(const slm_context *ctx) { return in_two_parts(ctx) ? 2 : 1; }
 
 static void final_norm_token(slm_context *ctx, int32_t i, const void *arg) {
     (void)arg;

@@ -2,11 +2,13 @@
 #include <check.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "../include/slm.h"
+#include "../libslm/pool.h"
 #include "support/check_alloc.h"
 #include "support/tiny_model.h"
 
@@ -99,6 +101,46 @@ START_TEST(test_fault_66_null_and_wrong_size) {
     slm_model_close(NULL);
     assert_usable(ctx);
     slm_context_free(ctx);
+}
+END_TEST
+
+/* An older caller's struct is shorter: nothing behind its size may be read (the sanitizer sees it). */
+START_TEST(test_fault_66_short_structs) {
+    size_t *small = malloc(sizeof *small);
+    ck_assert_ptr_nonnull(small);
+    *small = sizeof *small;
+    slm_model *m;
+    slm_context *ctx;
+    slm_sampler *s;
+    ASSERT_FAILS(slm_model_open_memory(build.file.data, build.file.n,
+                                       (slm_model_params *)(void *)small, &m, &err),
+                 SLM_ERR_ARGUMENT, "size");
+    ASSERT_FAILS(slm_context_create(model, (slm_context_params *)(void *)small, &ctx, &err),
+                 SLM_ERR_ARGUMENT, "size");
+    ASSERT_FAILS(slm_sampler_create((slm_sampler_params *)(void *)small, &s, &err),
+                 SLM_ERR_ARGUMENT, "size");
+    free(small);
+}
+END_TEST
+
+static void *never(void *user, size_t n) {
+    (void)user, (void)n;
+    return NULL;
+}
+
+START_TEST(test_fault_66_half_an_allocator) {
+    slm_allocator half = {.alloc = never};
+    slm_model_params mp = slm_model_defaults();
+    slm_context_params cp = params(64);
+    slm_sampler_params sp = slm_sampler_defaults();
+    slm_model *m;
+    slm_context *ctx;
+    slm_sampler *s;
+    mp.allocator = cp.allocator = sp.allocator = half;
+    ASSERT_FAILS(slm_model_open_memory(build.file.data, build.file.n, &mp, &m, &err),
+                 SLM_ERR_ARGUMENT, "allocator");
+    ASSERT_FAILS(slm_context_create(model, &cp, &ctx, &err), SLM_ERR_ARGUMENT, "allocator");
+    ASSERT_FAILS(slm_sampler_create(&sp, &s, &err), SLM_ERR_ARGUMENT, "allocator");
 }
 END_TEST
 
@@ -214,6 +256,54 @@ START_TEST(test_fault_89_levels_by_name) {
 }
 END_TEST
 
+static void put_file(const char *dir, const char *name, const char *text) {
+    char path[300];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* Control groups as the kernel's documentation shows them, in a folder of our own. */
+START_TEST(test_fault_88_quota_of_control_groups) {
+    static const struct {
+        const char *groups, *where, *name, *text, *period;
+        int32_t quota;
+    } rows[] = {
+        {"0::/\n", "", "cpu.max", "150000 100000\n", NULL, 1},
+        {"0::/a/b\n", "a/b", "cpu.max", "400000 100000\n", NULL, 4},
+        {"0::/a/b\n", "a", "cpu.max", "250000 100000\n", NULL, 2},     /* of a group above */
+        {"0::/far/away\n", "", "cpu.max", "300000 100000\n", NULL, 3}, /* seen from a container */
+        {"0::/a\n", "a", "cpu.max", "max 100000\n", NULL, 0},
+        {"0::/a\n", "a", "cpu.max", "10000 100000\n", NULL, 1},
+        {"0::/a\n", "a", "cpu.max", "nonsense\n", NULL, 0},
+        {"3:cpu,cpuacct:/x\n1:name=systemd:/y\n", "cpu/x", "cpu.cfs_quota_us", "200000\n",
+         "100000\n", 2},
+        {"3:cpu,cpuacct:/x\n", "cpu/x", "cpu.cfs_quota_us", "-1\n", "100000\n", 0},
+        {"5:cpuset:/x\n", "cpu/x", "cpu.cfs_quota_us", "200000\n", "100000\n", 0},
+        {"no colons", "", "cpu.max", "150000 100000\n", NULL, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char root[] = "/tmp/slm-quota-XXXXXX", path[100], command[200];
+        ck_assert_ptr_nonnull(mkdtemp(root));
+        snprintf(path, sizeof path, "%s/%s", root, rows[i].where);
+        snprintf(command, sizeof command, "mkdir -p %s", path);
+        ck_assert_int_eq(system(command), 0);
+        put_file(root, "groups", rows[i].groups);
+        put_file(path, rows[i].name, rows[i].text);
+        if (rows[i].period) put_file(path, "cpu.cfs_period_us", rows[i].period);
+        snprintf(command, sizeof command, "%s/groups", root);
+        ck_assert_msg(slm__cgroup_quota(command, root) == rows[i].quota, "row %zu: %d", i,
+                      slm__cgroup_quota(command, root));
+        snprintf(command, sizeof command, "rm -r %s", root);
+        ck_assert_int_eq(system(command), 0);
+    }
+    ck_assert_int_eq(slm__cgroup_quota("/nowhere", "/nowhere"), 0);
+    ck_assert_int_eq(slm__default_threads(1), 1);
+}
+END_TEST
+
 START_TEST(test_fault_88_default_threads) {
     slm_context_params p = params(64);
     p.n_threads = 0;
@@ -293,6 +383,79 @@ START_TEST(test_fault_72_cancelled_at_any_call) {
     }
     ck_assert_int_gt(s.stop_at, 4);
     slm_context_free(ctx);
+}
+END_TEST
+
+/* ---- Progress: a fraction that only rises, and short waits even in plain C on one thread ---- */
+
+typedef struct watch {
+    float last;
+    double longest, before;
+    int calls;
+} watch;
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t); /* a busy machine is not the library's fault */
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bool look(void *user, float done) {
+    watch *w = user;
+    double now = seconds();
+    ck_assert_msg(done >= w->last && done <= 1, "%g after %g", (double)done, (double)w->last);
+    w->last = done;
+    w->longest = now - w->before > w->longest ? now - w->before : w->longest;
+    w->before = now;
+    w->calls++;
+    return true;
+}
+
+/* Large matrices and many rows of logits: some 2^31 multiplications, seconds in plain C. */
+START_TEST(test_fault_72_progress_at_least_each_250_ms) {
+    static const tiny_shape large = {.n_vocab = 8000,
+                                     .n_embd = 512,
+                                     .n_layer = 1,
+                                     .n_head = 8,
+                                     .n_head_kv = 4,
+                                     .n_ff = 3072,
+                                     .types = {SLM_Q4_0},
+                                     .n_types = 1,
+                                     .seed = 4};
+    gguf_build b = {0};
+    size_t n;
+    slm_model *m;
+    tiny_model(&b, &large);
+    const void *file = gb_finish(&b, &n);
+    ck_assert_int_eq(slm_model_open_memory(file, n, NULL, &m, &err), SLM_OK);
+    enum { N = 160 };
+    slm_token tokens[N];
+    uint8_t want[N];
+    for (int i = 0; i < N; i++) tokens[i] = i, want[i] = i >= N / 2;
+    watch w = {0};
+    slm_context_params p = slm_context_defaults();
+    p.n_ctx = N;
+    p.n_batch = 96;
+    p.n_logits = N;
+    p.n_threads = 1;
+    p.cpu = "c";
+    p.progress = look;
+    p.progress_user = &w;
+    slm_context *ctx;
+    ck_assert_int_eq(slm_context_create(m, &p, &ctx, &err), SLM_OK);
+    slm_batch batch = {sizeof batch, N, tokens, NULL, NULL, want};
+    w.before = seconds();
+    ck_assert_int_eq(slm_decode(ctx, &batch, &err), SLM_OK);
+    double tail = seconds() - w.before;
+    w.longest = tail > w.longest ? tail : w.longest;
+    ck_assert_int_gt(w.calls, 40);
+    ck_assert_float_gt(w.last, 0.9f);
+#if !defined(__SANITIZE_ADDRESS__)
+    ck_assert_msg(w.longest < 0.25, "%.3f s", w.longest);
+#endif
+    slm_context_free(ctx);
+    slm_model_close(m);
+    gb_free(&b);
 }
 END_TEST
 
@@ -435,14 +598,18 @@ int main(void) {
     tcase_set_timeout(c, 120);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, test_fault_66_null_and_wrong_size);
+    tcase_add_test(c, test_fault_66_short_structs);
+    tcase_add_test(c, test_fault_66_half_an_allocator);
     tcase_add_test(c, test_fault_67_parameters_out_of_range);
     tcase_add_test(c, test_fault_67_token_position_sequence_out_of_range);
     tcase_add_test(c, test_fault_67_context_of_one_position);
     tcase_add_test(c, test_fault_68_truncate_out_of_range);
     tcase_add_test(c, test_fault_71_busy);
     tcase_add_test(c, test_fault_72_cancelled_at_any_call);
+    tcase_add_test(c, test_fault_72_progress_at_least_each_250_ms);
     tcase_add_test(c, test_fault_73_context_full);
     tcase_add_test(c, test_fault_84_nth_allocation_fails);
+    tcase_add_test(c, test_fault_88_quota_of_control_groups);
     tcase_add_test(c, test_fault_88_default_threads);
     tcase_add_test(c, test_fault_89_levels_by_name);
     tcase_add_test(c, test_fault_90_nan_in_one_sequence);

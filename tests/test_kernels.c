@@ -98,9 +98,7 @@ static slm_acts acts_new(int32_t n, int32_t n_tokens) {
     return a;
 }
 
-static void acts_free(slm_acts a) {
-    free(a.x), free(a.q), free(a.d), free(a.sum), free(a.half);
-}
+static void acts_free(slm_acts a) { free(a.x), free(a.q), free(a.d), free(a.sum), free(a.half); }
 
 #define FOR_EACH_LEVEL(k)                          \
     for (int32_t level_ = 1; level_ < 8; level_++) \
@@ -368,7 +366,10 @@ START_TEST(test_exp_against_libm) {
     }
     ck_assert_double_le(worst, 1.2e-7);
     ck_assert(slm__expf(0) == 1.0f && slm__expf(-INFINITY) > 0 && slm__expf(INFINITY) < INFINITY);
-    ck_assert(isnan(slm__expf(NAN)));
+    for (uint32_t payload = 1; payload < 0x400000; payload = payload * 3 + 1) {
+        ck_assert(isnan(slm__expf(slm__float(0x7f800000 | payload))));
+        ck_assert(isnan(slm__expf(slm__float(0xffc00000 | payload))));
+    }
 }
 END_TEST
 

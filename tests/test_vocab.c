@@ -554,7 +554,7 @@ END_TEST
 
 START_TEST(test_special_tokens_have_a_limit) {
     char *text = malloc(65001);
-    for (int i = 0; i < 66; i++) { /* 4,290,000 bytes */
+    for (int i = 0; i < 9; i++) { /* 585,000 bytes */
         memset(text, 'a' + i % 26, 65000);
         text[i] = '!';
         text[65000] = '\0';
@@ -562,6 +562,33 @@ START_TEST(test_special_tokens_have_a_limit) {
     }
     expect_refused(SLM_ERR_LIMIT, "special tokens");
     free(text);
+}
+END_TEST
+
+/* "a", "aa", "aaa" ...: all of them may end at every byte of a text, which would take memory without bounds. */
+START_TEST(test_special_tokens_that_end_each_other_have_a_limit) {
+    char text[64] = "";
+    for (int i = 0; i < 33; i++) {
+        text[i] = 'a';
+        vb_token(&v, text, VB_USER);
+    }
+    slm_model *m = vb_open(&v);
+    static slm_token out[4000];
+    static char many[4000];
+    size_t n;
+    memset(many, 'a', sizeof many);
+    ck_assert_int_eq(slm_tokenize(m, many, sizeof many, 0, out, 4000, &n, &err), SLM_OK);
+    ck_assert_uint_eq(n, 4000 / 33 + 1); /* the longest, from the left; 4000 = 121 * 33 + 7 */
+    ck_assert_int_eq(out[0], 256 + 32);
+    ck_assert_int_eq(out[n - 1], 256 + 6);
+    slm_model_close(m);
+    teardown();
+    setup();
+    for (int i = 1; i <= 34; i++) {
+        memset(text, 'a', (size_t)i);
+        vb_token(&v, text, VB_CONTROL);
+    }
+    expect_refused(SLM_ERR_LIMIT, "end each other");
 }
 END_TEST
 
@@ -618,6 +645,7 @@ int main(void) {
     tcase_add_test(c, test_tokens_that_share_a_hash);
     tcase_add_test(c, test_merges_that_share_a_hash);
     tcase_add_test(c, test_special_tokens_have_a_limit);
+    tcase_add_test(c, test_special_tokens_that_end_each_other_have_a_limit);
     tcase_add_test(c, test_fault_84_nth_allocation_fails);
     suite_add_tcase(suite, c);
     SRunner *r = srunner_create(suite);
