@@ -582,10 +582,10 @@ START_TEST(test_special_tokens_that_end_each_other_have_a_limit) {
     ck_assert_int_eq(out[0], 256 + 32);
     ck_assert_int_eq(out[n - 1], 256 + 6);
     slm_model_close(m);
-    teardown();
-    setup();
-    for (int i = 1; i <= 34; i++) {
-        memset(text, 'a', (size_t)i);
+    again();
+    memset(text, 0, sizeof text);
+    for (int i = 0; i < 34; i++) {
+        text[i] = 'a';
         vb_token(&v, text, VB_CONTROL);
     }
     expect_refused(SLM_ERR_LIMIT, "end each other");
