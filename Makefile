@@ -1,7 +1,18 @@
-# libslm: make, make demo, make check, make install. `make help` lists the rest.
+# libslm. Targets:
+#
+#   make             the library, static and shared, and the program, in build/
+#   make demo        get a small model and ask it PROMPT
+#   make check       every test
+#   make install     into PREFIX (default: /usr/local), under DESTDIR if that is set
+#   make bench       build/bench/kernels: what each kernel reaches
+#   make fuzz        every fuzzer for FUZZ_SECONDS (default: 60); wants clang
+#   make clean
+#
+# Variables: CC, CFLAGS, LDFLAGS as usual, and
 #
 #   O=DIR            where everything is built (default: build)
 #   SAN=address,...  build with these sanitizers, for example  make check O=build-asan SAN=address,undefined
+#   WERROR=-Werror   warnings are errors
 #   V=1              show the commands
 
 O      ?= build
@@ -91,8 +102,7 @@ install: all
 	install -m 644 include/slm.h $(DESTDIR)$(PREFIX)/include/
 
 help:
-	@sed -n '1,/^$$/s/^# *//p' Makefile
-	@echo "demo check fuzz install clean"
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
 
 clean:
 	rm -rf $(O)

@@ -65,7 +65,7 @@ typedef enum slm_status {
     SLM_ERR_CONTEXT_FULL, /* no place left in the KV cache for these tokens                      */
     SLM_ERR_CANCELLED,    /* the caller's cancel function said so                                */
     SLM_ERR_BUSY,         /* the context is at work in another thread                            */
-    SLM_ERR_CHANGED,      /* the file changed under the mapping                                  */
+    SLM_ERR_CHANGED,      /* reserved: the file changed under the mapping                        */
 } slm_status;
 
 /* "SLM_ERR_FORMAT" and so on; never NULL. */
@@ -73,7 +73,8 @@ SLM_API const char *slm_status_name(slm_status status);
 
 typedef struct slm_error {
     slm_status status;
-    char message[512]; /* one line, NUL-terminated, bytes of the file escaped; empty when status is SLM_OK */
+    char message
+        [512]; /* one line, NUL-terminated, bytes of the file escaped; empty when status is SLM_OK */
 } slm_error;
 
 /* ---- Memory and messages --------------------------------------------------------------------- */
@@ -98,7 +99,7 @@ typedef bool (*slm_progress_fn)(void *user, float done);
 /* ---- Model ----------------------------------------------------------------------------------- */
 
 typedef int32_t slm_token;
-#define SLM_TOKEN_NONE ((slm_token) - 1)
+#define SLM_TOKEN_NONE ((slm_token)-1)
 
 typedef struct slm_model slm_model;
 
@@ -109,7 +110,7 @@ typedef struct slm_model_params {
     void *log_user;
     slm_progress_fn progress; /* or NULL                                                          */
     void *progress_user;
-    bool vocab_only;    /* keys and vocabulary only: for files without weights, and for tokenizing */
+    bool vocab_only; /* keys and vocabulary only: for files without weights, and for tokenizing */
     bool check_weights; /* read every weight once; NaN or infinite scales give SLM_ERR_NUMERIC    */
 } slm_model_params;
 
@@ -117,7 +118,8 @@ SLM_API slm_model_params slm_model_defaults(void);
 
 /*
  * Map the GGUF file (version 2 or 3) at `path` (NUL-terminated) and check all of its header: keys, tensors,
- * vocabulary. Weights are used where they lie; nothing is copied or repacked.
+ * vocabulary. Weights are used where they lie; nothing is copied or repacked. The file must not shrink while it is open: the
+ * system then ends the program with SIGBUS, as with every mapping.
  *
  * params  NULL: slm_model_defaults().
  * out     the model; free with slm_model_close(), after all contexts that use it.
@@ -197,12 +199,15 @@ SLM_API slm_status slm_model_key_text(const slm_model *model, int32_t index, uin
 /* ---- Vocabulary and text --------------------------------------------------------------------- */
 
 enum {
-    SLM_TOKENIZE_BOS = 1,     /* put the begin-of-sequence token in front, if the model's keys ask for it    */
-    SLM_TOKENIZE_SPECIAL = 2, /* read the text of special tokens ("<|im_end|>") as those tokens, not as text */
+    SLM_TOKENIZE_BOS =
+        1, /* put the begin-of-sequence token in front, if the model's keys ask for it    */
+    SLM_TOKENIZE_SPECIAL =
+        2, /* read the text of special tokens ("<|im_end|>") as those tokens, not as text */
 };
 
 /*
- * Text to tokens. `text` may hold any bytes; invalid UTF-8 is encoded, never refused.
+ * Text to tokens. `text` may hold any bytes; invalid UTF-8 is never refused: it is encoded as U+FFFD, a code point for each byte or
+ * broken sequence.
  *
  * flags     SLM_TOKENIZE_* or 0.
  * out       room for `capacity` tokens; may be NULL when capacity is 0.
@@ -285,9 +290,10 @@ typedef struct slm_context_params {
     int32_t n_logits;        /* rows of logits that one slm_decode() may want                     */
     int32_t n_threads;       /* 0: what this process may use: affinity, cgroup quota              */
     slm_kv_type kv_type;
-    const char *cpu;          /* highest instruction set to use, a name of slm_cpu_level(); NULL: the best */
-    bool reference;           /* exact mode: weights as f32, activations never quantized; slow    */
-    slm_progress_fn progress; /* or NULL; called while slm_decode() works, at least each 250 ms of work   */
+    const char *cpu; /* highest instruction set to use, a name of slm_cpu_level(); NULL: the best */
+    bool reference;  /* exact mode: weights as f32, activations never quantized; slow    */
+    slm_progress_fn
+        progress; /* or NULL; called while slm_decode() works, at least each 250 ms of work   */
     void *progress_user;
 } slm_context_params;
 
@@ -364,15 +370,16 @@ typedef struct slm_sampler slm_sampler;
 typedef struct slm_sampler_params {
     size_t size;             /* sizeof(slm_sampler_params)                                        */
     slm_allocator allocator; /* used for everything that belongs to the sampler                   */
-    float repeat_penalty;    /* > 0; 1: off. Divides positive and multiplies negative logits (Keskar et al. 2019,
+    float
+        repeat_penalty; /* > 0; 1: off. Divides positive and multiplies negative logits (Keskar et al. 2019,
                                 arXiv:1909.05858) of tokens among the last `repeat_last_n`        */
-    int32_t repeat_last_n;   /* 0 .. 65536                                                        */
-    float temperature;       /* >= 0; 0: the most probable token                                  */
-    int32_t top_k;           /* keep the k most probable; 0: off                                  */
-    float top_p;             /* 0 .. 1, keep the fewest whose probability is at least p (Holtzman et al. 2020,
+    int32_t repeat_last_n; /* 0 .. 65536                                                        */
+    float temperature;     /* >= 0; 0: the most probable token                                  */
+    int32_t top_k;         /* keep the k most probable; 0: off                                  */
+    float top_p;   /* 0 .. 1, keep the fewest whose probability is at least p (Holtzman et al. 2020,
                                 arXiv:1904.09751); 1: off                                         */
-    float min_p;             /* 0 .. 1, drop those below min_p times the highest probability; 0: off */
-    uint64_t seed;           /* same seed, same tokens, on every machine                          */
+    float min_p;   /* 0 .. 1, drop those below min_p times the highest probability; 0: off */
+    uint64_t seed; /* same seed, same tokens, on every machine                          */
 } slm_sampler_params;
 
 SLM_API slm_sampler_params slm_sampler_defaults(void);

@@ -435,6 +435,7 @@ class Run(Case):
 
     def test_empty_prompt(self):
         self.assertIn("empty", self.fails("run", "-m", self.model, "--raw", "-p", "").message)
+        self.assertIn("empty", self.fails("run", "-m", self.model, "-p", "").message)  # of a pipe that failed, say
         model = self.make("bos.gguf", {"tokenizer.ggml.add_bos_token": B(1)})
         self.assertEqual(self.out("--raw", "--temp", 0, "-n", 9, "-p", "", model=model), self.greedy([1], 9))
 
@@ -456,7 +457,7 @@ class Run(Case):
         r = slm("run", "-m", model, "--raw", "-p", "x", "--stats", "--temp", 0)
         # all logits are equal: the lowest id, which ends
         self.assertEqual((r.code, r.out), (0, b"\n"))
-        self.assertIn("answer 0 tokens, the model ended", r.message)
+        self.assertIn("answer 0 tokens; the model ended", r.message)
 
     def test_stats(self):
         r = slm("run", "-m", self.model, "-p", "hi", "-n", 5, "--stats", "--seed", 3, "-t", 2, "--cpu", "c")
@@ -464,7 +465,7 @@ class Run(Case):
         self.assertRegex(r.message, r"\Aprompt \d+ tokens, [\d.]+ tokens/s; answer 5 tokens, [\d.]+ tokens/s; -n reached; "
                                     r"seed 3; 2 threads, c\n\Z")
         one = slm("run", "-m", self.model, "-p", "hi", "-n", 1, "--stats")
-        self.assertIn("answer 1 tokens, -n reached", one.message)
+        self.assertIn("answer 1 token; -n reached", one.message)
 
     def test_sampling(self):
         def text(*args):

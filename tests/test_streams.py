@@ -158,7 +158,7 @@ class Terminal(Case):
         self.assertEqual(p.returncode, 130)
 
     def test_speed(self):
-        p, master, seen = self.on_terminal("run", "-m", self.model, "-p", "x", "-n", "3", stop_at=b"threads")
+        p, master, seen = self.on_terminal("run", "-m", self.model, "-p", "x", "-n", "3", stop_at=b"thread")
         p.communicate(timeout=TIMEOUT)
         os.close(master)
         self.assertIn(b"tokens/s", seen)

@@ -9,5 +9,5 @@ model=$("$(dirname "$0")/get-model.sh") || {
     exit 1
 }
 printf '> %s\n\n' "$2"
-# A seed: everybody sees the same answer, on every machine.
-exec "$1" run -m "$model" --stats -n 400 --temp 0.5 --seed 1 -p "$2"
+# A seed: everybody sees the same answer, on every machine. The penalty keeps so small a model from circling.
+exec "$1" run -m "$model" --stats -n 400 --temp 0.5 --repeat-penalty 1.1 --seed 1 -p "$2"

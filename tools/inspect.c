@@ -20,7 +20,7 @@ static const option options[] = {
     {"--tensors", NULL, OPT_FLAG, offsetof(inspect_options, tensors), 0, 0, "list each tensor too"},
     {"--elements", "N", OPT_INT, offsetof(inspect_options, elements), 0, INT32_MAX,
      "show the first N elements of an array (default 4)"},
-    CONTEXT_OPTIONS(inspect_options),
+    CONTEXT_OPTIONS(inspect_options, "4096"),
     {0},
 };
 

@@ -3,10 +3,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void remark(void *user, slm_log_level level, const char *message) {
+    (void)user;
+    if (level == SLM_LOG_WARN) warn("%s", message);
+}
+
 slm_status try_open_model(const char *path, bool vocab_only, slm_model **out, slm_error *err) {
     progress_bar bar = {.label = "loading"};
     slm_model_params params = slm_model_defaults();
     params.vocab_only = vocab_only;
+    params.log = remark;
     params.progress = progress_update;
     params.progress_user = &bar;
     slm_status status = slm_model_open(path, &params, out, err);

@@ -26,7 +26,7 @@ static const option options[] = {
      "N ids that follow, each the most probable one (default 0)"},
     {"--hash", NULL, OPT_FLAG, offsetof(logprobs_options, hash), 0, 0,
      "a hash of all bits of the logits of the sequence"},
-    COMPUTE_OPTIONS(logprobs_options),
+    COMPUTE_OPTIONS(logprobs_options, "what the longest line needs"),
     {0},
 };
 

@@ -25,6 +25,13 @@ int fail(const char *format, ...) {
     return EXIT_FAILED;
 }
 
+void warn(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+}
+
 int fail_with(const char *what, const slm_error *err) {
     if (err->status == SLM_ERR_CANCELLED) return EXIT_INTERRUPTED;
     return fail("%s: %s (%s)", what, err->message, slm_status_name(err->status));

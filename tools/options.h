@@ -15,6 +15,9 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 /* Return EXIT_FAILED, so that a function can end with it. */
 int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* A remark, after which things go on. */
+void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* The same for an error of the library about `what`; EXIT_INTERRUPTED when it was cancelled. */
 int fail_with(const char *what, const slm_error *err);
 
@@ -76,15 +79,15 @@ typedef struct compute_options {
 
 /* Rows for a struct `type` with a member `compute`: what decides the memory of a context, and how it computes. */
 /* clang-format off */
-#define CONTEXT_OPTIONS(type)                                                                     \
+#define CONTEXT_OPTIONS(type, default_c)                                                          \
     {"-c", "N", OPT_INT, offsetof(type, compute.n_ctx), 0, INT32_MAX,                             \
-     "positions in the KV cache (default: what is needed, up to the trained context)"},           \
+     "positions in the KV cache (default: " default_c ", at most as many as trained)"},            \
     {"-t", "N", OPT_INT, offsetof(type, compute.n_threads), 0, 512,                               \
      "threads (default: the processors that this process may use)"},                              \
     {"--kv", "TYPE", OPT_TEXT, offsetof(type, compute.kv), 0, 0,                                  \
      "KV cache in f16 or f32 (default: f16)"}
-#define COMPUTE_OPTIONS(type)                                                                     \
-    CONTEXT_OPTIONS(type),                                                                        \
+#define COMPUTE_OPTIONS(type, default_c)                                                          \
+    CONTEXT_OPTIONS(type, default_c),                                                                        \
     {"--cpu", "LEVEL", OPT_TEXT, offsetof(type, compute.cpu), 0, 0,                               \
      "highest instruction set to use: c, avx2, ... (default: the best)"},                         \
     {"--reference", NULL, OPT_FLAG, offsetof(type, compute.reference), 0, 0,                      \

@@ -46,7 +46,7 @@ static const option options[] = {
      "same seed, same text, on every machine (default: from the clock)"},
     {"--stats", NULL, OPT_FLAG, offsetof(run_options, stats), 0, 0,
      "a line on the speed at the end, on stderr (default: on a terminal)"},
-    COMPUTE_OPTIONS(run_options),
+    COMPUTE_OPTIONS(run_options, "4096, or more if needed"),
     {0},
 };
 
@@ -91,6 +91,7 @@ static int tokenize_prompt(session *s) {
     slm_error err;
     int code = read_prompt(s, &text, &n_bytes);
     if (code != EXIT_DONE) return code;
+    if (n_bytes == 0 && !s->o.raw) return fail("the prompt is empty");
     slm_status status;
     if (s->o.raw) {
         status = tokenize(s->model, text, n_bytes, SLM_TOKENIZE_BOS, &s->prompt, &err);
@@ -119,6 +120,9 @@ static int prepare(session *s) {
     if (n_prompt > s->params.n_ctx)
         return fail("the prompt has %" PRId64 " tokens, the context %" PRId32 " (-c)", n_prompt,
                     s->params.n_ctx);
+    if (info.n_ctx_train > 0 && s->params.n_ctx > info.n_ctx_train)
+        warn("-c %" PRId32 ": the model was trained for %" PRId32 " positions", s->params.n_ctx,
+             info.n_ctx_train);
     s->bar.label = "reading the prompt";
     s->params.progress = progress_update;
     s->params.progress_user = &s->bar;
@@ -215,12 +219,14 @@ static int answer(session *s) {
 
 /* The first token of an answer comes from the prompt's logits: only what was computed after it is counted. */
 static void print_stats(const session *s) {
-    fprintf(stderr, "prompt %zu tokens, %.1f tokens/s; answer %" PRId32 " tokens, ", s->prompt.n,
-            (double)s->prompt.n / s->prompt_seconds, s->n_generated);
+    int32_t n_threads = slm_context_n_threads(s->ctx);
+    fprintf(stderr, "prompt %zu token%s, %.1f tokens/s; answer %" PRId32 " token%s", s->prompt.n,
+            s->prompt.n == 1 ? "" : "s", (double)s->prompt.n / s->prompt_seconds, s->n_generated,
+            s->n_generated == 1 ? "" : "s");
     if (s->n_decoded > 0)
-        fprintf(stderr, "%.1f tokens/s; ", (double)s->n_decoded / s->answer_seconds);
-    fprintf(stderr, "%s; seed %" PRIu64 "; %" PRId32 " threads, %s\n", s->why, s->o.sampler.seed,
-            slm_context_n_threads(s->ctx), slm_context_cpu(s->ctx));
+        fprintf(stderr, ", %.1f tokens/s", (double)s->n_decoded / s->answer_seconds);
+    fprintf(stderr, "; %s; seed %" PRIu64 "; %" PRId32 " thread%s, %s\n", s->why, s->o.sampler.seed,
+            n_threads, n_threads == 1 ? "" : "s", slm_context_cpu(s->ctx));
 }
 
 /* ---- The whole ---- */

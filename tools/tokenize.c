@@ -76,9 +76,10 @@ const command tokenize_command = {
     .name = "tokenize",
     .arguments = "-m MODEL [--no-bos] [--special] [--text] [FILE]",
     .summary = "print the token ids of a text",
-    .details =
-        "Takes the bytes of FILE (or of standard input) exactly as they are, a last newline too.\n"
-        "Special tokens in the text are plain text unless --special is given.\n",
+    .details = "Takes the bytes of FILE (or of standard input) exactly as they are, a last newline "
+               "too; bytes\n"
+               "that are no UTF-8 count as U+FFFD, as they did when vocabularies were trained.\n"
+               "Special tokens in the text are plain text unless --special is given.\n",
     .options = options,
     .max_operands = 1,
     .run = run,
