@@ -3,6 +3,8 @@
 #include "../../kernels/cpu.c"
 #undef slm__cpu_features
 
+uint32_t slm__cpu_features(void);
+
 uint32_t slm__cpu_features(void) {
     return real_cpu_features() | SLM_CPU_AVX512 | SLM_CPU_AVX512VNNI;
 }
