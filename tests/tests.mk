@@ -40,7 +40,7 @@ EMU_FLAGS_avx512vnni := -D__AVX512VNNI__
 $(O)/emulated/isa_%.o: kernels/isa_%.c $(O)/flags
 	@mkdir -p $(@D)
 	$(SAY) EMU  $<
-	$(Q)$(CC) -O1 -std=gnu11 -ffp-contract=off -w -DSLM_SANITIZED $(EMU_FLAGS_$*) -Itests/emulate -Ikernels -MMD -MP -c -o $@ $<
+	$(Q)$(CC) -O1 -std=gnu11 -ffp-contract=off -w -Wno-psabi -DSLM_SANITIZED $(EMU_FLAGS_$*) -Itests/emulate -Ikernels -MMD -MP -c -o $@ $<
 
 $(O)/emulated/cpu.o: tests/emulate/cpu.c $(O)/flags
 	@mkdir -p $(@D)

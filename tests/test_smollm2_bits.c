@@ -1,0 +1,98 @@
+/* A real model, whole: one hash of its logits on every level, for any number of threads and any split of the prompt. Ends with 77
+ * (skipped) where the model cannot be had. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "../include/slm.h"
+
+enum { N_TOKENS = 140, NOT_HERE = 77 };
+
+static slm_model *model;
+
+/* Numbers of tokens, the last one again and again. */
+static const int32_t splits[][8] = {{N_TOKENS},       {1},         {7}, {64, 1, 63, 12},
+                                    {1, 2, 3, 90, 5}, {100, 39, 1}};
+
+/* FNV-1a, 64 bits, over the logits of the last token as little-endian bytes. */
+static uint64_t hash_row(const float *row, int32_t n) {
+    uint64_t h = 0xcbf29ce484222325u;
+    for (int32_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, &row[i], sizeof u);
+        for (int b = 0; b < 4; b++) h = (h ^ (u >> 8 * b & 255)) * 0x100000001b3u;
+    }
+    return h;
+}
+
+static uint64_t run(const char *cpu, int32_t threads, const int32_t *parts) {
+    slm_context_params p = slm_context_defaults();
+    slm_model_info info = {.size = sizeof info};
+    slm_context *ctx;
+    slm_error err;
+    slm_token tokens[N_TOKENS];
+    for (int i = 0; i < N_TOKENS; i++) tokens[i] = 100 + i * 331 % 40000;
+    p.n_ctx = N_TOKENS;
+    p.n_threads = threads;
+    p.cpu = cpu;
+    ck_assert_int_eq(slm_model_get_info(model, &info), SLM_OK);
+    ck_assert_msg(slm_context_create(model, &p, &ctx, &err) == SLM_OK, "%s", err.message);
+    for (int32_t at = 0; at<N_TOKENS; at += *parts, parts += parts[1]> 0) {
+        int32_t n = *parts < N_TOKENS - at ? *parts : N_TOKENS - at;
+        ck_assert_msg(slm_decode_tokens(ctx, tokens + at, n, &err) == SLM_OK, "%s", err.message);
+    }
+    uint64_t h = hash_row(slm_logits(ctx, 0), info.n_vocab);
+    slm_context_free(ctx);
+    return h;
+}
+
+/* Made by this test with plain C, one thread, the prompt whole. */
+static const uint64_t golden = 0x3e30805ad517e16cu;
+
+START_TEST(test_fault_92_golden_hash_on_every_level) {
+    const char *cpu;
+    for (int32_t l = 0; (cpu = slm_cpu_level(l)); l++) {
+        uint64_t h = run(cpu, 2, splits[0]);
+        ck_assert_msg(h == golden, "%s: 0x%016llx", cpu, (unsigned long long)h);
+    }
+}
+END_TEST
+
+START_TEST(test_fault_92_golden_hash_for_every_split_and_thread_count) {
+    static const int32_t threads[] = {1, 2, 3, 8};
+    for (size_t t = 0; t < 4; t++) {
+        for (size_t s = 0; s < sizeof splits / sizeof *splits; s++) {
+            uint64_t h = run(NULL, threads[t], splits[s]);
+            ck_assert_msg(h == golden, "%d threads, split %zu: 0x%016llx", threads[t], s,
+                          (unsigned long long)h);
+        }
+    }
+}
+END_TEST
+
+int main(void) {
+    int status = system("tools/get-model.sh >/dev/null");
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_HERE) {
+        puts("the model could not be had: no network");
+        return NOT_HERE;
+    }
+    slm_error err;
+    if (slm_model_open("models/SmolLM2-135M-Instruct.Q4_1.gguf", NULL, &model, &err) != SLM_OK) {
+        puts(err.message);
+        return 1;
+    }
+    Suite *suite = suite_create("smollm2");
+    TCase *c = tcase_create("bits");
+    tcase_set_timeout(c, 600);
+    tcase_add_test(c, test_fault_92_golden_hash_on_every_level);
+    tcase_add_test(c, test_fault_92_golden_hash_for_every_split_and_thread_count);
+    suite_add_tcase(suite, c);
+    SRunner *r = srunner_create(suite);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    slm_model_close(model);
+    return failed != 0;
+}
