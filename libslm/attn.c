@@ -4,7 +4,9 @@
  * are folded together in rising order ("online softmax", Milakov and Gimelshein 2018, arXiv:1805.02867). A query's result
  * depends on nothing but its position and the cache, so it is the same in any batch. Limits are index ranges: there is no mask.
  *
- * The work is divided into tiles of consecutive tokens times KV heads; the query heads that share a KV head go together. */
+ * The work is divided into tiles of consecutive tokens times KV heads; the query heads that share a KV head go together. Where
+ * that is too little for all threads (a token of a long text), pages are computed side by side and folded afterwards, in the same
+ * order. */
 #include "context.h"
 
 #include <math.h>
@@ -53,7 +55,7 @@ static tile_state tile_in_scratch(const slm__hparams *hp, void *scratch) {
 typedef struct attention_loop {
     slm_context *ctx;
     int32_t layer;
-    int32_t begin; /* chunk 0 of the piece at work */
+    int32_t begin; /* chunk 0 of the piece at work, or page 0 of the round */
 } attention_loop;
 
 static void begin_tile(const slm_context *ctx, const slm__tile *tile, int32_t head_kv,
@@ -88,17 +90,25 @@ static void end_tile(const slm_context *ctx, const slm__tile *tile, int32_t head
     }
 }
 
-/* The queries of a tile that see the page, those of its tokens from `from` on. */
-static void attend_page(const slm_context *ctx, const slm__tile *tile, int32_t layer,
-                        int32_t head_kv, int32_t page, const tile_state *s) {
+/* First query of a tile that sees the page. */
+static int32_t first_query(const slm_context *ctx, const slm__tile *tile, int32_t page) {
     const slm__hparams *hp = &ctx->model->hp;
-    const slm__kv *kv = &ctx->kv;
-    int32_t group = (int32_t)(hp->n_head / hp->n_head_kv), stored = kv->head_dim_stored;
     int32_t begin = page * SLM_PAGE, first_pos = ctx->work.positions[tile->token];
-    int32_t from = begin > first_pos ? begin - first_pos : 0;
-    int32_t n_q = (tile->n_tokens - from) * group, at = from * group;
-    for (int32_t i = at; i < at + n_q; i++) {
-        int32_t last = first_pos + i / group - begin;
+    return (begin > first_pos ? begin - first_pos : 0) * (int32_t)(hp->n_head / hp->n_head_kv);
+}
+
+static int32_t n_queries(const slm_context *ctx, const slm__tile *tile) {
+    return tile->n_tokens * (int32_t)(ctx->model->hp.n_head / ctx->model->hp.n_head_kv);
+}
+
+/* s->page_max, page_sum, page_out of the queries that see the page. */
+static void compute_page(const slm_context *ctx, const slm__tile *tile, int32_t layer,
+                         int32_t head_kv, int32_t page, const tile_state *s) {
+    const slm__kv *kv = &ctx->kv;
+    int32_t group = n_queries(ctx, tile) / tile->n_tokens, stored = kv->head_dim_stored;
+    int32_t n_q = n_queries(ctx, tile), at = first_query(ctx, tile, page);
+    for (int32_t i = at; i < n_q; i++) {
+        int32_t last = ctx->work.positions[tile->token] + i / group - page * SLM_PAGE;
         s->first[i] = 0;
         s->last[i] = last < SLM_PAGE ? last : SLM_PAGE - 1;
     }
@@ -108,7 +118,7 @@ static void attend_page(const slm_context *ctx, const slm__tile *tile, int32_t l
         .v = slm__kv_values(kv, layer, seq, page, head_kv),
         .head_dim = kv->head_dim,
         .head_dim_stored = stored,
-        .n_q = n_q,
+        .n_q = n_q - at,
         .q = s->q + (int64_t)at * stored,
         .first = s->first + at,
         .last = s->last + at,
@@ -117,12 +127,23 @@ static void attend_page(const slm_context *ctx, const slm__tile *tile, int32_t l
         .out = s->page_out + (int64_t)at * stored,
     };
     ctx->kernels->attn_page[kv->store](&a);
-    for (int32_t i = at; i < at + n_q; i++) {
+}
+
+static void fold_page(const slm_context *ctx, const slm__tile *tile, int32_t page,
+                      const tile_state *s) {
+    int32_t stored = ctx->kv.head_dim_stored;
+    for (int32_t i = first_query(ctx, tile, page); i < n_queries(ctx, tile); i++) {
         ctx->kernels->attn_merge(&s->max[i], &s->sum[i], s->out + (int64_t)i * stored,
                                  s->page_max[i], s->page_sum[i], s->page_out + (int64_t)i * stored,
                                  stored);
     }
 }
+
+static int32_t last_page(const slm_context *ctx, const slm__tile *tile) {
+    return ctx->work.positions[tile->token + tile->n_tokens - 1] / SLM_PAGE;
+}
+
+/* ---- A tile and a KV head at a time ---- */
 
 static void attention_chunk(void *arg, int32_t chunk, int32_t thread) {
     const attention_loop *l = arg;
@@ -135,10 +156,103 @@ static void attention_chunk(void *arg, int32_t chunk, int32_t thread) {
         tile_in_scratch(hp, ctx->work.scratch + (uint64_t)thread * ctx->work.scratch_bytes);
 
     begin_tile(ctx, tile, head_kv, &s);
-    int32_t last_pos = ctx->work.positions[tile->token + tile->n_tokens - 1];
-    for (int32_t page = 0; page <= last_pos / SLM_PAGE; page++)
-        attend_page(ctx, tile, l->layer, head_kv, page, &s);
+    for (int32_t page = 0; page <= last_page(ctx, tile); page++) {
+        compute_page(ctx, tile, l->layer, head_kv, page, &s);
+        fold_page(ctx, tile, page, &s);
+    }
     end_tile(ctx, tile, head_kv, &s);
+}
+
+/* ---- Pages side by side ---- */
+
+/* Tiles of that many tokens at most, pages of a round, pages of a chunk. */
+enum { SPLIT_TOKENS = 4, SPLIT_PAGES = 32, CHUNK_PAGES = 2 };
+
+/* Pairs of tile and KV head for which splitting pays: with more, every thread has enough to do. */
+static int32_t split_pairs(int32_t n_threads) { return n_threads > 1 ? 2 * n_threads : 0; }
+
+/* Results of a page, or of all so far: max, sum, out of the queries of a pair. */
+static uint64_t result_floats(const slm__hparams *hp) {
+    uint64_t n = (uint64_t)SPLIT_TOKENS * (hp->n_head / hp->n_head_kv);
+    return (n < queries(hp) ? n : queries(hp)) * (stored_dim(hp) + 2);
+}
+
+uint64_t slm__split_floats(const slm__hparams *hp, int32_t n_threads) {
+    return (uint64_t)split_pairs(n_threads) * (SPLIT_PAGES + 1) * result_floats(hp);
+}
+
+static float *result_at(const attention_loop *l, int32_t pair, int32_t page) {
+    const slm__hparams *hp = &l->ctx->model->hp;
+    return l->ctx->work.split +
+           ((uint64_t)pair * (SPLIT_PAGES + 1) + (uint64_t)page) * result_floats(hp);
+}
+
+static void set_result(float *at, int32_t n_q, float **max, float **sum, float **out) {
+    *max = at;
+    *sum = at + n_q;
+    *out = at + 2 * n_q;
+}
+
+static const slm__tile *tile_of(const attention_loop *l, int32_t pair) {
+    return &l->ctx->work.tiles[pair / (int32_t)l->ctx->model->hp.n_head_kv];
+}
+
+/* Some pages of a pair: chunk = pair * chunks of a round + place in it. */
+static void pages_chunk(void *arg, int32_t chunk, int32_t thread) {
+    const attention_loop *l = arg;
+    slm_context *ctx = l->ctx;
+    const slm__hparams *hp = &ctx->model->hp;
+    int32_t pair = chunk / (SPLIT_PAGES / CHUNK_PAGES);
+    int32_t at = chunk % (SPLIT_PAGES / CHUNK_PAGES) * CHUNK_PAGES;
+    const slm__tile *tile = tile_of(l, pair);
+    int32_t head_kv = pair % (int32_t)hp->n_head_kv;
+    tile_state s =
+        tile_in_scratch(hp, ctx->work.scratch + (uint64_t)thread * ctx->work.scratch_bytes);
+    begin_tile(ctx, tile, head_kv, &s);
+    for (int32_t i = at; i < at + CHUNK_PAGES && l->begin + i <= last_page(ctx, tile); i++) {
+        set_result(result_at(l, pair, i), n_queries(ctx, tile), &s.page_max, &s.page_sum,
+                   &s.page_out);
+        compute_page(ctx, tile, l->layer, head_kv, l->begin + i, &s);
+    }
+}
+
+/* The pages of a round, in order, into what came before. */
+static void fold_chunk(void *arg, int32_t pair, int32_t thread) {
+    const attention_loop *l = arg;
+    slm_context *ctx = l->ctx;
+    const slm__hparams *hp = &ctx->model->hp;
+    const slm__tile *tile = tile_of(l, pair);
+    int32_t head_kv = pair % (int32_t)hp->n_head_kv, n_q = n_queries(ctx, tile);
+    tile_state s =
+        tile_in_scratch(hp, ctx->work.scratch + (uint64_t)thread * ctx->work.scratch_bytes);
+    set_result(result_at(l, pair, SPLIT_PAGES), n_q, &s.max, &s.sum, &s.out);
+    if (l->begin == 0) begin_tile(ctx, tile, head_kv, &s);
+    for (int32_t i = 0; i < SPLIT_PAGES && l->begin + i <= last_page(ctx, tile); i++) {
+        set_result(result_at(l, pair, i), n_q, &s.page_max, &s.page_sum, &s.page_out);
+        fold_page(ctx, tile, l->begin + i, &s);
+    }
+    if (l->begin + SPLIT_PAGES > last_page(ctx, tile)) {
+        if (l->begin <= last_page(ctx, tile)) end_tile(ctx, tile, head_kv, &s);
+    }
+}
+
+static void attend_split(slm_context *ctx, int32_t layer, int32_t n_pairs, int32_t n_pages) {
+    attention_loop l = {ctx, layer, 0};
+    for (; l.begin < n_pages && !ctx->work.cancelled; l.begin += SPLIT_PAGES) {
+        if (l.begin > 0) slm__tick(ctx);
+        slm__pool_run(ctx->pool, n_pairs * (SPLIT_PAGES / CHUNK_PAGES), pages_chunk, &l);
+        slm__pool_run(ctx->pool, n_pairs, fold_chunk, &l);
+    }
+}
+
+/* ---- Both ---- */
+
+/* Is a split worth two loops, and is there room for it? */
+static bool splits(const slm_context *ctx, int32_t n_pairs, int32_t n_pages) {
+    if (n_pairs > split_pairs(slm__pool_n_threads(ctx->pool)) || n_pages < 4) return false;
+    for (int32_t i = 0; i < ctx->work.n_tiles; i++)
+        if (ctx->work.tiles[i].n_tokens > SPLIT_TOKENS) return false;
+    return true;
 }
 
 /* In pieces, as slm__matmul(): a chunk is at most a tile's queries by the longest sequence. */
@@ -148,6 +262,10 @@ void slm__attention(slm_context *ctx, int32_t layer) {
     int32_t n = ctx->work.n_tiles * (int32_t)hp->n_head_kv, longest = 0;
     for (int32_t t = 0; t < ctx->work.n_tokens; t++)
         longest = ctx->work.positions[t] > longest ? ctx->work.positions[t] : longest;
+    if (splits(ctx, n, longest / SLM_PAGE + 1)) {
+        attend_split(ctx, layer, n, longest / SLM_PAGE + 1);
+        return;
+    }
     int64_t cost = (int64_t)(queries(hp) * 2 * hp->head_dim) * (longest + 1);
     int32_t piece = slm__piece_chunks(cost, slm__pool_n_threads(ctx->pool));
     for (; l.begin < n && !ctx->work.cancelled; l.begin += piece) {

@@ -120,6 +120,7 @@ static void take_all(layout *l, slm__work *w, const slm__hparams *hp, const slm_
     w->scratch_bytes = max3(slm__matmul_scratch((int32_t)widest), slm__attention_scratch(hp), 64);
     w->scratch_bytes = (w->scratch_bytes + 63) / 64 * 64;
     w->scratch = take(l, (uint64_t)p->n_threads, w->scratch_bytes);
+    w->split = take(l, slm__split_floats(hp, p->n_threads), sizeof *w->split);
     w->next = take(l, (uint64_t)p->n_seq_max, sizeof *w->next);
 }
 

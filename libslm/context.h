@@ -35,6 +35,7 @@ typedef struct slm__work {
     float *y;          /* [T, n_embd] what is to be added to x */
     float *logits;     /* [n_logits + max_wanted, n_vocab], the last ones spare */
     int32_t n_rows;    /* of logits that hold                */
+    float *split;      /* pages side by side, see attn.c     */
     uint8_t *scratch;  /* [n_threads, scratch_bytes]         */
     uint64_t scratch_bytes;
     int32_t *next;          /* [n_seq] positions while a batch is checked */
@@ -62,7 +63,7 @@ int32_t slm__tile_tokens(const slm__hparams *hp);
 void slm__tick(slm_context *ctx);
 
 /* Multiply-adds of a piece on one thread. */
-#define SLM_PIECE (INT64_C(32) << 20)
+#define SLM_PIECE (INT64_C(16) << 20)
 
 /* Chunks of `cost` multiply-adds that make a piece on all threads. */
 int32_t slm__piece_chunks(int64_t cost, int32_t n_threads);
@@ -76,5 +77,6 @@ uint64_t slm__logits_parts(const slm_context *ctx);
 /* The attention of one layer: work->q over the cache -> work->attended.x. */
 void slm__attention(slm_context *ctx, int32_t layer);
 uint64_t slm__attention_scratch(const slm__hparams *hp);
+uint64_t slm__split_floats(const slm__hparams *hp, int32_t n_threads);
 
 #endif
