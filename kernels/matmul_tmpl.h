@@ -54,7 +54,8 @@ INLINE void step_product(const quant_type *type, int nv, int nt, const step *con
                          const step_acts a[], rf acc[TILE_VECTORS][TILE_TOKENS]) {
     const int limit = type->geometry == SLM_SCALE16 ? 4 : 8;
     const int run = DOT_RUN(type->max) < limit ? DOT_RUN(type->max) : limit;
-    ri sum[2][TILE_VECTORS][TILE_TOKENS], part[TILE_VECTORS][TILE_TOKENS];
+    ri sum[2][TILE_VECTORS][TILE_TOKENS];
+    rdots part[TILE_VECTORS][TILE_TOKENS];
     UNROLL
     for (int g = 0; g < 8; g++) {
         UNROLL

@@ -1,5 +1,6 @@
 /* Rows of floats and attention, written once over the vector vocabulary of a simd_*.h (16 lanes). Bits as ref.c. */
 
+#include "inline.h"
 #include "kernels.h"
 
 /* As slm__expf() of vmath.h, lane by lane. */
@@ -116,7 +117,7 @@ static void quantize(const slm_acts *a, int32_t token) {
 
 /* ---- Attention over one page: 64 positions are 4 vectors of lanes ---- */
 
-enum { PAGE_VECTORS = SLM_PAGE / SLM_LANES };
+enum { PAGE_VECTORS = SLM_PAGE / SLM_LANES, ATTN_QUERIES = 4 };
 
 typedef vf (*load_fn)(const void *p, int64_t i);
 static inline vf load_stored_f16(const void *p, int64_t i) {
@@ -124,28 +125,36 @@ static inline vf load_stored_f16(const void *p, int64_t i) {
 }
 static inline vf load_stored_f32(const void *p, int64_t i) { return vf_load((const float *)p + i); }
 
+/* Vectors of a page that n queries take at a time, a power of two: all sums stay in registers, and there are enough of them to
+ * hide the latency of an fma. */
+INLINE int vectors_for(int n) { return ATTN_SUMS >= 4 * n ? 4 : ATTN_SUMS >= 2 * n ? 2 : 1; }
+
 /* Scores of `n` (constant) queries from number i on against all positions of the page: p[n][64]. */
-static inline __attribute__((always_inline)) void page_scores(load_fn load, int n,
-                                                              const slm_attn_page *a, int32_t i,
-                                                              float (*p)[SLM_PAGE]) {
+INLINE void page_scores(load_fn load, int n, const slm_attn_page *a, int32_t i,
+                        float (*p)[SLM_PAGE]) {
     const float *q = a->q + (int64_t)i * a->head_dim_stored;
-    for (int j = 0; j < SLM_PAGE; j += ATTN_VECTORS * SLM_LANES) {
-        vf score[ATTN_QUERIES][ATTN_VECTORS];
+    const int nv = vectors_for(n);
+    for (int j = 0; j < SLM_PAGE; j += nv * SLM_LANES) {
+        vf score[ATTN_QUERIES][PAGE_VECTORS];
+        UNROLL
         for (int k = 0; k < n; k++) {
-            for (int v = 0; v < ATTN_VECTORS; v++) score[k][v] = vf_zero();
+            UNROLL
+            for (int v = 0; v < nv; v++) score[k][v] = vf_zero();
         }
         for (int32_t d = 0; d < a->head_dim; d++) {
-            vf key[ATTN_VECTORS];
-            for (int v = 0; v < ATTN_VECTORS; v++)
-                key[v] = load(a->k, (int64_t)d * SLM_PAGE + j + v * SLM_LANES);
-            for (int k = 0; k < n; k++) {
-                vf qd = vf_set1(q[(int64_t)k * a->head_dim_stored + d]);
-                for (int v = 0; v < ATTN_VECTORS; v++)
-                    score[k][v] = vf_fma(qd, key[v], score[k][v]);
+            UNROLL
+            for (int v = 0; v < nv; v++) {
+                vf key = load(a->k, (int64_t)d * SLM_PAGE + j + v * SLM_LANES);
+                UNROLL
+                for (int k = 0; k < n; k++)
+                    score[k][v] =
+                        vf_fma(vf_set1(q[(int64_t)k * a->head_dim_stored + d]), key, score[k][v]);
             }
         }
+        UNROLL
         for (int k = 0; k < n; k++) {
-            for (int v = 0; v < ATTN_VECTORS; v++) vf_store(&p[k][j + v * SLM_LANES], score[k][v]);
+            UNROLL
+            for (int v = 0; v < nv; v++) vf_store(&p[k][j + v * SLM_LANES], score[k][v]);
         }
     }
 }
@@ -157,6 +166,7 @@ static inline void page_softmax(float p[SLM_PAGE], int32_t first, int32_t last, 
     float max = -INFINITY;
     for (int32_t j = first; j <= last; j++) max = p[j] > max ? p[j] : max;
     vf sum = vf_zero();
+    UNROLL
     for (int v = 0; v < PAGE_VECTORS; v++) {
         vf e = vf_exp(vf_sub(vf_load(p + v * SLM_LANES), vf_set1(max)));
         e = vf_select((uint32_t)(seen >> v * SLM_LANES) & 0xffff, e, vf_zero());
@@ -168,45 +178,47 @@ static inline void page_softmax(float p[SLM_PAGE], int32_t first, int32_t last, 
 }
 
 /* out[d ..] += p[j] * v[j] for j from `from` to `to` in this order, for `n` queries and `nv` vectors (constants). */
-static inline __attribute__((always_inline)) void page_values_at(load_fn load, int n, int nv,
-                                                                 const slm_attn_page *a, int32_t i,
-                                                                 int32_t d, float (*p)[SLM_PAGE],
-                                                                 int32_t from, int32_t to) {
+INLINE void page_values_at(load_fn load, int n, int nv, const slm_attn_page *a, int32_t i,
+                           int32_t d, float (*p)[SLM_PAGE], int32_t from, int32_t to) {
     int32_t stored = a->head_dim_stored;
     float *out = a->out + (int64_t)i * stored + d;
-    vf sum[ATTN_QUERIES][ATTN_VECTORS];
+    vf sum[ATTN_QUERIES][PAGE_VECTORS];
+    UNROLL
     for (int k = 0; k < n; k++) {
+        UNROLL
         for (int v = 0; v < nv; v++) sum[k][v] = vf_load(out + (int64_t)k * stored + v * SLM_LANES);
     }
     for (int32_t j = from; j <= to; j++) {
-        vf value[ATTN_VECTORS];
-        for (int v = 0; v < nv; v++) value[v] = load(a->v, (int64_t)j * stored + d + v * SLM_LANES);
-        for (int k = 0; k < n; k++) {
-            vf pk = vf_set1(p[k][j]);
-            for (int v = 0; v < nv; v++) sum[k][v] = vf_fma(pk, value[v], sum[k][v]);
+        UNROLL
+        for (int v = 0; v < nv; v++) {
+            vf value = load(a->v, (int64_t)j * stored + d + v * SLM_LANES);
+            UNROLL
+            for (int k = 0; k < n; k++) sum[k][v] = vf_fma(vf_set1(p[k][j]), value, sum[k][v]);
         }
     }
+    UNROLL
     for (int k = 0; k < n; k++) {
+        UNROLL
         for (int v = 0; v < nv; v++) vf_store(out + (int64_t)k * stored + v * SLM_LANES, sum[k][v]);
     }
 }
 
-static inline __attribute__((always_inline)) void page_values(load_fn load, int n,
-                                                              const slm_attn_page *a, int32_t i,
-                                                              float (*p)[SLM_PAGE], int32_t from,
-                                                              int32_t to) {
+INLINE void page_values(load_fn load, int n, const slm_attn_page *a, int32_t i,
+                        float (*p)[SLM_PAGE], int32_t from, int32_t to) {
+    const int nv = vectors_for(n);
     int32_t d = 0;
     if (from > to) return;
-    for (; d + ATTN_VECTORS * SLM_LANES <= a->head_dim_stored; d += ATTN_VECTORS * SLM_LANES)
-        page_values_at(load, n, ATTN_VECTORS, a, i, d, p, from, to);
-    for (; d < a->head_dim_stored; d += SLM_LANES) page_values_at(load, n, 1, a, i, d, p, from, to);
+    for (; d + nv * SLM_LANES <= a->head_dim_stored; d += nv * SLM_LANES)
+        page_values_at(load, n, nv, a, i, d, p, from, to);
+    for (; nv > 1 && d < a->head_dim_stored; d += SLM_LANES)
+        page_values_at(load, n, 1, a, i, d, p, from, to);
 }
 
-static inline __attribute__((always_inline)) void page_queries(load_fn load, int n,
-                                                               const slm_attn_page *a, int32_t i) {
+INLINE void page_queries(load_fn load, int n, const slm_attn_page *a, int32_t i) {
     float p[ATTN_QUERIES][SLM_PAGE];
     page_scores(load, n, a, i, p);
     int32_t common_first = 0, common_last = SLM_PAGE - 1;
+    UNROLL
     for (int k = 0; k < n; k++) {
         page_softmax(p[k], a->first[i + k], a->last[i + k], &a->max[i + k], &a->sum[i + k]);
         common_first = a->first[i + k] > common_first ? a->first[i + k] : common_first;
@@ -218,20 +230,27 @@ static inline __attribute__((always_inline)) void page_queries(load_fn load, int
     /* What all queries see, together; what only some see before and after, one by one: no query ever touches a
      * position outside of its range, whose bytes may be anything. */
     int together = common_first <= common_last;
+    UNROLL
     for (int k = 0; k < n; k++) {
         int32_t to = together ? common_first - 1 : a->last[i + k];
         page_values(load, 1, a, i + k, p + k, a->first[i + k], to);
     }
     if (!together) return;
     page_values(load, n, a, i, p, common_first, common_last);
+    UNROLL
     for (int k = 0; k < n; k++)
         page_values(load, 1, a, i + k, p + k, common_last + 1, a->last[i + k]);
 }
 
-static inline __attribute__((always_inline)) void attn_page(load_fn load, const slm_attn_page *a) {
+INLINE void attn_page(load_fn load, const slm_attn_page *a) {
     int32_t i = 0;
     for (; i + ATTN_QUERIES <= a->n_q; i += ATTN_QUERIES) page_queries(load, ATTN_QUERIES, a, i);
-    for (; i < a->n_q; i++) page_queries(load, 1, a, i);
+    switch (a->n_q - i) { /* ATTN_QUERIES is 4 */
+    case 3: page_queries(load, 3, a, i); break;
+    case 2: page_queries(load, 2, a, i); break;
+    case 1: page_queries(load, 1, a, i); break;
+    default: break;
+    }
 }
 
 static void attn_page_f16(const slm_attn_page *a) { attn_page(load_stored_f16, a); }

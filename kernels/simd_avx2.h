@@ -20,7 +20,7 @@ typedef struct {
     __m256i a, b;
 } vi; /* 16 integers */
 
-enum { FLOAT_ROWS = 2, FLOAT_TOKENS = 3, ATTN_QUERIES = 3, ATTN_VECTORS = 2 };
+enum { FLOAT_ROWS = 2, FLOAT_TOKENS = 3, ATTN_SUMS = 4 };
 
 /* ---- 16 floats ---- */
 
@@ -197,18 +197,19 @@ static inline void fold_rows(rf x, float out[ROWS]) {
 /* Dot products of groups of four codes, at most `max`, with activations of -127 .. 127. Pairs of products are added in 16 bits, over
  * as many groups as fit (DOT_RUN), then widened. Signed codes: |w| * (a with the sign of w), which needs all of 16 bits. */
 #define DOT_RUN(max) ((max) <= 16 ? 8 : (max) <= 32 ? 4 : (max) <= 64 ? 2 : 1)
+typedef ri rdots; /* such sums */
 static inline rb signed_codes(rw x) { return (rb)x; }
-static inline ri dot_first(int max, rb w, rw a) {
+static inline rdots dot_first(int max, rb w, rw a) {
     __m256i x = (__m256i)w, y = (__m256i)a;
-    return (ri)(max > 64 ? _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(y, x))
-                         : _mm256_maddubs_epi16(x, y));
+    return (rdots)(max > 64 ? _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(y, x))
+                            : _mm256_maddubs_epi16(x, y));
 }
-static inline ri dot_more(int max, ri part, rb w, rw a) {
+static inline rdots dot_more(int max, rdots part, rb w, rw a) {
     __m256i sum = _mm256_add_epi16((__m256i)part, (__m256i)dot_first(max, w, a));
     KEEP_CHAIN(sum);
-    return (ri)sum;
+    return (rdots)sum;
 }
-static inline ri dot_last(ri part) {
+static inline ri dot_last(rdots part) {
     return (ri)_mm256_madd_epi16((__m256i)part, _mm256_set1_epi16(1));
 }
 

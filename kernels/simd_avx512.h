@@ -16,7 +16,7 @@
 typedef __m512 vf;  /* 16 floats      */
 typedef __m512i vi; /* 16 integers    */
 
-enum { FLOAT_ROWS = 4, FLOAT_TOKENS = 4, ATTN_QUERIES = 4, ATTN_VECTORS = 4 };
+enum { FLOAT_ROWS = 4, FLOAT_TOKENS = 4, ATTN_SUMS = 16 };
 
 /* ---- 16 floats ---- */
 
@@ -140,39 +140,40 @@ static inline void fold_rows(rf x, float out[ROWS]) {
     _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, y)));
 }
 
-/* Dot products of groups of four codes, at most `max`, with activations of -127 .. 127. */
+/* Dot products of groups of four codes, at most `max`, with activations of -127 .. 127; rdots: such a product in the making. */
+typedef ri rdots;
 #if defined(__AVX512VNNI__)
 /* vpdpbusd wants one side unsigned: signed codes are kept as w + 128. */
 enum { SIGNED_ZERO = 128 };
 #define DOT_RUN(max) 8
 static inline rb signed_codes(rw x) { return (rb)(x ^ 0x80808080u); }
-static inline ri dot_first(int max, rb w, rw a) {
+static inline rdots dot_first(int max, rb w, rw a) {
     (void)max;
-    return (ri)_mm512_dpbusd_epi32(_mm512_setzero_si512(), (__m512i)w, (__m512i)a);
+    return (rdots)_mm512_dpbusd_epi32(_mm512_setzero_si512(), (__m512i)w, (__m512i)a);
 }
-static inline ri dot_more(int max, ri part, rb w, rw a) {
+static inline rdots dot_more(int max, rdots part, rb w, rw a) {
     (void)max;
-    return (ri)_mm512_dpbusd_epi32((__m512i)part, (__m512i)w, (__m512i)a);
+    return (rdots)_mm512_dpbusd_epi32((__m512i)part, (__m512i)w, (__m512i)a);
 }
-static inline ri dot_last(ri part) { return part; }
+static inline ri dot_last(rdots part) { return part; }
 #else
 /* Pairs of products are added in 16 bits, over as many groups as fit (DOT_RUN), then widened. Signed codes:
  * |w| * (a with the sign of w), which needs all of 16 bits. */
 enum { SIGNED_ZERO = 0 };
 #define DOT_RUN(max) ((max) <= 16 ? 8 : (max) <= 32 ? 4 : (max) <= 64 ? 2 : 1)
 static inline rb signed_codes(rw x) { return (rb)x; }
-static inline ri dot_first(int max, rb w, rw a) {
+static inline rdots dot_first(int max, rb w, rw a) {
     __m512i x = (__m512i)w, y = (__m512i)a;
-    if (max <= 64) return (ri)_mm512_maddubs_epi16(x, y);
+    if (max <= 64) return (rdots)_mm512_maddubs_epi16(x, y);
     y = _mm512_mask_sub_epi8(y, _mm512_movepi8_mask(x), _mm512_setzero_si512(), y);
-    return (ri)_mm512_maddubs_epi16(_mm512_abs_epi8(x), y);
+    return (rdots)_mm512_maddubs_epi16(_mm512_abs_epi8(x), y);
 }
-static inline ri dot_more(int max, ri part, rb w, rw a) {
+static inline rdots dot_more(int max, rdots part, rb w, rw a) {
     __m512i sum = _mm512_add_epi16((__m512i)part, (__m512i)dot_first(max, w, a));
     KEEP_CHAIN(sum);
-    return (ri)sum;
+    return (rdots)sum;
 }
-static inline ri dot_last(ri part) {
+static inline ri dot_last(rdots part) {
     return (ri)_mm512_madd_epi16((__m512i)part, _mm512_set1_epi16(1));
 }
 #endif

@@ -11,24 +11,7 @@
 #ifndef SLM_STEPS_H
 #define SLM_STEPS_H
 
-/* Functions whose arguments are constants once inlined, and loops whose bounds then are: their arrays become registers.
- * Under a sanitizer speed is no matter, but the size of the code is. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SLM_SANITIZED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(SLM_SANITIZED)
-#define INLINE static inline
-#define UNROLL
-#else
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-#endif
+#include "inline.h"
 
 /* Code of weight = q - zero of the type (blocks.h); w = d0 * code (first half), d1 * code (second half) if SCALE16;
  * otherwise w = d0 * code + d1 * k. */

@@ -1,0 +1,24 @@
+/* Functions whose arguments are constants once inlined, and loops whose bounds then are: their arrays become registers. */
+#ifndef SLM_INLINE_H
+#define SLM_INLINE_H
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SLM_SANITIZED 1
+#endif
+#endif
+
+/* Under a sanitizer speed is no matter, but the size of the code is. */
+#if defined(__SANITIZE_ADDRESS__) || defined(SLM_SANITIZED)
+#define INLINE static inline
+#define UNROLL
+#else
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+#endif
+
+#endif
