@@ -85,6 +85,31 @@ typedef struct {
     slm_f16 d;
 } slm_q6_k;
 
+/* w = d * SLM_IQ4_CODES[q]; nibbles as in Q4_0 */
+typedef struct {
+    slm_f16 d;
+    uint8_t q[16];
+} slm_iq4_nl;
+
+/* 8 groups of 32 as IQ4_NL; w = d * (sc - 32) * SLM_IQ4_CODES[q], low 4 bits of the 6 of sc in l, upper 2 in h */
+typedef struct {
+    slm_f16 d;
+    uint16_t h;
+    uint8_t l[4];
+    uint8_t q[128];
+} slm_iq4_xs;
+
+/* OCP Microscaling Formats (MX) v1.0, MXFP4: e is an exponent (E8M0), q are E2M1 floats; nibbles as in Q4_0.
+ * w = 2^(e - 128) * SLM_MXFP4_CODES[q], which are twice the values */
+typedef struct {
+    uint8_t e;
+    uint8_t q[16];
+} slm_mxfp4;
+
+/* The codebooks, as signed bytes. */
+#define SLM_IQ4_CODES   -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
+#define SLM_MXFP4_CODES 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12
+
 /*
  * How the scales of a type lie over 32 weights: the formula of its dot product (docs/numerics.md).
  *
@@ -103,17 +128,20 @@ typedef struct {
 /* X(NAME, id in GGUF, weights in a block, C type of a block, geometry of the scales, codes: the largest, zero)
  *
  * Codes as kernels work on them are 0 .. largest and stand for code - zero; 255, 128 are signed bytes. */
-#define SLM_QUANT_TYPES(X)                         \
-    X(Q4_0, 2, 32, slm_q4_0, SCALE, 15, 8)         \
-    X(Q4_1, 3, 32, slm_q4_1, SCALE_MIN, 15, 0)     \
-    X(Q5_0, 6, 32, slm_q5_0, SCALE, 31, 16)        \
-    X(Q5_1, 7, 32, slm_q5_1, SCALE_MIN, 31, 0)     \
-    X(Q8_0, 8, 32, slm_q8_0, SCALE, 255, 128)      \
-    X(Q2_K, 10, 256, slm_q2_k, SCALE_MIN16, 45, 0) \
-    X(Q3_K, 11, 256, slm_q3_k, SCALE, 255, 128)    \
-    X(Q4_K, 12, 256, slm_q4_k, SCALE_MIN, 15, 0)   \
-    X(Q5_K, 13, 256, slm_q5_k, SCALE_MIN, 31, 0)   \
-    X(Q6_K, 14, 256, slm_q6_k, SCALE16, 63, 32)
+#define SLM_QUANT_TYPES(X)                          \
+    X(Q4_0, 2, 32, slm_q4_0, SCALE, 15, 8)          \
+    X(Q4_1, 3, 32, slm_q4_1, SCALE_MIN, 15, 0)      \
+    X(Q5_0, 6, 32, slm_q5_0, SCALE, 31, 16)         \
+    X(Q5_1, 7, 32, slm_q5_1, SCALE_MIN, 31, 0)      \
+    X(Q8_0, 8, 32, slm_q8_0, SCALE, 255, 128)       \
+    X(Q2_K, 10, 256, slm_q2_k, SCALE_MIN16, 45, 0)  \
+    X(Q3_K, 11, 256, slm_q3_k, SCALE, 255, 128)     \
+    X(Q4_K, 12, 256, slm_q4_k, SCALE_MIN, 15, 0)    \
+    X(Q5_K, 13, 256, slm_q5_k, SCALE_MIN, 31, 0)    \
+    X(Q6_K, 14, 256, slm_q6_k, SCALE16, 63, 32)     \
+    X(IQ4_NL, 20, 32, slm_iq4_nl, SCALE, 255, 128)  \
+    X(IQ4_XS, 23, 256, slm_iq4_xs, SCALE, 255, 128) \
+    X(MXFP4, 39, 32, slm_mxfp4, SCALE, 24, 12)
 
 #define SLM_BLOCK_TYPES(X) SLM_FLOAT_TYPES(X) SLM_QUANT_TYPES(X)
 
@@ -141,5 +169,8 @@ _Static_assert(sizeof(slm_q3_k) == 110, "Q3_K");
 _Static_assert(sizeof(slm_q4_k) == 144, "Q4_K");
 _Static_assert(sizeof(slm_q5_k) == 176, "Q5_K");
 _Static_assert(sizeof(slm_q6_k) == 210, "Q6_K");
+_Static_assert(sizeof(slm_iq4_nl) == 18, "IQ4_NL");
+_Static_assert(sizeof(slm_iq4_xs) == 136, "IQ4_XS");
+_Static_assert(sizeof(slm_mxfp4) == 17, "MXFP4");
 
 #endif

@@ -157,6 +157,10 @@ static inline rw rw_all4(const void *p) {
 static inline rb shuffle(rw x, const uint8_t order[16]) {
     return (rb)_mm256_shuffle_epi8((__m256i)x, (__m256i)rw_all4(order));
 }
+/* The same with an order for each row. */
+static inline rb shuffle_by(rw x, rw order) {
+    return (rb)_mm256_shuffle_epi8((__m256i)x, (__m256i)order);
+}
 static inline rw dup_lane(rw x, int k) {
     __m256i v = (__m256i)x;
     return (rw)(k == 0   ? _mm256_shuffle_epi32(v, 0x00)

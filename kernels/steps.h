@@ -117,6 +117,39 @@ static inline void step_Q8_0(const uint8_t *const w[ROWS], int32_t i, step *s) {
     s->d0 = from_f16(block_words(w, at, size) & 0xffff);
 }
 
+/* Nibbles to the bytes of a table of 16, in place. */
+static inline void look_up4(const uint8_t table[16], step *s) {
+    rw t = rw_all4(table);
+    UNROLL
+    for (int g = 0; g < 8; g++) s->q[g] = shuffle_by(t, (rw)s->q[g]);
+}
+
+static const int8_t iq4_codes[16] = {SLM_IQ4_CODES};
+
+static inline void signed_look_up4(step *s) {
+    look_up4((const uint8_t *)iq4_codes, s);
+    UNROLL
+    for (int g = 0; g < 8; g++) s->q[g] = signed_codes((rw)s->q[g]);
+}
+
+static inline void step_IQ4_NL(const uint8_t *const w[ROWS], int32_t i, step *s) {
+    step_Q4_0(w, i, s); /* the same struct */
+    signed_look_up4(s);
+}
+
+static inline void step_MXFP4(const uint8_t *const w[ROWS], int32_t i, step *s) {
+    static const int8_t signed_codes12[16] = {SLM_MXFP4_CODES};
+    const int size = sizeof(slm_mxfp4);
+    int64_t at = (int64_t)i * 4 * size;
+    uint8_t codes[16];
+    for (int j = 0; j < 16; j++) codes[j] = (uint8_t)(signed_codes12[j] + 12);
+    nibbles4(w, at + 1, size, s);
+    look_up4(codes, s);
+    rw e = block_words(w, at, size) & 255; /* unpack.h: mxfp4_scale */
+    rw small = (rw)(e < 2), normal = (e - 1) << 23;
+    s->d0 = (rf)((normal & ~small) | ((fill8(0) + 0x00200000u) << (e & 1) & small));
+}
+
 /* ---- Super-blocks of 256: a step is one half of it ---- */
 
 /* The four lanes of a row: codes of `bits` bits that lie above each other in the same byte, lowest first. */
@@ -268,6 +301,22 @@ static inline void step_Q3_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
         }
     }
     s->d0 = -from_f16((rw)shuffle(tail, half_at_14));
+}
+
+static inline void step_IQ4_XS(const uint8_t *const w[ROWS], int32_t i, step *s) {
+    static const uint8_t l_of_block[2][16] = {
+        {4, 128, 128, 128, 4, 128, 128, 128, 5, 128, 128, 128, 5, 128, 128, 128},
+        {6, 128, 128, 128, 6, 128, 128, 128, 7, 128, 128, 128, 7, 128, 128, 128},
+    };
+    int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_iq4_xs);
+    int half = i & 1;
+    nibbles4(w, at + 8 + 64 * half, 16, s);
+    signed_look_up4(s);
+    rw header = load_rows(w, at);
+    rw low = (rw)shuffle(header, l_of_block[half]) >> LANES4(0, 4, 0, 4) & 15;
+    rw high = (rw)shuffle(header, half_at_2) >> (LANES4(0, 2, 4, 6) + (uint32_t)(8 * half)) & 3;
+    ri scale = (ri)(low | high << 4) - 32;
+    s->d0 = from_f16((rw)shuffle(header, half_at_0)) * to_float(scale);
 }
 
 #endif

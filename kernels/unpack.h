@@ -184,6 +184,46 @@ static inline void unpack_Q6_K(const void *row, int32_t b, slm_unit *u) {
     }
 }
 
+/* The numbers that codes stand for. */
+static inline void look_up(const int8_t table[16], u8x16 q[2], slm_unit *u) {
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 16; j++) u->q[i][j] = table[q[i][j]];
+}
+
+static inline void unpack_IQ4_NL(const void *row, int32_t b, slm_unit *u) {
+    static const int8_t codes[16] = {SLM_IQ4_CODES};
+    const slm_iq4_nl *x = (const slm_iq4_nl *)row + b;
+    u8x16 q[2];
+    nibbles(x->q, q);
+    look_up(codes, q, u);
+    unit_scales(u, SLM_FROM_F16(x->d), 0);
+}
+
+static inline void unpack_IQ4_XS(const void *row, int32_t b, slm_unit *u) {
+    static const int8_t codes[16] = {SLM_IQ4_CODES};
+    const slm_iq4_xs *x = (const slm_iq4_xs *)row + b / 8;
+    int g = b % 8;
+    u8x16 q[2];
+    nibbles(x->q + 16 * g, q);
+    look_up(codes, q, u);
+    int scale = (x->l[g / 2] >> g % 2 * 4 & 15) | (x->h >> 2 * g & 3) << 4;
+    unit_scales(u, SLM_FROM_F16(x->d) * (float)(scale - 32), 0); /* exact */
+}
+
+/* 2^(e - 128), below the normal numbers for e of 0 and 1. */
+static inline float mxfp4_scale(uint8_t e) {
+    return slm__float(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23);
+}
+
+static inline void unpack_MXFP4(const void *row, int32_t b, slm_unit *u) {
+    static const int8_t codes[16] = {SLM_MXFP4_CODES};
+    const slm_mxfp4 *x = (const slm_mxfp4 *)row + b;
+    u8x16 q[2];
+    nibbles(x->q, q);
+    look_up(codes, q, u);
+    unit_scales(u, mxfp4_scale(x->e), 0);
+}
+
 /* ---- A row of weights as floats ---- */
 
 typedef void (*unpack_fn)(const void *row, int32_t b, slm_unit *u);

@@ -13,7 +13,8 @@ from gguf import GGMLQuantizationType as T
 
 # Type: where its f16 scales lie.
 TYPES = {"F32": (), "F16": (0,), "BF16": (), "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,),
-         "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
+         "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,),
+         "IQ4_NL": (0,), "IQ4_XS": (0,), "MXFP4": ()}
 N = 1024
 
 rng = np.random.default_rng(20261124)

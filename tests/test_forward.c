@@ -97,6 +97,17 @@ static const tiny_shape other_types = {
     .n_types = 5,
     .seed = 8,
 };
+static const tiny_shape codebook_types = {
+    .n_vocab = N_VOCAB,
+    .n_embd = 256,
+    .n_layer = 2,
+    .n_head = 4,
+    .n_head_kv = 1,
+    .n_ff = 512,
+    .types = {SLM_IQ4_NL, SLM_IQ4_XS, SLM_MXFP4},
+    .n_types = 3,
+    .seed = 10,
+};
 /* Rows that are no whole number of steps, heads that are no whole number of lanes. */
 static const tiny_shape odd_sizes = {
     .n_vocab = 259,
@@ -124,6 +135,7 @@ static const struct {
 } golden[] = {
     {&every_type, 0x74ad844ca10224f7u},
     {&other_types, 0xfa77c8cead4df186u},
+    {&codebook_types, 0xfe6348b8e6acdb79u},
     {&odd_sizes, 0x2b09b7ea707033bcu},
 };
 
@@ -235,6 +247,15 @@ END_TEST
 /* ---- Against plain_forward() ---- */
 
 static const tiny_shape oracles[] = {
+    {.n_vocab = 260,
+     .n_embd = 256,
+     .n_layer = 2,
+     .n_head = 4,
+     .n_head_kv = 2,
+     .n_ff = 512,
+     .seed = 11,
+     .types = {SLM_IQ4_NL, SLM_IQ4_XS, SLM_MXFP4},
+     .n_types = 3},
     /* rows of more than 1024: the scratch of plain C in reference mode once ended there */
     {.n_vocab = 260,
      .n_embd = 64,

@@ -70,10 +70,17 @@ static void random_block(slm_type type, int kind, uint8_t *out) {
     case SLM_Q5_K: memcpy(out + 2, &m, 2); /* fall through */
     case SLM_Q4_0:
     case SLM_Q5_0:
-    case SLM_Q8_0: memcpy(out, &d, 2); break;
+    case SLM_Q8_0:
+    case SLM_IQ4_NL:
+    case SLM_IQ4_XS: memcpy(out, &d, 2); break;
     case SLM_Q2_K: memcpy(out + n - 4, &d, 2), memcpy(out + n - 2, &m, 2); break;
     case SLM_Q3_K:
     case SLM_Q6_K: memcpy(out + n - 2, &d, 2); break;
+    case SLM_MXFP4:
+        out[0] = kind == ZERO_SCALE   ? 0
+                 : kind == HUGE_SCALE ? 200
+                                      : (uint8_t)(110 + random_u32() % 30);
+        break;
     case SLM_N_TYPES: break;
     }
 }

@@ -32,10 +32,17 @@ static const struct {
     [SLM_Q4_0] = {0, -1, 0},    [SLM_Q4_1] = {0, 2, -7.5}, [SLM_Q5_0] = {0, -1, 0},
     [SLM_Q5_1] = {0, 2, -15.5}, [SLM_Q8_0] = {0, -1, 0},   [SLM_Q2_K] = {80, 82, 1.5},
     [SLM_Q3_K] = {108, -1, 0},  [SLM_Q4_K] = {0, 2, 7.5},  [SLM_Q5_K] = {0, 2, 15.5},
-    [SLM_Q6_K] = {208, -1, 0},
+    [SLM_Q6_K] = {208, -1, 0},  [SLM_IQ4_NL] = {0, -1, 0}, [SLM_IQ4_XS] = {0, -1, 0},
+    [SLM_MXFP4] = {0, -1, 0},
 };
 
 static void set_scales(slm_type type, uint8_t *block, double d) {
+    if (type == SLM_MXFP4) { /* a power of two */
+        int e;
+        frexp(d, &e);
+        block[0] = (uint8_t)(127 + e);
+        return;
+    }
     slm_f16 scale = slm__to_f16((float)d), min = slm__to_f16((float)(d * scales[type].balance));
     memcpy(block + scales[type].d, &scale, sizeof scale);
     if (scales[type].m >= 0) memcpy(block + scales[type].m, &min, sizeof min);
