@@ -147,7 +147,8 @@ static inline void step_MXFP4(const uint8_t *const w[ROWS], int32_t i, step *s) 
     look_up4(codes, s);
     rw e = block_words(w, at, size) & 255; /* unpack.h: mxfp4_scale */
     rw small = (rw)(e < 2), normal = (e - 1) << 23;
-    s->d0 = (rf)((normal & ~small) | ((fill8(0) + 0x00200000u) << (e & 1) & small));
+    rw nan = (rw)(e == 255) & 0x7fc00000u;
+    s->d0 = (rf)(nan | (normal & ~small) | ((fill8(0) + 0x00200000u) << (e & 1) & small));
 }
 
 /* ---- Super-blocks of 256: a step is one half of it ---- */
