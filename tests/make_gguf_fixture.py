@@ -75,9 +75,9 @@ def add_keys(writer):
 
 
 def quantized(kind):
-    """Two rows of one block: random bits with sane scales for the K types, which the package cannot make."""
+    """Two rows of one block: random bits with sane scales for the types that the package cannot make."""
     block, size = gguf.GGML_QUANT_SIZES[kind]
-    if block == 32 or kind is Q.BF16:
+    if kind in (Q.BF16, Q.Q4_0, Q.Q4_1, Q.Q5_0, Q.Q5_1, Q.Q8_0):
         return gguf.quants.quantize(RNG.standard_normal((2, max(block, 32)), dtype=np.float32), kind)
     return RNG.integers(0, 0x3c, (2, size), dtype=np.uint8)
 
@@ -86,7 +86,8 @@ def add_tensors(writer):
     writer.add_tensor("cube", np.arange(24, dtype=np.float32).reshape(2, 3, 4))
     writer.add_tensor("one", np.array([0.5], dtype=np.float32))
     writer.add_tensor("F16", RNG.standard_normal((3, 5)).astype(np.float16))
-    for kind in (Q.BF16, Q.Q4_0, Q.Q4_1, Q.Q5_0, Q.Q5_1, Q.Q8_0, Q.Q2_K, Q.Q3_K, Q.Q4_K, Q.Q5_K, Q.Q6_K):
+    for kind in (Q.BF16, Q.Q4_0, Q.Q4_1, Q.Q5_0, Q.Q5_1, Q.Q8_0, Q.Q2_K, Q.Q3_K, Q.Q4_K, Q.Q5_K, Q.Q6_K,
+                 Q.IQ4_NL, Q.IQ4_XS, Q.MXFP4):
         data = quantized(kind)
         writer.add_tensor(kind.name, data, raw_dtype=kind)
         writer.add_tensor("floats:" + kind.name, gguf.quants.dequantize(data, kind).astype(np.float32))
