@@ -48,7 +48,7 @@ static double best_time(const slm_kernels *k, slm_type type, const slm_matmul *m
 int main(int argc, char **argv) {
     int32_t rows = argc > 3 ? atoi(argv[1]) : 1536, n = argc > 3 ? atoi(argv[2]) : 1024;
     int32_t tokens = argc > 3 ? atoi(argv[3]) : 128;
-    n = n / 256 * 256;
+    n = n / 32 * 32;
     int32_t stored = slm__n_blocks_stored(n);
     slm_acts x = {.n = n};
     x.x = aligned_alloc(64, (size_t)n * (size_t)tokens * 4); /* as a context's buffers are */
@@ -71,8 +71,12 @@ int main(int argc, char **argv) {
         for (int t = 0; t < SLM_N_TYPES; t++) {
             uint64_t row_bytes =
                 (uint64_t)n / slm__type_info[t].block_weights * slm__type_info[t].block_bytes;
+            if (n % slm__type_info[t].block_weights != 0) {
+                printf("%13s", "-");
+                continue;
+            }
             fill((slm_type)t, w, (size_t)rows * (size_t)n);
-            slm_matmul m = {w, row_bytes, n, 1, &x, out, rows};
+            slm_matmul m = {w, row_bytes, n, rows, 1, &x, out, rows};
             double decode = best_time(k, (slm_type)t, &m, rows, scratch);
             m.n_tokens = tokens;
             double prefill = best_time(k, (slm_type)t, &m, rows, scratch);

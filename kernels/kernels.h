@@ -49,9 +49,10 @@ static inline int64_t slm__act_at(int64_t b, int j) {
 
 /* out[t * out_stride + r] = sum over k of w[r, k] * x[t, k] */
 typedef struct slm_matmul {
-    const uint8_t *w; /* [n_rows, n_in] in blocks     */
+    const uint8_t *w; /* [n_out, n_in] in blocks, without gaps */
     uint64_t row_bytes;
-    int32_t n_in; /* a whole number of blocks     */
+    int32_t n_in;  /* a whole number of blocks     */
+    int32_t n_out; /* of all rows, not only those that one call computes */
     int32_t n_tokens;
     const slm_acts *x; /* [n_tokens, n_in]             */
     float *out;

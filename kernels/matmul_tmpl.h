@@ -107,23 +107,33 @@ INLINE void row_pointers(const slm_matmul *m, int32_t row, int32_t n_rows, const
         w[r] = m->w + (uint64_t)(row + (r < n_rows ? r : n_rows - 1)) * m->row_bytes;
 }
 
-/* The last step of rows whose blocks are no whole number of steps: a copy, so that nothing beyond the row is read. */
+/* The last step of rows whose blocks are no whole number of steps. It reads on into the next rows, or a copy where there are
+ * none; what was read beyond the row gets scale zero, as the activations there have. */
 enum { STEP_BYTES = SLM_STRIPES * (int)sizeof(slm_q8_0) };
 
 INLINE bool has_last_step(const quant_type *type, int32_t nb) {
     return type->steps == 1 && nb % SLM_STRIPES != 0;
 }
 
-INLINE void last_step(const quant_type *type, const uint8_t *const w[ROWS], int32_t nb, step *s) {
-    uint8_t copy[ROWS][STEP_BYTES] = {{0}};
-    const uint8_t *at[ROWS];
-    int32_t left = nb % SLM_STRIPES;
+INLINE void last_step(const quant_type *type, const slm_matmul *m, const uint8_t *const w[ROWS],
+                      step *s) {
+    static const uint32_t lanes[4][4] = {{0}, {~0u}, {~0u, ~0u}, {~0u, ~0u, ~0u}};
+    const uint8_t *end = m->w + (uint64_t)m->n_out * m->row_bytes, *at[ROWS];
+    uint8_t copy[ROWS][STEP_BYTES];
+    int32_t nb = slm__n_blocks(m->n_in), left = nb % SLM_STRIPES;
+    int64_t from = (int64_t)(nb - left) * type->block_bytes;
+    bool whole = end - (w[ROWS - 1] + from) >= SLM_STRIPES * type->block_bytes;
     for (int r = 0; r < ROWS; r++) {
-        memcpy(copy[r], w[r] + (int64_t)(nb - left) * type->block_bytes,
-               (size_t)(left * type->block_bytes));
+        at[r] = w[r] + from;
+        if (whole) continue;
+        memset(copy[r], 0, sizeof copy[r]);
+        memcpy(copy[r], at[r], (size_t)(left * type->block_bytes));
         at[r] = copy[r];
     }
     type->unpack(at, 0, s);
+    rw keep = rw_all4(lanes[left]);
+    s->d0 = (rf)((rw)s->d0 & keep);
+    if (type->geometry == SLM_SCALE_MIN) s->d1 = (rf)((rw)s->d1 & keep);
 }
 
 /* ---- A few tokens: steps straight from the unpacker, nt (constant) tokens ---- */
@@ -157,7 +167,7 @@ INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int3
         }
     }
     if (has_last_step(type, nb)) {
-        last_step(type, w, nb, &s);
+        last_step(type, m, w, &s);
         for (int t = 0; t < nt; t++)
             a[t] = acts_at(m->x, t * stored + (int64_t)whole * SLM_STRIPES);
         step_product(type, 1, nt, &(const step *){&s}, a, acc);
@@ -183,7 +193,7 @@ INLINE void unpack_strip(const quant_type *type, const slm_matmul *m, int32_t ro
             for (int half = 0; half < type->steps; half++)
                 type->unpack(w, i + half, &strip[v * n_steps + i + half]);
         }
-        if (has_last_step(type, nb)) last_step(type, w, nb, &strip[v * n_steps + whole]);
+        if (has_last_step(type, nb)) last_step(type, m, w, &strip[v * n_steps + whole]);
     }
 }
 

@@ -145,6 +145,7 @@ static void matmul_reference(const slm_context *ctx, const slm__tensor *w, slm_m
             ctx->kernels->dequantize[w->type](w->data + (uint64_t)(row + r + i) * w->row_bytes,
                                               m.n_in, strip + (int64_t)i * m.n_in);
         }
+        m.n_out = n;
         m.out = out + row + r;
         ctx->kernels->matmul[SLM_F32](&m, 0, n, strip + (int64_t)SLM_STRIP * m.n_in);
     }
@@ -159,7 +160,7 @@ static void matmul_chunk(void *arg, int32_t chunk, int32_t thread) {
     int32_t n_rows = (int32_t)p->w->dims[1],
             row = (chunk - l->first_chunk[which]) * l->rows_per_chunk;
     int32_t n = n_rows - row < l->rows_per_chunk ? n_rows - row : l->rows_per_chunk;
-    slm_matmul m = {p->w->data, p->w->row_bytes, l->x->n, l->n_tokens, l->x, p->out, n_rows};
+    slm_matmul m = {p->w->data, p->w->row_bytes, l->x->n, n_rows, l->n_tokens, l->x, p->out, n_rows};
     void *scratch = l->ctx->work.scratch + (uint64_t)thread * l->ctx->work.scratch_bytes;
     if (l->ctx->params.reference) {
         matmul_reference(l->ctx, p->w, m, row, n, scratch);

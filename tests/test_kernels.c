@@ -164,7 +164,7 @@ static void check_matmul(slm_type type, int kind, int32_t n_in, int32_t n_rows, 
     random_rows(type, kind, (size_t)(n_in / (int32_t)info->block_weights * n_rows), w.data);
     slm_acts x = acts_new(n_in, n_tokens);
     for (int32_t t = 0; t < n_tokens; t++) plain()->quantize(&x, t);
-    slm_matmul m = {w.data, row_bytes, n_in, n_tokens, &x, want, n_rows};
+    slm_matmul m = {w.data, row_bytes, n_in, n_rows, n_tokens, &x, want, n_rows};
     plain()->matmul[type](&m, 0, n_rows, scratch);
     m.out = got.data;
     FOR_EACH_LEVEL(k) {
@@ -210,7 +210,7 @@ START_TEST(test_matmul_is_the_dot_product) {
     for (int32_t t = 0; t < TOKENS; t++) plain()->quantize(&x, t);
     void *scratch = aligned_alloc(64, (slm__matmul_scratch(N) + 63) / 64 * 64);
     float out[TOKENS][ROWS], row[N];
-    slm_matmul m = {w, row_bytes, N, TOKENS, &x, &out[0][0], ROWS};
+    slm_matmul m = {w, row_bytes, N, ROWS, TOKENS, &x, &out[0][0], ROWS};
     plain()->matmul[type](&m, 0, ROWS, scratch);
     for (int r = 0; r < ROWS; r++) {
         plain()->dequantize[type](w + (uint64_t)r * row_bytes, N, row);
