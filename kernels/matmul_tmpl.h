@@ -218,22 +218,24 @@ INLINE void tile(const quant_type *type, int nt, const slm_matmul *m, const step
     }
 }
 
+/* All tiles of the strip with nt (constant) tokens. */
+INLINE void sweep(const quant_type *type, int nt, const slm_matmul *m, const step *strip,
+                  int32_t token, int32_t row, int32_t n_rows) {
+    const int rows = TILE_VECTORS * ROWS;
+    int32_t n_steps = slm__n_blocks_stored(m->n_in) / SLM_STRIPES;
+    for (int32_t r = 0; r < n_rows; r += rows)
+        tile(type, nt, m, strip + r / ROWS * n_steps, token, row + r, n_rows - r);
+}
+
 INLINE void several_tokens(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,
                            step *strip) {
     const int rows = TILE_VECTORS * ROWS;
-    int32_t n_steps = slm__n_blocks_stored(m->n_in) / SLM_STRIPES, t = 0;
-    int32_t n_tiles = (n_rows + rows - 1) / rows;
-    unpack_strip(type, m, row, n_rows, n_tiles * TILE_VECTORS, strip);
-    for (; t + TILE_TOKENS <= m->n_tokens; t += TILE_TOKENS) {
-        for (int32_t i = 0; i < n_tiles; i++)
-            tile(type, TILE_TOKENS, m, strip + i * TILE_VECTORS * n_steps, t, row + i * rows,
-                 n_rows - i * rows);
-    }
-    for (; t < m->n_tokens; t++) {
-        for (int32_t i = 0; i < n_tiles; i++)
-            tile(type, 1, m, strip + i * TILE_VECTORS * n_steps, t, row + i * rows,
-                 n_rows - i * rows);
-    }
+    unpack_strip(type, m, row, n_rows, (n_rows + rows - 1) / rows * TILE_VECTORS, strip);
+    int32_t t = 0;
+    for (; t + TILE_TOKENS <= m->n_tokens; t += TILE_TOKENS)
+        sweep(type, TILE_TOKENS, m, strip, t, row, n_rows);
+    for (; t + 2 <= m->n_tokens; t += 2) sweep(type, 2, m, strip, t, row, n_rows);
+    if (t < m->n_tokens) sweep(type, 1, m, strip, t, row, n_rows);
 }
 
 INLINE void matmul_quant(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,

@@ -135,7 +135,7 @@ static inline int32_t vi_highest(vi a) {
 
 /* ---- One register, for products of quantized rows (steps.h, matmul_tmpl.h): a row is 128 bits ---- */
 
-enum { ROWS = 2, TILE_VECTORS = 2, TILE_TOKENS = 3, SIGNED_ZERO = 0 };
+enum { ROWS = 2, TILE_VECTORS = 2, TILE_TOKENS = 4, SIGNED_ZERO = 0 };
 
 typedef uint8_t rb __attribute__((vector_size(32)));
 typedef uint16_t rh __attribute__((vector_size(32)));
