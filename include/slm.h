@@ -279,7 +279,8 @@ SLM_API slm_status slm_chat_tokenize(const slm_model *model, const slm_message *
 
 typedef struct slm_context slm_context;
 
-typedef enum slm_kv_type { SLM_KV_F16 = 0, SLM_KV_F32 = 1 } slm_kv_type;
+/* How keys and values are kept: Q8_0, integers of 8 bits with a scale for each 32, takes about half of the memory of F16. */
+typedef enum slm_kv_type { SLM_KV_F16 = 0, SLM_KV_F32 = 1, SLM_KV_Q8_0 = 2 } slm_kv_type;
 
 typedef struct slm_context_params {
     size_t size;             /* sizeof(slm_context_params)                                        */

@@ -68,6 +68,8 @@ size_t slm__matmul_scratch(int32_t n_in);
 typedef struct slm_attn_page {
     const void *k; /* [head_dim, 64]: a position is a column                 */
     const void *v; /* [64, head_dim_stored]                                  */
+    const slm_f16 *k_scale,
+        *v_scale; /* SLM_STORE_Q8_0: [blocks of 32 in head_dim, 64]; else NULL */
     int32_t head_dim;
     int32_t head_dim_stored; /* rounded up to 16; what is beyond head_dim is zero */
     int32_t n_q;
@@ -79,7 +81,13 @@ typedef struct slm_attn_page {
     float *out; /* [n_q, head_dim_stored] out: sum of exp(score - max) * v */
 } slm_attn_page;
 
-typedef enum slm_kv_store { SLM_STORE_F16, SLM_STORE_F32, SLM_N_STORES } slm_kv_store;
+/* Q8_0: integers of 8 bits, 32 values of a position of a head share a scale. */
+typedef enum slm_kv_store {
+    SLM_STORE_F16,
+    SLM_STORE_F32,
+    SLM_STORE_Q8_0,
+    SLM_N_STORES
+} slm_kv_store;
 
 typedef struct slm_kernels {
     const char *name; /* of the level: "c", "avx2", ... */
@@ -102,6 +110,9 @@ typedef struct slm_kernels {
     void (*add)(float *x, const float *y, int32_t n);
 
     void (*to_f16)(const float *x, int32_t n, slm_f16 *out);
+
+    /* q [n] and a scale for each 32 of them, d [slm__n_blocks(n)]: x ~ d * q. */
+    void (*to_q8)(const float *x, int32_t n, int8_t *q, slm_f16 *d);
 
     void (*attn_page[SLM_N_STORES])(const slm_attn_page *a);
 

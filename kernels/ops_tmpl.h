@@ -1,5 +1,7 @@
 /* Rows of floats and attention, written once over the vector vocabulary of a simd_*.h (16 lanes). Bits as ref.c. */
 
+#include <stdbool.h>
+
 #include "inline.h"
 #include "kernels.h"
 
@@ -73,28 +75,43 @@ static inline void store_groups(int8_t *q, vi x) {
     for (int g = 0; g < 4; g++) memcpy(q + 16 * g, bytes + 4 * g, 4);
 }
 
-static inline void quantize_block(vf x0, vf x1, int8_t *q, float *d, float *sum, int16_t *half) {
+/* A block of 32 as integers; returns the scale. */
+static inline float block_codes(vf x0, vf x1, vi *q0, vi *q1) {
     const vi magnitude = vi_set1(0x7fffffff);
     int32_t max_bits = vi_highest(
         vi_max(vi_and(vi_from_bits(x0), magnitude), vi_and(vi_from_bits(x1), magnitude)));
     float max = slm__float((uint32_t)max_bits);
-    if (max_bits >= 0x7f800000 || max < 1e-30f) {
-        store_groups(q, vi_zero());
-        store_groups(q + 64, vi_zero());
-        *d = max_bits >= 0x7f800000 ? slm__float(0x7fc00000) : 0;
-        *sum = 0;
-        half[0] = half[1] = 0;
-        return;
-    }
+    *q0 = *q1 = vi_zero();
+    if (max_bits >= 0x7f800000) return slm__float(0x7fc00000);
+    if (max < 1e-30f) return 0;
     vf scale = vf_set1(127.0f / max);
-    vi q0 = vi_round(vf_mul(x0, scale)), q1 = vi_round(vf_mul(x1, scale));
+    *q0 = vi_round(vf_mul(x0, scale));
+    *q1 = vi_round(vf_mul(x1, scale));
+    return max / 127.0f;
+}
+
+static inline void quantize_block(vf x0, vf x1, int8_t *q, float *d, float *sum, int16_t *half) {
+    vi q0, q1;
+    *d = block_codes(x0, x1, &q0, &q1);
     store_groups(q, q0);
     store_groups(q + 64, q1);
     int32_t s0 = vi_sum(q0), s1 = vi_sum(q1);
-    *d = max / 127.0f;
     *sum = (float)(s0 + s1);
     half[0] = (int16_t)s0;
     half[1] = (int16_t)s1;
+}
+
+/* Block b of n values, zero beyond them. */
+static inline void load_block(const float *x, int32_t n, int32_t b, vf *x0, vf *x1) {
+    int32_t left = n - b * SLM_QBLOCK;
+    *x0 = *x1 = vf_zero();
+    if (left >= SLM_QBLOCK) {
+        *x0 = vf_load(x + b * SLM_QBLOCK);
+        *x1 = vf_load(x + b * SLM_QBLOCK + 16);
+    } else if (left > 0) {
+        *x0 = vf_load_n(x + b * SLM_QBLOCK, left < 16 ? left : 16);
+        if (left > 16) *x1 = vf_load_n(x + b * SLM_QBLOCK + 16, left - 16);
+    }
 }
 
 static void quantize(const slm_acts *a, int32_t token) {
@@ -102,16 +119,25 @@ static void quantize(const slm_acts *a, int32_t token) {
     int64_t at = (int64_t)token * stored;
     const float *x = a->x + (int64_t)token * a->n;
     for (int32_t b = 0; b < stored; b++, at++) {
-        int32_t left = a->n - b * SLM_QBLOCK;
-        vf x0 = vf_zero(), x1 = x0;
-        if (left >= SLM_QBLOCK) {
-            x0 = vf_load(x + b * SLM_QBLOCK);
-            x1 = vf_load(x + b * SLM_QBLOCK + 16);
-        } else if (left > 0) {
-            x0 = vf_load_n(x + b * SLM_QBLOCK, left < 16 ? left : 16);
-            x1 = left > 16 ? vf_load_n(x + b * SLM_QBLOCK + 16, left - 16) : x1;
-        }
+        vf x0, x1;
+        load_block(x, a->n, b, &x0, &x1);
         quantize_block(x0, x1, a->q + slm__act_at(at, 0), a->d + at, a->sum + at, a->half + at * 2);
+    }
+}
+
+static void to_q8(const float *x, int32_t n, int8_t *q, slm_f16 *d) {
+    for (int32_t b = 0; b * SLM_QBLOCK < n; b++) {
+        int8_t codes[SLM_QBLOCK];
+        int32_t left = n - b * SLM_QBLOCK;
+        vf x0, x1;
+        vi q0, q1;
+        load_block(x, n, b, &x0, &x1);
+        slm_f16 scale[SLM_LANES];
+        vf_store_f16(scale, vf_set1(block_codes(x0, x1, &q0, &q1)));
+        d[b] = scale[0];
+        vi_store_i8(codes, q0);
+        vi_store_i8(codes + 16, q1);
+        memcpy(q + b * SLM_QBLOCK, codes, (size_t)(left < SLM_QBLOCK ? left : SLM_QBLOCK));
     }
 }
 
@@ -119,18 +145,61 @@ static void quantize(const slm_acts *a, int32_t token) {
 
 enum { PAGE_VECTORS = SLM_PAGE / SLM_LANES, ATTN_QUERIES = 4 };
 
-typedef vf (*load_fn)(const void *p, int64_t i);
 static inline vf load_stored_f16(const void *p, int64_t i) {
     return vf_load_f16((const slm_f16 *)p + i);
 }
 static inline vf load_stored_f32(const void *p, int64_t i) { return vf_load((const float *)p + i); }
+static inline vf load_stored_i8(const void *p, int64_t i) {
+    return vf_load_i8((const int8_t *)p + i);
+}
 
 /* Vectors of a page that n queries take at a time, a power of two: all sums stay in registers, and there are enough of them to
  * hide the latency of an fma. */
 INLINE int vectors_for(int n) { return ATTN_SUMS >= 4 * n ? 4 : ATTN_SUMS >= 2 * n ? 2 : 1; }
 
+/* How a page is stored. */
+typedef struct store_kind {
+    vf (*load)(const void *p, int64_t i);
+    bool scaled; /* 32 values of a position share a scale */
+} store_kind;
+
+/* sum[k][v] += q . k over values from .. to of the head, for n queries and nv vectors of positions from j on. */
+INLINE void score_values(store_kind store, int n, int nv, const slm_attn_page *a, const float *q,
+                         int32_t from, int32_t to, int j, vf (*sum)[PAGE_VECTORS]) {
+    for (int32_t d = from; d < to; d++) {
+        UNROLL
+        for (int v = 0; v < nv; v++) {
+            vf key = store.load(a->k, (int64_t)d * SLM_PAGE + j + v * SLM_LANES);
+            UNROLL
+            for (int k = 0; k < n; k++)
+                sum[k][v] = vf_fma(vf_set1(q[(int64_t)k * a->head_dim_stored + d]), key, sum[k][v]);
+        }
+    }
+}
+
+/* The same for a page with scales: block by block, each in sums of its own. */
+INLINE void score_blocks(store_kind store, int n, int nv, const slm_attn_page *a, const float *q,
+                         int j, vf (*sum)[PAGE_VECTORS]) {
+    for (int32_t d = 0; d < a->head_dim; d += SLM_QBLOCK) {
+        vf part[ATTN_QUERIES][PAGE_VECTORS];
+        UNROLL
+        for (int k = 0; k < n; k++) {
+            UNROLL
+            for (int v = 0; v < nv; v++) part[k][v] = vf_zero();
+        }
+        int32_t to = a->head_dim - d < SLM_QBLOCK ? a->head_dim : d + SLM_QBLOCK;
+        score_values(store, n, nv, a, q, d, to, j, part);
+        UNROLL
+        for (int v = 0; v < nv; v++) {
+            vf scale = vf_load_f16(a->k_scale + d / SLM_QBLOCK * SLM_PAGE + j + v * SLM_LANES);
+            UNROLL
+            for (int k = 0; k < n; k++) sum[k][v] = vf_fma(scale, part[k][v], sum[k][v]);
+        }
+    }
+}
+
 /* Scores of `n` (constant) queries from number i on against all positions of the page: p[n][64]. */
-INLINE void page_scores(load_fn load, int n, const slm_attn_page *a, int32_t i,
+INLINE void page_scores(store_kind store, int n, const slm_attn_page *a, int32_t i,
                         float (*p)[SLM_PAGE]) {
     const float *q = a->q + (int64_t)i * a->head_dim_stored;
     const int nv = vectors_for(n);
@@ -141,15 +210,10 @@ INLINE void page_scores(load_fn load, int n, const slm_attn_page *a, int32_t i,
             UNROLL
             for (int v = 0; v < nv; v++) score[k][v] = vf_zero();
         }
-        for (int32_t d = 0; d < a->head_dim; d++) {
-            UNROLL
-            for (int v = 0; v < nv; v++) {
-                vf key = load(a->k, (int64_t)d * SLM_PAGE + j + v * SLM_LANES);
-                UNROLL
-                for (int k = 0; k < n; k++)
-                    score[k][v] =
-                        vf_fma(vf_set1(q[(int64_t)k * a->head_dim_stored + d]), key, score[k][v]);
-            }
+        if (store.scaled) {
+            score_blocks(store, n, nv, a, q, j, score);
+        } else {
+            score_values(store, n, nv, a, q, 0, a->head_dim, j, score);
         }
         UNROLL
         for (int k = 0; k < n; k++) {
@@ -178,7 +242,7 @@ static inline void page_softmax(float p[SLM_PAGE], int32_t first, int32_t last, 
 }
 
 /* out[d ..] += p[j] * v[j] for j from `from` to `to` in this order, for `n` queries and `nv` vectors (constants). */
-INLINE void page_values_at(load_fn load, int n, int nv, const slm_attn_page *a, int32_t i,
+INLINE void page_values_at(store_kind store, int n, int nv, const slm_attn_page *a, int32_t i,
                            int32_t d, float (*p)[SLM_PAGE], int32_t from, int32_t to) {
     int32_t stored = a->head_dim_stored;
     float *out = a->out + (int64_t)i * stored + d;
@@ -191,7 +255,7 @@ INLINE void page_values_at(load_fn load, int n, int nv, const slm_attn_page *a, 
     for (int32_t j = from; j <= to; j++) {
         UNROLL
         for (int v = 0; v < nv; v++) {
-            vf value = load(a->v, (int64_t)j * stored + d + v * SLM_LANES);
+            vf value = store.load(a->v, (int64_t)j * stored + d + v * SLM_LANES);
             UNROLL
             for (int k = 0; k < n; k++) sum[k][v] = vf_fma(vf_set1(p[k][j]), value, sum[k][v]);
         }
@@ -203,20 +267,41 @@ INLINE void page_values_at(load_fn load, int n, int nv, const slm_attn_page *a, 
     }
 }
 
-INLINE void page_values(load_fn load, int n, const slm_attn_page *a, int32_t i,
-                        float (*p)[SLM_PAGE], int32_t from, int32_t to) {
-    const int nv = vectors_for(n);
-    int32_t d = 0;
-    if (from > to) return;
-    for (; d + nv * SLM_LANES <= a->head_dim_stored; d += nv * SLM_LANES)
-        page_values_at(load, n, nv, a, i, d, p, from, to);
-    for (; nv > 1 && d < a->head_dim_stored; d += SLM_LANES)
-        page_values_at(load, n, 1, a, i, d, p, from, to);
+/* The same for the values d .. d_end of the head. */
+INLINE void page_values_in(store_kind store, int n, const slm_attn_page *a, int32_t i, int32_t d,
+                           int32_t d_end, float (*p)[SLM_PAGE], int32_t from, int32_t to) {
+    const int wanted = vectors_for(n), block = SLM_QBLOCK / SLM_LANES;
+    const int nv = store.scaled && wanted > block ? block : wanted;
+    for (; d + nv * SLM_LANES <= d_end; d += nv * SLM_LANES)
+        page_values_at(store, n, nv, a, i, d, p, from, to);
+    for (; nv > 1 && d < d_end; d += SLM_LANES) page_values_at(store, n, 1, a, i, d, p, from, to);
 }
 
-INLINE void page_queries(load_fn load, int n, const slm_attn_page *a, int32_t i) {
+/* Scales go to the weights of positions, block by block. */
+INLINE void page_values(store_kind store, int n, const slm_attn_page *a, int32_t i,
+                        float (*p)[SLM_PAGE], int32_t from, int32_t to) {
+    int32_t end = a->head_dim_stored;
+    if (from > to) return;
+    if (!store.scaled) {
+        page_values_in(store, n, a, i, 0, end, p, from, to);
+        return;
+    }
+    for (int32_t d = 0; d < end; d += SLM_QBLOCK) {
+        float scaled[ATTN_QUERIES][SLM_PAGE];
+        UNROLL
+        for (int j = 0; j < SLM_PAGE; j += SLM_LANES) {
+            vf scale = vf_load_f16(a->v_scale + d / SLM_QBLOCK * SLM_PAGE + j);
+            UNROLL
+            for (int k = 0; k < n; k++) vf_store(&scaled[k][j], vf_mul(vf_load(&p[k][j]), scale));
+        }
+        page_values_in(store, n, a, i, d, end - d < SLM_QBLOCK ? end : d + SLM_QBLOCK, scaled, from,
+                       to);
+    }
+}
+
+INLINE void page_queries(store_kind store, int n, const slm_attn_page *a, int32_t i) {
     float p[ATTN_QUERIES][SLM_PAGE];
-    page_scores(load, n, a, i, p);
+    page_scores(store, n, a, i, p);
     int32_t common_first = 0, common_last = SLM_PAGE - 1;
     UNROLL
     for (int k = 0; k < n; k++) {
@@ -233,28 +318,35 @@ INLINE void page_queries(load_fn load, int n, const slm_attn_page *a, int32_t i)
     UNROLL
     for (int k = 0; k < n; k++) {
         int32_t to = together ? common_first - 1 : a->last[i + k];
-        page_values(load, 1, a, i + k, p + k, a->first[i + k], to);
+        page_values(store, 1, a, i + k, p + k, a->first[i + k], to);
     }
     if (!together) return;
-    page_values(load, n, a, i, p, common_first, common_last);
+    page_values(store, n, a, i, p, common_first, common_last);
     UNROLL
     for (int k = 0; k < n; k++)
-        page_values(load, 1, a, i + k, p + k, common_last + 1, a->last[i + k]);
+        page_values(store, 1, a, i + k, p + k, common_last + 1, a->last[i + k]);
 }
 
-INLINE void attn_page(load_fn load, const slm_attn_page *a) {
+INLINE void attn_page(store_kind store, const slm_attn_page *a) {
     int32_t i = 0;
-    for (; i + ATTN_QUERIES <= a->n_q; i += ATTN_QUERIES) page_queries(load, ATTN_QUERIES, a, i);
+    for (; i + ATTN_QUERIES <= a->n_q; i += ATTN_QUERIES) page_queries(store, ATTN_QUERIES, a, i);
     switch (a->n_q - i) { /* ATTN_QUERIES is 4 */
-    case 3: page_queries(load, 3, a, i); break;
-    case 2: page_queries(load, 2, a, i); break;
-    case 1: page_queries(load, 1, a, i); break;
+    case 3: page_queries(store, 3, a, i); break;
+    case 2: page_queries(store, 2, a, i); break;
+    case 1: page_queries(store, 1, a, i); break;
     default: break;
     }
 }
 
-static void attn_page_f16(const slm_attn_page *a) { attn_page(load_stored_f16, a); }
-static void attn_page_f32(const slm_attn_page *a) { attn_page(load_stored_f32, a); }
+static void attn_page_f16(const slm_attn_page *a) {
+    attn_page((store_kind){load_stored_f16, false}, a);
+}
+static void attn_page_f32(const slm_attn_page *a) {
+    attn_page((store_kind){load_stored_f32, false}, a);
+}
+static void attn_page_q8_0(const slm_attn_page *a) {
+    attn_page((store_kind){load_stored_i8, true}, a);
+}
 
 static void attn_merge(float *max, float *sum, float *out, float page_max, float page_sum,
                        const float *page_out, int32_t n) {

@@ -113,28 +113,31 @@ SLM_FLOAT_TYPES(X)
 
 /* ---- Activations to 8 bits ---- */
 
-static void quantize_block(const float *x, int32_t n, int64_t block, int8_t *q, float *d,
-                           float *sum, int16_t *half) {
+/* The first n of a block of 32 as q [32], the rest zero; returns the scale. */
+static float block_codes(const float *x, int32_t n, int8_t *q) {
     uint32_t max_bits = 0; /* as integers, absolute values order as floats do, with NaN above all */
     for (int j = 0; j < n; j++) {
         uint32_t a = slm__bits(x[j]) & 0x7fffffff;
         max_bits = a > max_bits ? a : max_bits;
     }
     float max = slm__float(max_bits);
-    for (int j = 0; j < SLM_QBLOCK; j++) q[slm__act_at(block, j)] = 0;
-    *d = *sum = 0;
-    half[0] = half[1] = 0;
-    if (max_bits >= 0x7f800000) {
-        *d = slm__float(0x7fc00000); /* NaN or infinity: every product with this block is NaN */
-        return;
-    }
-    if (max < 1e-30f) return; /* 127 / max must not overflow */
+    memset(q, 0, SLM_QBLOCK);
+    if (max_bits >= 0x7f800000)
+        return slm__float(0x7fc00000); /* NaN or infinity: every product with this block is NaN */
+    if (max < 1e-30f) return 0;        /* 127 / max must not overflow */
     float scale = 127.0f / max;
-    *d = max / 127.0f;
-    for (int j = 0; j < n; j++) {
-        int rounded = (int)((x[j] * scale + SLM_ROUND) - SLM_ROUND);
-        q[slm__act_at(block, j)] = (int8_t)rounded;
-        half[j / 16] = (int16_t)(half[j / 16] + rounded);
+    for (int j = 0; j < n; j++) q[j] = (int8_t)(int)((x[j] * scale + SLM_ROUND) - SLM_ROUND);
+    return max / 127.0f;
+}
+
+static void quantize_block(const float *x, int32_t n, int64_t block, int8_t *q, float *d,
+                           float *sum, int16_t *half) {
+    int8_t codes[SLM_QBLOCK];
+    *d = block_codes(x, n, codes);
+    half[0] = half[1] = 0;
+    for (int j = 0; j < SLM_QBLOCK; j++) {
+        q[slm__act_at(block, j)] = codes[j];
+        half[j / 16] = (int16_t)(half[j / 16] + codes[j]);
     }
     *sum = (float)(half[0] + half[1]);
 }
@@ -171,10 +174,34 @@ static void to_f16(const float *x, int32_t n, slm_f16 *out) {
     for (int32_t i = 0; i < n; i++) out[i] = slm__to_f16(x[i]);
 }
 
+static void to_q8(const float *x, int32_t n, int8_t *q, slm_f16 *d) {
+    for (int32_t i = 0; i < n; i += SLM_QBLOCK) {
+        int8_t codes[SLM_QBLOCK];
+        int32_t here = n - i < SLM_QBLOCK ? n - i : SLM_QBLOCK;
+        d[i / SLM_QBLOCK] = slm__to_f16(block_codes(x + i, here, codes));
+        memcpy(q + i, codes, (size_t)here);
+    }
+}
+
 /* ---- Attention over one page ---- */
 
+static float i8_value(const void *p, int64_t i) { return ((const int8_t *)p)[i]; }
+
+/* Stored with scales: the 32 values of a block are summed up before their scale comes in. */
+static inline float key_score(float (*load)(const void *, int64_t), const slm_attn_page *a,
+                              const float *q, int32_t j) {
+    float score = 0, part = 0;
+    for (int32_t d = 0; d < a->head_dim; d++) {
+        part = fmaf(q[d], load(a->k, (int64_t)d * SLM_PAGE + j), part);
+        if (!a->k_scale || (d % SLM_QBLOCK != SLM_QBLOCK - 1 && d != a->head_dim - 1)) continue;
+        score = fmaf(slm__from_f16(a->k_scale[d / SLM_QBLOCK * SLM_PAGE + j]), part, score);
+        part = 0;
+    }
+    return a->k_scale ? score : part;
+}
+
 static inline void attn_page(float (*load)(const void *, int64_t), const slm_attn_page *a) {
-    int32_t hd = a->head_dim, stored = a->head_dim_stored;
+    int32_t stored = a->head_dim_stored;
     for (int32_t i = 0; i < a->n_q; i++) {
         const float *q = a->q + (int64_t)i * stored;
         float *out = a->out + (int64_t)i * stored;
@@ -183,10 +210,7 @@ static inline void attn_page(float (*load)(const void *, int64_t), const slm_att
 
         float max = -INFINITY;
         for (int32_t j = first; j <= last; j++) {
-            float score = 0;
-            for (int32_t d = 0; d < hd; d++) {
-                score = fmaf(q[d], load(a->k, (int64_t)d * SLM_PAGE + j), score);
-            }
+            float score = key_score(load, a, q, j);
             p[j] = score;
             max = score > max ? score : max;
         }
@@ -200,7 +224,9 @@ static inline void attn_page(float (*load)(const void *, int64_t), const slm_att
         for (int32_t d = 0; d < stored; d++) out[d] = 0;
         for (int32_t j = first; j <= last; j++) {
             for (int32_t d = 0; d < stored; d++) {
-                out[d] = fmaf(p[j], load(a->v, (int64_t)j * stored + d), out[d]);
+                float pj = p[j];
+                if (a->v_scale) pj *= slm__from_f16(a->v_scale[d / SLM_QBLOCK * SLM_PAGE + j]);
+                out[d] = fmaf(pj, load(a->v, (int64_t)j * stored + d), out[d]);
             }
         }
     }
@@ -208,6 +234,7 @@ static inline void attn_page(float (*load)(const void *, int64_t), const slm_att
 
 static void attn_page_f16(const slm_attn_page *a) { attn_page(f16_weight, a); }
 static void attn_page_f32(const slm_attn_page *a) { attn_page(f32_weight, a); }
+static void attn_page_q8_0(const slm_attn_page *a) { attn_page(i8_value, a); }
 
 static void attn_merge(float *max, float *sum, float *out, float page_max, float page_sum,
                        const float *page_out, int32_t n) {
@@ -232,6 +259,9 @@ const slm_kernels slm__kernels_c = {
     .silu_mul = silu_mul,
     .add = add,
     .to_f16 = to_f16,
-    .attn_page = {[SLM_STORE_F16] = attn_page_f16, [SLM_STORE_F32] = attn_page_f32},
+    .to_q8 = to_q8,
+    .attn_page = {[SLM_STORE_F16] = attn_page_f16,
+                  [SLM_STORE_F32] = attn_page_f32,
+                  [SLM_STORE_Q8_0] = attn_page_q8_0},
     .attn_merge = attn_merge,
 };

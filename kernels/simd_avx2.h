@@ -93,6 +93,11 @@ static inline __m256 bf16_half(const slm_bf16 *p) {
 }
 static inline vf vf_load_bf16(const slm_bf16 *p) { return (vf){bf16_half(p), bf16_half(p + 8)}; }
 
+static inline __m256 i8_half(const int8_t *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+static inline vf vf_load_i8(const int8_t *p) { return (vf){i8_half(p), i8_half(p + 8)}; }
+
 /* ---- 16 integers ---- */
 
 static inline vi vi_zero(void) { return (vi){_mm256_setzero_si256(), _mm256_setzero_si256()}; }

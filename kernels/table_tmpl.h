@@ -15,6 +15,9 @@ const slm_kernels SLM_TABLE = {
     .silu_mul = silu_mul,
     .add = add,
     .to_f16 = to_f16,
-    .attn_page = {[SLM_STORE_F16] = attn_page_f16, [SLM_STORE_F32] = attn_page_f32},
+    .to_q8 = to_q8,
+    .attn_page = {[SLM_STORE_F16] = attn_page_f16,
+                  [SLM_STORE_F32] = attn_page_f32,
+                  [SLM_STORE_Q8_0] = attn_page_q8_0},
     .attn_merge = attn_merge,
 };

@@ -113,9 +113,13 @@ static void compute_page(const slm_context *ctx, const slm__tile *tile, int32_t 
         s->last[i] = last < SLM_PAGE ? last : SLM_PAGE - 1;
     }
     int32_t seq = ctx->work.sequences[tile->token];
+    const uint8_t *k = slm__kv_keys(kv, layer, seq, page, head_kv);
+    const uint8_t *v = slm__kv_values(kv, layer, seq, page, head_kv);
     slm_attn_page a = {
-        .k = slm__kv_keys(kv, layer, seq, page, head_kv),
-        .v = slm__kv_values(kv, layer, seq, page, head_kv),
+        .k = k,
+        .v = v,
+        .k_scale = slm__kv_scales(kv, k, kv->head_dim),
+        .v_scale = slm__kv_scales(kv, v, stored),
         .head_dim = kv->head_dim,
         .head_dim_stored = stored,
         .n_q = n_q - at,

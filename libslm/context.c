@@ -39,7 +39,7 @@ static slm_status complete_params(const slm_model *model, const slm_context_para
     SLM_TRY(check_range("n_seq_max", p->n_seq_max, 1, MAX_SEQ, err));
     SLM_TRY(check_range("n_logits", p->n_logits, 1, 1 << 24, err));
     SLM_TRY(check_range("n_threads", p->n_threads, 1, MAX_THREADS, err));
-    SLM_TRY(check_range("kv_type", (int64_t)p->kv_type, SLM_KV_F16, SLM_KV_F32, err));
+    SLM_TRY(check_range("kv_type", (int64_t)p->kv_type, SLM_KV_F16, SLM_KV_Q8_0, err));
     if (p->n_batch > p->n_ctx) p->n_batch = p->n_ctx;
     if ((int64_t)p->n_batch * model->hp.n_head_kv > INT32_MAX) {
         return slm__fail(err, SLM_ERR_LIMIT, "n_batch is %d, too many for %u KV heads", p->n_batch,
@@ -56,8 +56,9 @@ static slm_status complete_params(const slm_model *model, const slm_context_para
 }
 
 static slm__kv_params kv_params(const slm_context_params *p) {
-    return (slm__kv_params){p->n_ctx, p->n_seq_max,
-                            p->kv_type == SLM_KV_F32 ? SLM_STORE_F32 : SLM_STORE_F16};
+    static const slm_kv_store stores[] = {
+        [SLM_KV_F16] = SLM_STORE_F16, [SLM_KV_F32] = SLM_STORE_F32, [SLM_KV_Q8_0] = SLM_STORE_Q8_0};
+    return (slm__kv_params){p->n_ctx, p->n_seq_max, stores[p->kv_type]};
 }
 
 /* ---- The buffers: one block. Laid out twice by the same lines, first without a block, to find its size ---- */

@@ -1,6 +1,65 @@
 /* See kv.h. Pages are taken from a stack of free ones; a sequence's table names the page of each of its 64 positions. */
 #include "kv.h"
 
+/* ---- How values are stored: a row per kind ---- */
+
+/* A head's values are converted in pieces of PIECE, a whole number of blocks that share a scale. */
+enum { PIECE = 64 };
+
+typedef struct piece {
+    _Alignas(16) uint8_t values[PIECE * sizeof(float)];
+    slm_f16 scales[PIECE / SLM_QBLOCK];
+} piece;
+
+static void convert_f32(const slm_kernels *kernels, const float *x, int32_t n, piece *out) {
+    (void)kernels;
+    memcpy(out->values, x, (size_t)n * sizeof *x);
+}
+static void convert_f16(const slm_kernels *kernels, const float *x, int32_t n, piece *out) {
+    kernels->to_f16(x, n, (slm_f16 *)out->values);
+}
+static void convert_q8_0(const slm_kernels *kernels, const float *x, int32_t n, piece *out) {
+    kernels->to_q8(x, n, (int8_t *)out->values, out->scales);
+}
+
+/* Values from element `at` on, a page width apart. */
+#define SCATTER(name, type)                                                               \
+    static void scatter_##name(const piece *from, int32_t n, uint8_t *page, int64_t at) { \
+        for (int32_t i = 0; i < n; i++)                                                   \
+            ((type *)page)[at + (int64_t)i * SLM_PAGE] = ((const type *)from->values)[i]; \
+    }
+SCATTER(f32, float)
+SCATTER(f16, slm_f16)
+SCATTER(q8_0, int8_t)
+
+static const struct store_row {
+    uint32_t value_bytes;
+    bool scaled;
+    void (*convert)(const slm_kernels *kernels, const float *x, int32_t n, piece *out);
+    void (*scatter)(const piece *from, int32_t n, uint8_t *page, int64_t at);
+} stores[SLM_N_STORES] = {
+    [SLM_STORE_F16] = {sizeof(slm_f16), false, convert_f16, scatter_f16},
+    [SLM_STORE_F32] = {sizeof(float), false, convert_f32, scatter_f32},
+    [SLM_STORE_Q8_0] = {sizeof(int8_t), true, convert_q8_0, scatter_q8_0},
+};
+
+/* ---- Layout ---- */
+
+/* Keys or values of a head in a page: 64 times n_values, behind them the scales. */
+static uint64_t values_size(slm_kv_store store, int32_t n_values) {
+    return (uint64_t)n_values * SLM_PAGE * stores[store].value_bytes;
+}
+
+static uint64_t part_bytes(slm_kv_store store, int32_t n_values) {
+    uint64_t scales = stores[store].scaled ? (uint64_t)slm__n_blocks(n_values) * SLM_PAGE : 0;
+    return values_size(store, n_values) + scales * sizeof(slm_f16);
+}
+
+const slm_f16 *slm__kv_scales(const slm__kv *kv, const uint8_t *part, int32_t n_values) {
+    return stores[kv->store].scaled ? (const slm_f16 *)(part + values_size(kv->store, n_values))
+                                    : NULL;
+}
+
 static int32_t pages_for(int32_t positions) { return (positions + SLM_PAGE - 1) / SLM_PAGE; }
 
 /* Fill in all sizes; data, free_pages and tables stay NULL. */
@@ -18,9 +77,8 @@ static slm_status kv_layout(slm__kv *kv, const slm__hparams *hp, const slm__kv_p
         .n_layer = (int32_t)hp->n_layer,
         .pages_per_seq = pages_for(p->n_ctx),
     };
-    uint64_t unit = p->store == SLM_STORE_F16 ? sizeof(slm_f16) : sizeof(float);
-    kv->key_bytes = (uint64_t)kv->head_dim * SLM_PAGE * unit;
-    kv->value_bytes = (uint64_t)kv->head_dim_stored * SLM_PAGE * unit;
+    kv->key_bytes = part_bytes(p->store, kv->head_dim);
+    kv->value_bytes = part_bytes(p->store, kv->head_dim_stored);
     uint64_t pages;
     if (!slm__mul(kv->key_bytes + kv->value_bytes, hp->n_head_kv, &kv->page_bytes) ||
         !slm__mul((uint64_t)kv->n_pages, hp->n_layer, &pages) ||
@@ -98,29 +156,25 @@ void slm__kv_trim(slm__kv *kv, int32_t seq) {
     }
 }
 
-/* A column of a page: value d of the head at [d, 64]. */
-static void store_keys(const slm__kv *kv, const slm_kernels *kernels, uint8_t *page, int32_t slot,
-                       const float *k) {
-    if (kv->store == SLM_STORE_F32) {
-        float *out = (float *)page;
-        for (int32_t d = 0; d < kv->head_dim; d++) out[d * SLM_PAGE + slot] = k[d];
-        return;
-    }
-    slm_f16 *out = (slm_f16 *)page, half[SLM_PAGE];
-    for (int32_t d0 = 0; d0 < kv->head_dim; d0 += SLM_PAGE) {
-        int32_t n = kv->head_dim - d0 < SLM_PAGE ? kv->head_dim - d0 : SLM_PAGE;
-        kernels->to_f16(k + d0, n, half);
-        for (int32_t d = 0; d < n; d++) out[(d0 + d) * SLM_PAGE + slot] = half[d];
-    }
-}
+/* ---- Storing ---- */
 
-static void store_values(const slm__kv *kv, const slm_kernels *kernels, uint8_t *page, int32_t slot,
-                         const float *v) {
-    if (kv->store == SLM_STORE_F32) {
-        memcpy((float *)page + (int64_t)slot * kv->head_dim_stored, v,
-               (size_t)kv->head_dim * sizeof *v);
-    } else {
-        kernels->to_f16(v, kv->head_dim, (slm_f16 *)page + (int64_t)slot * kv->head_dim_stored);
+/* One position of a head into a part with n_values a position: as a column [n_values, 64] or a row [64, n_values]. */
+static void store_head(const slm__kv *kv, const slm_kernels *kernels, const float *x, uint8_t *part,
+                       int32_t n_values, int32_t slot, bool column) {
+    const struct store_row *store = &stores[kv->store];
+    slm_f16 *scales = (slm_f16 *)(part + values_size(kv->store, n_values)) + slot;
+    for (int32_t d = 0; d < kv->head_dim; d += PIECE) {
+        int32_t n = kv->head_dim - d < PIECE ? kv->head_dim - d : PIECE;
+        piece p;
+        store->convert(kernels, x + d, n, &p);
+        if (column) {
+            store->scatter(&p, n, part, (int64_t)d * SLM_PAGE + slot);
+        } else {
+            uint64_t at = (uint64_t)slot * (uint64_t)n_values + (uint64_t)d;
+            memcpy(part + at * store->value_bytes, p.values, (size_t)n * store->value_bytes);
+        }
+        for (int32_t b = 0; store->scaled && b < slm__n_blocks(n); b++)
+            scales[(d / SLM_QBLOCK + b) * SLM_PAGE] = p.scales[b];
     }
 }
 
@@ -128,9 +182,9 @@ void slm__kv_store(const slm__kv *kv, const slm_kernels *kernels, int32_t layer,
                    int32_t pos, const float *k, const float *v) {
     int32_t page = pos / SLM_PAGE, slot = pos % SLM_PAGE;
     for (int32_t head = 0; head < kv->n_head_kv; head++) {
-        store_keys(kv, kernels, slm__kv_keys(kv, layer, seq, page, head), slot,
-                   k + (int64_t)head * kv->head_dim);
-        store_values(kv, kernels, slm__kv_values(kv, layer, seq, page, head), slot,
-                     v + (int64_t)head * kv->head_dim);
+        store_head(kv, kernels, k + (int64_t)head * kv->head_dim,
+                   slm__kv_keys(kv, layer, seq, page, head), kv->head_dim, slot, true);
+        store_head(kv, kernels, v + (int64_t)head * kv->head_dim,
+                   slm__kv_values(kv, layer, seq, page, head), kv->head_dim_stored, slot, false);
     }
 }

@@ -5,7 +5,8 @@
 #include "model.h"
 #include "../kernels/kernels.h"
 
-/* A page holds, for every layer and KV head, keys as [head_dim, 64] and values as [64, head_dim_stored]. */
+/* A page holds, for every layer and KV head, keys as [head_dim, 64] and values as [64, head_dim_stored]; with Q8_0 behind
+ * each of them its scales, [blocks of 32, 64]. */
 typedef struct slm__kv {
     const slm_allocator *allocator;
     slm_kv_store store;
@@ -58,6 +59,9 @@ static inline uint8_t *slm__kv_values(const slm__kv *kv, int32_t layer, int32_t 
                                       int32_t head) {
     return slm__kv_keys(kv, layer, seq, page, head) + kv->key_bytes;
 }
+
+/* The scales behind keys (n_values = head_dim) or values (head_dim_stored); NULL if they are stored without. */
+const slm_f16 *slm__kv_scales(const slm__kv *kv, const uint8_t *part, int32_t n_values);
 
 /* Store keys and values of one position of one layer: k, v are [n_head_kv * head_dim]. Different positions may be stored by
  * different threads at a time. */

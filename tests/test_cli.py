@@ -92,7 +92,7 @@ class Usage(Case):
             (["run", "-m", m, "-p", "a", "-f", "b"], "exclude"),
             (["run", "-m", m, "--raw", "--system", "x"], "--raw"),
             (["run", "-m", m, "--cpu", "mmx"], "this machine has: c"),
-            (["run", "-m", m, "--kv", "f8"], "f16 or f32"),
+            (["run", "-m", m, "--kv", "f8"], "f16, f32 or q8_0"),
             (["tokenize"], "-m MODEL"),
             (["tokenize", "-m", m, "a", "b"], "unexpected"),
             (["logprobs", "-m", m], "--ids"),

@@ -33,8 +33,8 @@ static void close_tiny(fixture f) {
     gb_free(&f.b);
 }
 
-static slm_context *new_context(const slm_model *m, const char *cpu, int32_t threads,
-                                int32_t n_batch) {
+static slm_context *new_kv_context(const slm_model *m, const char *cpu, int32_t threads,
+                                   int32_t n_batch, slm_kv_type kv) {
     slm_context_params p = slm_context_defaults();
     slm_context *ctx;
     slm_error err;
@@ -44,8 +44,14 @@ static slm_context *new_context(const slm_model *m, const char *cpu, int32_t thr
     p.n_threads = threads;
     p.n_batch = n_batch;
     p.cpu = cpu;
+    p.kv_type = kv;
     ck_assert_msg(slm_context_create(m, &p, &ctx, &err) == SLM_OK, "%s", err.message);
     return ctx;
+}
+
+static slm_context *new_context(const slm_model *m, const char *cpu, int32_t threads,
+                                int32_t n_batch) {
+    return new_kv_context(m, cpu, threads, n_batch, SLM_KV_F16);
 }
 
 static void decode(slm_context *ctx, const slm_token *tokens, int32_t n) {
@@ -131,17 +137,21 @@ static const tiny_shape odd_sizes = {
  */
 static const struct {
     const tiny_shape *shape;
+    slm_kv_type kv;
     uint64_t hash;
 } golden[] = {
-    {&every_type, 0x74ad844ca10224f7u},
-    {&other_types, 0xfa77c8cead4df186u},
-    {&codebook_types, 0xfe6348b8e6acdb79u},
-    {&odd_sizes, 0x2b09b7ea707033bcu},
+    {&every_type, SLM_KV_F16, 0x74ad844ca10224f7u},
+    {&other_types, SLM_KV_F16, 0xfa77c8cead4df186u},
+    {&codebook_types, SLM_KV_F16, 0xfe6348b8e6acdb79u},
+    {&odd_sizes, SLM_KV_F16, 0x2b09b7ea707033bcu},
+    {&every_type, SLM_KV_Q8_0, 0xd00a78dc4acdbfd7u},
+    {&odd_sizes, SLM_KV_Q8_0, 0xef44a3740c8c5b91u},
+    {&odd_sizes, SLM_KV_F32, 0x524a533260c652bbu},
 };
 
-static uint64_t hash_of_run(const slm_model *m, const char *cpu, int32_t threads, int32_t n_batch,
-                            const int32_t *parts) {
-    slm_context *ctx = new_context(m, cpu, threads, n_batch);
+static uint64_t hash_of_run(const slm_model *m, slm_kv_type kv, const char *cpu, int32_t threads,
+                            int32_t n_batch, const int32_t *parts) {
+    slm_context *ctx = new_kv_context(m, cpu, threads, n_batch, kv);
     slm_model_info info = {.size = sizeof info};
     ck_assert_int_eq(slm_model_get_info(m, &info), SLM_OK);
     slm_token tokens[N_TOKENS];
@@ -162,7 +172,7 @@ static const int32_t uneven[] = {1, 2, 61, 1, 3, 7, 64, 5, 0}, sevens[] = {7, 0}
 
 START_TEST(test_golden_hash_of_logits) {
     fixture f = open_tiny(golden[_i].shape);
-    uint64_t h = hash_of_run(f.model, "c", 1, 256, whole);
+    uint64_t h = hash_of_run(f.model, golden[_i].kv, "c", 1, 256, whole);
     ck_assert_msg(h == golden[_i].hash, "model %d: 0x%016llx", _i, (unsigned long long)h);
     close_tiny(f);
 }
@@ -178,7 +188,8 @@ START_TEST(test_fault_92_bits_for_every_level_threads_and_split) {
             for (size_t t = 0; t < 5; t++) {
                 if (l == 0 && t > 1 && s > 0) continue; /* plain C takes its time */
                 int32_t n_batch = s == 2 ? 17 : 256;    /* and the library's own split */
-                uint64_t h = hash_of_run(f.model, cpu, threads[t], n_batch, splits[s]);
+                uint64_t h =
+                    hash_of_run(f.model, golden[_i].kv, cpu, threads[t], n_batch, splits[s]);
                 ck_assert_msg(h == golden[_i].hash, "%s, %d threads, split %zu", cpu, threads[t],
                               s);
             }
@@ -356,20 +367,22 @@ START_TEST(test_logits_against_double_precision) {
     plain_forward(f.model, tokens, N, want);
     const char *cpu;
     for (int32_t l = 0; (cpu = slm_cpu_level(l)); l++) {
-        for (int reference = 0; reference < 2; reference++) {
+        /* all exact; the default mode; the default mode with 8-bit keys and values */
+        for (int run = 0; run < 3; run++) {
+            int reference = run == 0;
             slm_context_params p = slm_context_defaults();
             slm_context *ctx;
             p.n_ctx = N;
             p.cpu = cpu;
             p.n_threads = 2;
-            p.kv_type = SLM_KV_F32;
+            p.kv_type = run == 2 ? SLM_KV_Q8_0 : SLM_KV_F32;
             p.reference = reference;
             ck_assert_int_eq(slm_context_create(f.model, &p, &ctx, NULL), SLM_OK);
             decode(ctx, tokens, N);
             double d = distance(slm_logits(ctx, 0), want, (int)s->n_vocab);
-            bool exact = reference || s->n_types == 0;
-            ck_assert_msg(d < (exact ? 1e-4 : 0.15), "%s, reference %d: %g", cpu, reference, d);
-            ck_assert(exact || d > 1e-5); /* the default mode does quantize */
+            bool exact = run < 2 && (reference || s->n_types == 0);
+            ck_assert_msg(d < (exact ? 1e-4 : 0.15), "%s, run %d: %g", cpu, run, d);
+            ck_assert(exact || d > 1e-5); /* these do quantize */
             slm_context_free(ctx);
         }
     }

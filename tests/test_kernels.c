@@ -3,6 +3,7 @@
  * Data are random and pathological (zero and huge scales, -128, all equal); lengths cover every tail; weights, inputs and
  * outputs lie against guard pages, so that one byte read or written outside ends the test. */
 #include <check.h>
+#include <stdbool.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -257,6 +258,20 @@ START_TEST(test_quantize_equal_bits) {
 }
 END_TEST
 
+/* got: room for n floats, guarded behind its end for odd n. */
+static void check_to_q8(const slm_kernels *k, const float *x, int32_t n, void *got) {
+    int8_t want[130], *q = (int8_t *)got + 3 * n; /* up to the guard */
+    slm_f16 scales[2][5];
+    plain()->to_q8(x, n, want, scales[0]);
+    k->to_q8(x, n, q, scales[1]);
+    ck_assert_int_eq(memcmp(want, q, (size_t)n), 0);
+    ck_assert_int_eq(memcmp(scales[0], scales[1], (size_t)slm__n_blocks(n) * sizeof **scales), 0);
+    for (int32_t i = 0; i < n; i++) {
+        float d = slm__from_f16(scales[1][i / SLM_QBLOCK]);
+        ck_assert_float_le(fabsf(x[i] - d * q[i]), 0.51f * d + 128.0f * 0x1p-11f * d);
+    }
+}
+
 START_TEST(test_rows_of_floats_equal_bits) {
     for (int32_t n = 1; n <= 130; n++) {
         guarded x = guarded_new((size_t)n * 4, n & 1), w = guarded_new((size_t)n * 4, 0);
@@ -283,6 +298,7 @@ START_TEST(test_rows_of_floats_equal_bits) {
             plain()->to_f16(xs, n, half);
             k->to_f16(xs, n, got.data);
             ck_assert_int_eq(memcmp(half, got.data, (size_t)n * 2), 0);
+            check_to_q8(k, xs, n, got.data);
             float max[2] = {-INFINITY, -INFINITY}, sum[2] = {0}, old[2][130] = {0};
             for (int page = 0; page < 3; page++) {
                 plain()->attn_merge(&max[0], &sum[0], old[0], (float)page - 1, 2.5f, xs, n);
@@ -302,7 +318,10 @@ START_TEST(test_attn_page_equal_bits) {
     for (size_t c = 0; c < sizeof dims / sizeof dims[0] * 3; c++) {
         int32_t hd = dims[c / 3], stored = (hd + 15) / 16 * 16,
                 n_q = (int32_t)(c % 3) * 4 + 1 + (int32_t)c % 2;
-        size_t unit = store == SLM_STORE_F16 ? 2 : 4;
+        static const size_t units[SLM_N_STORES] = {2, 4, 1};
+        size_t unit = units[store], n_scales = (size_t)slm__n_blocks(stored) * SLM_PAGE;
+        guarded scales = guarded_new(2 * n_scales * sizeof(slm_f16), 0);
+        slm_f16 *k_scale = scales.data, *v_scale = k_scale + n_scales;
         guarded k_page = guarded_new((size_t)hd * SLM_PAGE * unit, 0);
         guarded v_page = guarded_new((size_t)stored * SLM_PAGE * unit, 0);
         float *q = malloc((size_t)(n_q * stored) * 4), *out[2], max[2][16], sum[2][16];
@@ -317,14 +336,28 @@ START_TEST(test_attn_page_equal_bits) {
         for (int32_t i = 0; i < stored * SLM_PAGE; i++) {
             float kx = random_float(), vx = random_float();
             slm_f16 kh = slm__to_f16(kx), vh = slm__to_f16(vx);
+            int8_t kq = (int8_t)random_u32(), vq = (int8_t)random_u32();
+            const void *ks[SLM_N_STORES] = {&kh, &kx, &kq}, *vs[SLM_N_STORES] = {&vh, &vx, &vq};
             if (i < hd * SLM_PAGE)
-                memcpy((uint8_t *)k_page.data + (size_t)i * unit,
-                       unit == 2 ? (void *)&kh : (void *)&kx, unit);
-            memcpy((uint8_t *)v_page.data + (size_t)i * unit, unit == 2 ? (void *)&vh : (void *)&vx,
-                   unit);
+                memcpy((uint8_t *)k_page.data + (size_t)i * unit, ks[store], unit);
+            memcpy((uint8_t *)v_page.data + (size_t)i * unit, vs[store], unit);
         }
-        slm_attn_page a = {k_page.data, v_page.data, hd,     stored, n_q,   q,
-                           first,       last,        max[0], sum[0], out[0]};
+        for (size_t i = 0; i < 2 * n_scales; i++)
+            k_scale[i] = slm__to_f16(random_float() * (1.0f / 128));
+        bool scaled = store == SLM_STORE_Q8_0;
+        slm_attn_page a = {.k = k_page.data,
+                           .v = v_page.data,
+                           .k_scale = scaled ? k_scale : NULL,
+                           .v_scale = scaled ? v_scale : NULL,
+                           .head_dim = hd,
+                           .head_dim_stored = stored,
+                           .n_q = n_q,
+                           .q = q,
+                           .first = first,
+                           .last = last,
+                           .max = max[0],
+                           .sum = sum[0],
+                           .out = out[0]};
         plain()->attn_page[store](&a);
         a.max = max[1], a.sum = sum[1], a.out = out[1];
         FOR_EACH_LEVEL(k) {
@@ -335,7 +368,7 @@ START_TEST(test_attn_page_equal_bits) {
             ck_assert_int_eq(memcmp(out[0], out[1], (size_t)(n_q * stored) * 4), 0);
         }
         free(q), free(out[0]), free(out[1]);
-        guarded_free(k_page), guarded_free(v_page);
+        guarded_free(k_page), guarded_free(v_page), guarded_free(scales);
     }
 }
 END_TEST
@@ -356,7 +389,8 @@ START_TEST(test_fault_90_masked_positions_never_show) {
                 for (int d = 0; d < HD; d++)
                     k_page[d * SLM_PAGE + j] = v_page[j * HD + d] = dirty ? NAN : 0;
             }
-            slm_attn_page a = {k_page, v_page, HD, HD, N_Q, q, first, last, max, sum, out[dirty]};
+            slm_attn_page a = {k_page, v_page, NULL, NULL, HD,  HD,        N_Q,
+                               q,      first,  last, max,  sum, out[dirty]};
             slm__kernels_level(level)->attn_page[SLM_STORE_F32](&a);
         }
         ck_assert(out[0][0] == out[0][0]);

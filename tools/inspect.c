@@ -130,10 +130,6 @@ static double bits(uint64_t n_bytes, uint64_t n) {
     return n ? 8.0 * (double)n_bytes / (double)n : 0;
 }
 
-static const char *kv_name(const inspection *in) {
-    return in->params.kv_type == SLM_KV_F32 ? "f32" : "f16";
-}
-
 /* ---- For people ---- */
 
 static void print_padded(const char *text, size_t width) {
@@ -164,7 +160,7 @@ static void print_head(const inspection *in) {
     printf("trained for   %" PRId32 " positions\n", m->n_ctx_train);
     printf("context       %" PRId32
            " positions take %.1f MiB, each %zu bytes of it (KV cache %s)\n",
-           in->params.n_ctx, mib(in->context_bytes), in->position_bytes, kv_name(in));
+           in->params.n_ctx, mib(in->context_bytes), in->position_bytes, kv_name(in->params.kv_type));
 }
 
 static void print_types(const inspection *in) {
@@ -266,7 +262,7 @@ static void json_head(const inspection *in, json *j) {
     json_name(j, "context");
     json_open(j, '{');
     name_int(j, "n_ctx", in->params.n_ctx);
-    name_text(j, "kv", kv_name(in));
+    name_text(j, "kv", kv_name(in->params.kv_type));
     name_u64(j, "bytes", in->context_bytes);
     name_u64(j, "bytes_per_position", in->position_bytes);
     json_close(j, '}');

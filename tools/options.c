@@ -164,6 +164,11 @@ static bool known_cpu(const char *name) {
     return false;
 }
 
+static const char *const kv_names[] = {
+    [SLM_KV_F16] = "f16", [SLM_KV_F32] = "f32", [SLM_KV_Q8_0] = "q8_0"};
+
+const char *kv_name(slm_kv_type type) { return kv_names[type]; }
+
 int compute_params(const command *c, const compute_options *o, slm_context_params *params) {
     *params = slm_context_defaults();
     params->n_ctx = o->n_ctx;
@@ -179,11 +184,11 @@ int compute_params(const command *c, const compute_options *o, slm_context_param
         }
         return usage_error(c, "--cpu %s: this machine has:%s", o->cpu, known);
     }
-    if (!o->kv || strcmp(o->kv, "f16") == 0)
-        params->kv_type = SLM_KV_F16;
-    else if (strcmp(o->kv, "f32") == 0)
-        params->kv_type = SLM_KV_F32;
-    else
-        return usage_error(c, "--kv %s: expected f16 or f32", o->kv);
-    return PARSED;
+    if (!o->kv) return PARSED;
+    for (size_t i = 0; i < sizeof kv_names / sizeof *kv_names; i++) {
+        if (strcmp(o->kv, kv_names[i]) != 0) continue;
+        params->kv_type = (slm_kv_type)i;
+        return PARSED;
+    }
+    return usage_error(c, "--kv %s: expected f16, f32 or q8_0", o->kv);
 }

@@ -85,7 +85,7 @@ typedef struct compute_options {
     {"-t", "N", OPT_INT, offsetof(type, compute.n_threads), 0, 512,                               \
      "threads (default: the processors that this process may use)"},                              \
     {"--kv", "TYPE", OPT_TEXT, offsetof(type, compute.kv), 0, 0,                                  \
-     "KV cache in f16 or f32 (default: f16)"}
+     "KV cache in f16, f32 or q8_0 (default: f16)"}
 #define COMPUTE_OPTIONS(type, default_c)                                                          \
     CONTEXT_OPTIONS(type, default_c),                                                                        \
     {"--cpu", "LEVEL", OPT_TEXT, offsetof(type, compute.cpu), 0, 0,                               \
@@ -93,6 +93,9 @@ typedef struct compute_options {
     {"--reference", NULL, OPT_FLAG, offsetof(type, compute.reference), 0, 0,                      \
      "exact mode: weights in f32, activations never quantized; slow"}
 /* clang-format on */
+
+/* "f16" and so on. */
+const char *kv_name(slm_kv_type type);
 
 /* slm_context_defaults() with these. Returns PARSED, or EXIT_USAGE after a message. */
 int compute_params(const command *c, const compute_options *o, slm_context_params *params);
