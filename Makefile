@@ -35,9 +35,10 @@ MACHINE := $(shell $(CC) -dumpmachine)
 
 # Instruction sets: each only in its own file, chosen at run time.
 ISA_FLAGS_avx2   := -mavx2 -mfma -mf16c
+ISA_FLAGS_avxvnni := $(ISA_FLAGS_avx2) -mavxvnni
 ISA_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 ISA_FLAGS_avx512vnni := $(ISA_FLAGS_avx512) -mavx512vnni
-ISAS := $(if $(filter x86_64%,$(MACHINE)),avx2 avx512 avx512vnni)
+ISAS := $(if $(filter x86_64%,$(MACHINE)),avx2 avxvnni avx512 avx512vnni)
 
 # V=1 shows the commands.
 Q   := $(if $(V),,@)

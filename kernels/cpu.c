@@ -12,15 +12,20 @@ static uint64_t xgetbv0(void) {
     return low | (uint64_t)high << 32;
 }
 
+/* Older compilers' <cpuid.h> have no name for it. */
+enum { LEAF_7_1_EAX_AVXVNNI = 1 << 4 };
+
 static int has(uint32_t bits, uint32_t wanted) { return (bits & wanted) == wanted; }
 
 uint32_t slm__cpu_features(void) {
-    uint32_t a, b, c, d, b7, c7, features = 0;
+    uint32_t a, a71 = 0, b, c, d, b7, c7, features = 0;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !has(c, bit_OSXSAVE)) return 0;
     if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d)) return 0;
+    if (a >= 1) __get_cpuid_count(7, 1, &a71, &b, &d, &d);
     uint64_t state = xgetbv0();
     int ymm = (state & 0x06) == 0x06, zmm = (state & 0xe6) == 0xe6;
     if (ymm && has(c, bit_AVX | bit_FMA | bit_F16C) && has(b7, bit_AVX2)) features |= SLM_CPU_AVX2;
+    if (ymm && has(a71, LEAF_7_1_EAX_AVXVNNI)) features |= SLM_CPU_AVXVNNI;
     if (zmm && has(b7, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL)) {
         features |= SLM_CPU_AVX512;
         if (has(c7, bit_AVX512VNNI)) features |= SLM_CPU_AVX512VNNI;

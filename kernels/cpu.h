@@ -8,6 +8,7 @@ enum {
     SLM_CPU_AVX2 = 1,   /* with FMA and F16C       */
     SLM_CPU_AVX512 = 2, /* F, BW, DQ, VL           */
     SLM_CPU_AVX512VNNI = 4,
+    SLM_CPU_AVXVNNI = 32, /* of 256 bits, without AVX-512 */
 };
 
 uint32_t slm__cpu_features(void);

@@ -1,4 +1,4 @@
-/* The vector vocabulary on AVX2 with FMA and F16C: a vector is two registers. */
+/* The vector vocabulary on AVX2 with FMA and F16C, and AVX-VNNI where the compiler may use it: a vector is two registers. */
 #ifndef SLM_SIMD_AVX2_H
 #define SLM_SIMD_AVX2_H
 
@@ -140,7 +140,7 @@ static inline int32_t vi_highest(vi a) {
 
 /* ---- One register, for products of quantized rows (steps.h, matmul_tmpl.h): a row is 128 bits ---- */
 
-enum { ROWS = 2, TILE_VECTORS = 2, TILE_TOKENS = 4, SIGNED_ZERO = 0 };
+enum { ROWS = 2, TILE_VECTORS = 2, TILE_TOKENS = 4 };
 
 typedef uint8_t rb __attribute__((vector_size(32)));
 typedef uint16_t rh __attribute__((vector_size(32)));
@@ -203,10 +203,24 @@ static inline void fold_rows(rf x, float out[ROWS]) {
                   _mm_unpacklo_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
 }
 
-/* Dot products of groups of four codes, at most `max`, with activations of -127 .. 127. Pairs of products are added in 16 bits, over
- * as many groups as fit (DOT_RUN), then widened. Signed codes: |w| * (a with the sign of w), which needs all of 16 bits. */
+/* Dot products of groups of four codes, at most `max`, with activations of -127 .. 127; rdots: such a product in the making. */
+typedef ri rdots;
+#if defined(__AVXVNNI__)
+/* vpdpbusd wants one side unsigned: signed codes are kept as w + 128. */
+enum { SIGNED_ZERO = 128 };
+#define DOT_RUN(max) 8
+static inline rb signed_codes(rw x) { return (rb)(x ^ 0x80808080u); }
+static inline rdots dot_more(int max, rdots part, rb w, rw a) {
+    (void)max;
+    return (rdots)_mm256_dpbusd_avx_epi32((__m256i)part, (__m256i)w, (__m256i)a);
+}
+static inline rdots dot_first(int max, rb w, rw a) { return dot_more(max, (rdots){0}, w, a); }
+static inline ri dot_last(rdots part) { return part; }
+#else
+/* Pairs of products are added in 16 bits, over as many groups as fit (DOT_RUN), then widened. Signed codes:
+ * |w| * (a with the sign of w), which needs all of 16 bits. */
+enum { SIGNED_ZERO = 0 };
 #define DOT_RUN(max) ((max) <= 16 ? 8 : (max) <= 32 ? 4 : (max) <= 64 ? 2 : 1)
-typedef ri rdots; /* such sums */
 static inline rb signed_codes(rw x) { return (rb)x; }
 static inline rdots dot_first(int max, rb w, rw a) {
     __m256i x = (__m256i)w, y = (__m256i)a;
@@ -221,5 +235,6 @@ static inline rdots dot_more(int max, rdots part, rb w, rw a) {
 static inline ri dot_last(rdots part) {
     return (ri)_mm256_madd_epi16((__m256i)part, _mm256_set1_epi16(1));
 }
+#endif
 
 #endif

@@ -11,6 +11,7 @@
 #if defined(__x86_64__)
 #define SLM_ISA_TABLES(X)                    \
     X(avx2, SLM_CPU_AVX2)                    \
+    X(avxvnni, SLM_CPU_AVX2 | SLM_CPU_AVXVNNI) \
     X(avx512, SLM_CPU_AVX2 | SLM_CPU_AVX512) \
     X(avx512vnni, SLM_CPU_AVX2 | SLM_CPU_AVX512 | SLM_CPU_AVX512VNNI)
 #else

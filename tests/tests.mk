@@ -33,21 +33,23 @@ $(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o $(O)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-# The AVX-512 tables on a machine without: the same sources over SIMDe's plain C, the same test, the same bits.
-EMU_OBJ := $(patsubst %,$(O)/emulated/isa_%.o,$(filter avx512%,$(ISAS))) $(O)/emulated/cpu.o
-EMU_FLAGS_avx512vnni := -D__AVX512VNNI__
+# The tables of AVX-512 and AVX-VNNI on a machine without: the same sources over SIMDe's plain C, the same test, the same bits.
+EMU_OBJ := $(patsubst %,$(O)/emulated/isa_%.o,$(filter-out avx2,$(ISAS))) $(O)/emulated/cpu.o
+EMU_FLAGS_avxvnni := $(ISA_FLAGS_avx2) -include tests/emulate/avxvnni.h
+EMU_FLAGS_avx512 := -Itests/emulate
+EMU_FLAGS_avx512vnni := -D__AVX512VNNI__ -Itests/emulate
 
 $(O)/emulated/isa_%.o: kernels/isa_%.c $(O)/flags
 	@mkdir -p $(@D)
 	$(SAY) EMU  $<
-	$(Q)$(CC) -O1 -std=gnu11 -ffp-contract=off -w -Wno-psabi -DSLM_SANITIZED $(EMU_FLAGS_$*) -Itests/emulate -Ikernels -MMD -MP -c -o $@ $<
+	$(Q)$(CC) -O1 -std=gnu11 -ffp-contract=off -w -Wno-psabi -DSLM_SANITIZED $(EMU_FLAGS_$*) -Ikernels -MMD -MP -c -o $@ $<
 
 $(O)/emulated/cpu.o: tests/emulate/cpu.c $(O)/flags
 	@mkdir -p $(@D)
 	$(SAY) EMU  $<
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(O)/tests/test_kernels_emulated: $(O)/tests/test_kernels.o $(filter-out $(O)/kernels/cpu.o $(O)/kernels/isa_avx512%,$(KERNEL_SRC:%.c=$(O)/%.o)) $(EMU_OBJ)
+$(O)/tests/test_kernels_emulated: $(O)/tests/test_kernels.o $(filter-out $(O)/kernels/cpu.o $(EMU_OBJ:$(O)/emulated/%=$(O)/kernels/%),$(KERNEL_SRC:%.c=$(O)/%.o)) $(EMU_OBJ)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
 

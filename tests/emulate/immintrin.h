@@ -107,6 +107,11 @@ EMU(simde__m512i, cvtepu16_epi32)(simde__m256i x) {
     EACH(16) r.i32[i] = a.u16[i];
     return r.i;
 }
+EMU(simde__m512i, cvtepi8_epi32)(simde__m128i x) {
+    emu a = {.quarter = x}, r;
+    EACH(16) r.i32[i] = a.i8[i];
+    return r.i;
+}
 EMU(simde__m256i, cvtepi32_epi16)(simde__m512i x) {
     emu a = {.i = x}, r;
     EACH(16) r.i16[i] = (int16_t)a.i32[i];
@@ -162,6 +167,7 @@ EMU(simde__m512i, broadcast_i32x4)(simde__m128i x) {
 #undef _mm512_broadcast_f32x4
 #undef _mm512_cvtepi32_ps
 #undef _mm512_cvtepu16_epi32
+#undef _mm512_cvtepi8_epi32
 #undef _mm512_madd_epi16
 #undef _mm512_dpbusd_epi32
 #undef _mm512_broadcast_i32x4
@@ -180,6 +186,7 @@ EMU(simde__m512i, broadcast_i32x4)(simde__m128i x) {
 #define _mm512_cvtepi32_ps      emu_cvtepi32_ps
 #define _mm512_cvtps_epi32      emu_cvtps_epi32
 #define _mm512_cvtepu16_epi32   emu_cvtepu16_epi32
+#define _mm512_cvtepi8_epi32    emu_cvtepi8_epi32
 #define _mm512_cvtepi32_epi16   emu_cvtepi32_epi16
 #define _mm512_cvtepi32_epi8    emu_cvtepi32_epi8
 #define _mm512_reduce_add_epi32 emu_reduce_add_epi32

@@ -1,0 +1,6 @@
+/* AVX2 with AVX-VNNI: the vocabulary's dot product is one instruction. */
+#include "simd_avx2.h"
+
+#define SLM_TABLE slm__kernels_avxvnni
+#define SLM_LEVEL "avxvnni"
+#include "table_tmpl.h"
