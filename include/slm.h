@@ -277,6 +277,21 @@ SLM_API slm_status slm_chat_tokenize(const slm_model *model, const slm_message *
 
 /* ---- Context --------------------------------------------------------------------------------- */
 
+/* Threads that several contexts share, for programs with more contexts than work for all of them at a time. A context
+ * without such has threads of its own. */
+typedef struct slm_threads slm_threads;
+
+/*
+ * n_threads  counts the caller of slm_decode(): one less is started. 0: what this process may use.
+ * allocator  NULL: malloc and free.
+ * out        free with slm_threads_free(), after all contexts that use it.
+ *
+ * RANGE, NOMEM, ARGUMENT.
+ */
+SLM_API slm_status slm_threads_create(int32_t n_threads, const slm_allocator *allocator,
+                                      slm_threads **out, slm_error *err);
+SLM_API void slm_threads_free(slm_threads *threads);
+
 typedef struct slm_context slm_context;
 
 /* How keys and values are kept: Q8_0, integers of 8 bits with a scale for each 32, takes about half of the memory of F16. */
@@ -289,13 +304,15 @@ typedef struct slm_context_params {
     int32_t n_batch;         /* tokens computed at a time; longer batches are split               */
     int32_t n_seq_max;       /* sequences 0 .. n_seq_max-1                                        */
     int32_t n_logits;        /* rows of logits that one slm_decode() may want                     */
-    int32_t n_threads;       /* 0: what this process may use: affinity, cgroup quota              */
+    int32_t n_threads;       /* 0: physical cores that this process may use: affinity, cgroup quota */
     slm_kv_type kv_type;
     const char *cpu; /* highest instruction set to use, a name of slm_cpu_level(); NULL: the best */
     bool reference;  /* exact mode: weights as f32, activations never quantized; slow    */
     slm_progress_fn
         progress; /* or NULL; called while slm_decode() works, at least each 250 ms of work   */
     void *progress_user;
+    slm_threads *threads; /* or NULL: n_threads of its own. Contexts that share threads may work at the same time; they then
+                             take turns, many times in each slm_decode() */
 } slm_context_params;
 
 SLM_API slm_context_params slm_context_defaults(void);

@@ -10,7 +10,7 @@ static const slm_context_params defaults = {
 
 slm_context_params slm_context_defaults(void) { return defaults; }
 
-enum { MAX_CTX = 1 << 27, MAX_BATCH = 1 << 16, MAX_SEQ = 1 << 16, MAX_THREADS = 512 };
+enum { MAX_CTX = 1 << 27, MAX_BATCH = 1 << 16, MAX_SEQ = 1 << 16 };
 
 static slm_status check_range(const char *name, int64_t value, int64_t min, int64_t max,
                               slm_error *err) {
@@ -33,12 +33,13 @@ static slm_status complete_params(const slm_model *model, const slm_context_para
     if (!model->has_weights)
         return slm__fail(err, SLM_ERR_UNSUPPORTED, "the model was opened without its weights");
     if (p->n_ctx == 0) p->n_ctx = (int32_t)model->hp.n_ctx_train;
-    if (p->n_threads == 0) p->n_threads = slm__default_threads(MAX_THREADS);
+    if (p->threads) p->n_threads = slm__pool_n_threads(p->threads);
+    if (p->n_threads == 0) p->n_threads = slm__default_threads(SLM_MAX_THREADS);
     SLM_TRY(check_range("n_ctx", p->n_ctx, 1, MAX_CTX, err));
     SLM_TRY(check_range("n_batch", p->n_batch, 1, MAX_BATCH, err));
     SLM_TRY(check_range("n_seq_max", p->n_seq_max, 1, MAX_SEQ, err));
     SLM_TRY(check_range("n_logits", p->n_logits, 1, 1 << 24, err));
-    SLM_TRY(check_range("n_threads", p->n_threads, 1, MAX_THREADS, err));
+    SLM_TRY(check_range("n_threads", p->n_threads, 1, SLM_MAX_THREADS, err));
     SLM_TRY(check_range("kv_type", (int64_t)p->kv_type, SLM_KV_F16, SLM_KV_Q8_0, err));
     if (p->n_batch > p->n_ctx) p->n_batch = p->n_ctx;
     if ((int64_t)p->n_batch * model->hp.n_head_kv > INT32_MAX) {
@@ -150,8 +151,8 @@ slm_status slm_context_memory(const slm_model *model, const slm_context_params *
     slm__kv_params kp = kv_params(&p);
     SLM_TRY(slm__kv_bytes(&model->hp, &kp, &kv, err));
     SLM_TRY(work_bytes(&model->hp, &p, &work, err));
-    *n_bytes = (size_t)(kv + slm__alloc_cost(work) + slm__pool_bytes(p.n_threads) +
-                        slm__alloc_cost(sizeof(slm_context)));
+    *n_bytes = (size_t)(kv + slm__alloc_cost(work) + slm__alloc_cost(sizeof(slm_context)));
+    if (!p.threads) *n_bytes += (size_t)slm__pool_bytes(p.n_threads);
     return SLM_OK;
 }
 
@@ -168,7 +169,9 @@ static slm_status fill_context(slm_context *ctx, slm_error *err) {
     }
     layout l = {.base = ctx->block};
     take_all(&l, &ctx->work, hp, &ctx->params);
-    return slm__pool_create(ctx->params.n_threads, &ctx->allocator, &ctx->pool, err);
+    ctx->pool = ctx->params.threads;
+    if (ctx->pool) return SLM_OK;
+    return slm__pool_create(ctx->params.n_threads, false, &ctx->allocator, &ctx->pool, err);
 }
 
 slm_status slm_context_create(const slm_model *model, const slm_context_params *params,
@@ -196,7 +199,7 @@ slm_status slm_context_create(const slm_model *model, const slm_context_params *
 
 void slm_context_free(slm_context *ctx) {
     if (!ctx) return;
-    slm__pool_free(ctx->pool);
+    if (!ctx->params.threads) slm__pool_free(ctx->pool);
     if (ctx->kv.allocator) slm__kv_destroy(&ctx->kv);
     slm_allocator allocator = ctx->allocator;
     slm__free(&allocator, ctx->block);

@@ -10,9 +10,11 @@
 
 enum { SPINS = 4000 }; /* some 50 us: longer than the gap between two loops of a forward pass */
 
-struct slm__pool {
-    const slm_allocator *allocator;
+struct slm_threads {
+    slm_allocator allocator;
     int32_t n_threads;
+    bool shared;
+    pthread_mutex_t turn; /* of callers, if shared */
     int32_t n_started;
     struct worker *workers;
 
@@ -99,11 +101,7 @@ static void wait_for_done(slm__pool *p) {
     pthread_mutex_unlock(&p->mutex);
 }
 
-void slm__pool_run(slm__pool *p, int32_t n_chunks, slm__chunk_fn fn, void *arg) {
-    if (n_chunks <= 1 || p->n_threads == 1) {
-        for (int32_t i = 0; i < n_chunks; i++) fn(arg, i, 0);
-        return;
-    }
+static void run_on_all(slm__pool *p, int32_t n_chunks, slm__chunk_fn fn, void *arg) {
     p->fn = fn;
     p->arg = arg;
     p->n_chunks = (uint32_t)n_chunks;
@@ -112,6 +110,16 @@ void slm__pool_run(slm__pool *p, int32_t n_chunks, slm__chunk_fn fn, void *arg) 
     wake_workers(p);
     work_off(p, 0);
     wait_for_done(p);
+}
+
+void slm__pool_run(slm__pool *p, int32_t n_chunks, slm__chunk_fn fn, void *arg) {
+    if (n_chunks <= 1 || p->n_threads == 1) {
+        for (int32_t i = 0; i < n_chunks; i++) fn(arg, i, 0);
+        return;
+    }
+    if (p->shared) pthread_mutex_lock(&p->turn);
+    run_on_all(p, n_chunks, fn, arg);
+    if (p->shared) pthread_mutex_unlock(&p->turn);
 }
 
 /* Signals are for the program's own threads; but for those that a thread raises itself, which would end the process if they
@@ -127,8 +135,8 @@ static int start_worker(struct worker *w) {
     return failed;
 }
 
-slm_status slm__pool_create(int32_t n_threads, const slm_allocator *allocator, slm__pool **out,
-                            slm_error *err) {
+slm_status slm__pool_create(int32_t n_threads, bool shared, const slm_allocator *allocator,
+                            slm__pool **out, slm_error *err) {
     *out = NULL;
     slm__pool *p = slm__alloc(allocator, sizeof *p);
     struct worker *workers = slm__alloc_array(allocator, (uint64_t)n_threads, sizeof *workers);
@@ -137,10 +145,12 @@ slm_status slm__pool_create(int32_t n_threads, const slm_allocator *allocator, s
         slm__free(allocator, workers);
         return slm__fail(err, SLM_ERR_NOMEM, "no memory for %d threads", n_threads);
     }
-    p->allocator = allocator;
+    p->allocator = *allocator;
     p->n_threads = n_threads;
+    p->shared = shared;
     p->workers = workers;
     pthread_mutex_init(&p->mutex, NULL);
+    pthread_mutex_init(&p->turn, NULL);
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->done, NULL);
     for (; p->n_started < n_threads - 1; p->n_started++) {
@@ -166,9 +176,10 @@ void slm__pool_free(slm__pool *p) {
     pthread_cond_destroy(&p->work);
     pthread_cond_destroy(&p->done);
     pthread_mutex_destroy(&p->mutex);
-    const slm_allocator *allocator = p->allocator;
-    slm__free(allocator, p->workers);
-    slm__free(allocator, p);
+    pthread_mutex_destroy(&p->turn);
+    slm_allocator allocator = p->allocator;
+    slm__free(&allocator, p->workers);
+    slm__free(&allocator, p);
 }
 
 int32_t slm__pool_n_threads(const slm__pool *p) { return p->n_threads; }
@@ -177,3 +188,22 @@ uint64_t slm__pool_bytes(int32_t n_threads) {
     return slm__alloc_cost(sizeof(slm__pool)) +
            slm__alloc_cost((uint64_t)n_threads * sizeof(struct worker));
 }
+
+/* ---- Public ---- */
+
+slm_status slm_threads_create(int32_t n_threads, const slm_allocator *allocator, slm_threads **out,
+                              slm_error *err) {
+    slm__clear(err);
+    if (!out) return slm__fail(err, SLM_ERR_ARGUMENT, "out is NULL");
+    *out = NULL;
+    slm_allocator a = allocator ? *allocator : (slm_allocator){0};
+    SLM_TRY(slm__check_allocator(&a, err));
+    if (n_threads < 0 || n_threads > SLM_MAX_THREADS) {
+        return slm__fail(err, SLM_ERR_RANGE, "n_threads is %d, expected 0 to %d", n_threads,
+                         SLM_MAX_THREADS);
+    }
+    if (n_threads == 0) n_threads = slm__default_threads(SLM_MAX_THREADS);
+    return slm__pool_create(n_threads, true, &a, out, err);
+}
+
+void slm_threads_free(slm_threads *threads) { slm__pool_free(threads); }

@@ -1,12 +1,13 @@
 /* How many processors this process may use: more threads than a quota allows are put to sleep in the middle of a loop.
  *
- * Source: Linux, Documentation/admin-guide/cgroup-v2.rst (cpu.max) and scheduler/sched-bwc.rst (version 1: cpu.cfs_quota_us). A limit may
- * stand at any level above the process, so all are asked. */
+ * Source: Linux, Documentation/admin-guide/cgroup-v2.rst (cpu.max) and scheduler/sched-bwc.rst (version 1: cpu.cfs_quota_us), a limit may
+ * stand at any level above the process, so all are asked; admin-guide/cputopology.rst (thread_siblings_list). */
 #include "pool.h"
 
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 enum { MAX_PATH = 1024 };
@@ -85,9 +86,45 @@ int32_t slm__cgroup_quota(const char *groups, const char *root) {
     return least;
 }
 
+/* Is `cpu` the first of those that share its core? `list` as Linux writes it: "0,64" or "0-1,8". */
+static bool first_of_core(const char *list, int32_t cpu, const uint8_t *allowed, int32_t n) {
+    long first, last;
+    for (const char *p = list; *p; p += *p == ',') {
+        char *end;
+        first = last = strtol(p, &end, 10);
+        if (end == p) return true; /* no list: a core of its own */
+        if (*end == '-') last = strtol(end + 1, &end, 10);
+        for (long i = first; i >= 0 && i <= last && i < n; i++)
+            if (allowed[i]) return i == cpu;
+        p = end;
+        if (*p != ',') return true;
+    }
+    return true;
+}
+
+int32_t slm__physical_cores(const uint8_t *allowed, int32_t n, const char *root) {
+    int32_t cores = 0;
+    for (int32_t cpu = 0; cpu < n; cpu++) {
+        char path[MAX_PATH], list[1024];
+        if (!allowed[cpu]) continue;
+        snprintf(path, sizeof path, "%s/cpu%d/topology/thread_siblings_list", root, cpu);
+        cores += !read_text(path, list, sizeof list) || first_of_core(list, cpu, allowed, n);
+    }
+    return cores;
+}
+
+/* Threads that share a core share its units for products: a second one adds little to the first and takes its cache. */
 int32_t slm__default_threads(int32_t max) {
     cpu_set_t set;
-    int32_t n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    uint8_t allowed[CPU_SETSIZE];
+    int32_t n = 1;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        for (int i = 0; i < CPU_SETSIZE; i++) allowed[i] = CPU_ISSET(i, &set) != 0;
+        n = slm__physical_cores(allowed, CPU_SETSIZE, "/sys/devices/system/cpu");
+    } else { /* a machine with more than CPU_SETSIZE processors */
+        long online = sysconf(_SC_NPROCESSORS_ONLN);
+        n = online > 0 && online < INT32_MAX ? (int32_t)online : 1;
+    }
     int32_t quota = slm__cgroup_quota("/proc/self/cgroup", "/sys/fs/cgroup");
     if (quota > 0 && quota < n) n = quota;
     return n < 1 ? 1 : n > max ? max : n;

@@ -265,6 +265,40 @@ static void put_file(const char *dir, const char *name, const char *text) {
     fclose(f);
 }
 
+/* Processors of the same core count once, unless the process may use only one of them. */
+START_TEST(test_fault_88_physical_cores) {
+    static const struct {
+        const char *lists[4]; /* of processor 0 .. 3; NULL: no such file */
+        uint8_t allowed[4];
+        int32_t cores;
+    } rows[] = {
+        {{"0-1\n", "0-1\n", "2-3\n", "2-3\n"}, {1, 1, 1, 1}, 2},
+        {{"0,2\n", "1,3\n", "0,2\n", "1,3\n"}, {1, 1, 1, 1}, 2},
+        {{"0,2\n", "1,3\n", "0,2\n", "1,3\n"}, {0, 0, 1, 1}, 2},
+        {{"0,2\n", "1,3\n", "0,2\n", "1,3\n"}, {1, 0, 1, 0}, 1},
+        {{"0\n", "1\n", "2\n", "3\n"}, {1, 1, 1, 0}, 3},
+        {{NULL, NULL, NULL, NULL}, {1, 1, 0, 0}, 2},
+        {{"x\n", "1-\n", ",\n", "-5-2,3\n"}, {1, 1, 1, 1}, 4},
+        {{"0-3\n", "0-3\n", "0-3\n", "0-3\n"}, {1, 1, 1, 1}, 1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char root[] = "/tmp/slm-cores-XXXXXX", path[100], command[200];
+        ck_assert_ptr_nonnull(mkdtemp(root));
+        for (int cpu = 0; cpu < 4; cpu++) {
+            if (!rows[i].lists[cpu]) continue;
+            snprintf(path, sizeof path, "%s/cpu%d/topology", root, cpu);
+            snprintf(command, sizeof command, "mkdir -p %s", path);
+            ck_assert_int_eq(system(command), 0);
+            put_file(path, "thread_siblings_list", rows[i].lists[cpu]);
+        }
+        ck_assert_msg(slm__physical_cores(rows[i].allowed, 4, root) == rows[i].cores, "row %zu: %d",
+                      i, slm__physical_cores(rows[i].allowed, 4, root));
+        snprintf(command, sizeof command, "rm -r %s", root);
+        ck_assert_int_eq(system(command), 0);
+    }
+}
+END_TEST
+
 /* Control groups as the kernel's documentation shows them, in a folder of our own. */
 START_TEST(test_fault_88_quota_of_control_groups) {
     static const struct {
@@ -592,6 +626,69 @@ START_TEST(test_a_model_is_shared_by_contexts_in_threads) {
 }
 END_TEST
 
+/* Contexts that share threads: at work at the same time, each as if it were alone. */
+static slm_threads *shared;
+
+static void *sharing_context(void *out) {
+    slm_context_params p = params(64);
+    slm_context *ctx;
+    slm_token tokens[40];
+    p.threads = shared;
+    for (int i = 0; i < 40; i++) tokens[i] = i + 20;
+    if (slm_context_create(model, &p, &ctx, NULL) != SLM_OK) return NULL;
+    bool good = true;
+    for (int i = 0; i < 40 && good; i++)
+        good = slm_decode_tokens(ctx, tokens + i, 1, NULL) == SLM_OK;
+    if (good) memcpy(out, slm_logits(ctx, 0), N_VOCAB * sizeof(float));
+    slm_context_free(ctx);
+    return good ? out : NULL;
+}
+
+START_TEST(test_threads_are_shared_by_contexts) {
+    enum { N = 5 };
+    static float out[N][N_VOCAB], alone[N_VOCAB];
+    pthread_t threads[N];
+    ck_assert_ptr_nonnull(own_context(alone));
+    for (int32_t n = 1; n <= 4; n++) {
+        ck_assert_int_eq(slm_threads_create(n, NULL, &shared, &err), SLM_OK);
+        for (int i = 0; i < N; i++)
+            ck_assert_int_eq(pthread_create(&threads[i], NULL, sharing_context, out[i]), 0);
+        for (int i = 0; i < N; i++) {
+            void *result;
+            pthread_join(threads[i], &result);
+            ck_assert_ptr_eq(result, out[i]);
+            ck_assert_int_eq(memcmp(out[i], alone, sizeof alone), 0);
+        }
+        slm_threads_free(shared);
+    }
+}
+END_TEST
+
+START_TEST(test_fault_67_threads_to_share) {
+    slm_threads *t = (slm_threads *)&err;
+    ASSERT_FAILS(slm_threads_create(2, NULL, NULL, &err), SLM_ERR_ARGUMENT, "out");
+    ASSERT_FAILS(slm_threads_create(-1, NULL, &t, &err), SLM_ERR_RANGE, "n_threads is -1");
+    ck_assert_ptr_null(t);
+    ASSERT_FAILS(slm_threads_create(513, NULL, &t, &err), SLM_ERR_RANGE, "n_threads is 513");
+    slm_allocator half = {.free = (void (*)(void *, void *))(uintptr_t)1};
+    ASSERT_FAILS(slm_threads_create(1, &half, &t, &err), SLM_ERR_ARGUMENT, "allocator");
+    slm_threads_free(NULL);
+    /* the context's own number of threads does not count then */
+    slm_context_params p = params(64);
+    size_t n_bytes;
+    ck_assert_int_eq(slm_threads_create(0, NULL, &t, &err), SLM_OK);
+    p.threads = t;
+    p.n_threads = 7;
+    ck_assert_int_eq(slm_context_memory(model, &p, &n_bytes, &err), SLM_OK);
+    slm_context *ctx = create(&p);
+    ck_assert_int_ge(slm_context_n_threads(ctx), 1);
+    ck_assert_int_ne(slm_context_n_threads(ctx), 7);
+    assert_usable(ctx);
+    slm_context_free(ctx);
+    slm_threads_free(t);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("context");
     TCase *c = tcase_create("context");
@@ -602,6 +699,8 @@ int main(void) {
     tcase_add_test(c, test_fault_66_half_an_allocator);
     tcase_add_test(c, test_fault_67_parameters_out_of_range);
     tcase_add_test(c, test_fault_67_token_position_sequence_out_of_range);
+    tcase_add_test(c, test_fault_67_threads_to_share);
+    tcase_add_test(c, test_threads_are_shared_by_contexts);
     tcase_add_test(c, test_fault_67_context_of_one_position);
     tcase_add_test(c, test_fault_68_truncate_out_of_range);
     tcase_add_test(c, test_fault_71_busy);
@@ -609,6 +708,7 @@ int main(void) {
     tcase_add_test(c, test_fault_72_progress_at_least_each_250_ms);
     tcase_add_test(c, test_fault_73_context_full);
     tcase_add_test(c, test_fault_84_nth_allocation_fails);
+    tcase_add_test(c, test_fault_88_physical_cores);
     tcase_add_test(c, test_fault_88_quota_of_control_groups);
     tcase_add_test(c, test_fault_88_default_threads);
     tcase_add_test(c, test_fault_89_levels_by_name);
