@@ -135,7 +135,7 @@ typedef struct {
     X(Q5_1, 7, 32, slm_q5_1, SCALE_MIN, 31, 0)      \
     X(Q8_0, 8, 32, slm_q8_0, SCALE, 255, 128)       \
     X(Q2_K, 10, 256, slm_q2_k, SCALE_MIN16, 45, 0)  \
-    X(Q3_K, 11, 256, slm_q3_k, SCALE, 255, 128)     \
+    X(Q3_K, 11, 256, slm_q3_k, SCALE16, 7, 4)       \
     X(Q4_K, 12, 256, slm_q4_k, SCALE_MIN, 15, 0)    \
     X(Q5_K, 13, 256, slm_q5_k, SCALE_MIN, 31, 0)    \
     X(Q6_K, 14, 256, slm_q6_k, SCALE16, 63, 32)     \

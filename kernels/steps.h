@@ -153,11 +153,12 @@ static inline void step_MXFP4(const uint8_t *const w[ROWS], int32_t i, step *s) 
 
 /* ---- Super-blocks of 256: a step is one half of it ---- */
 
-/* The four lanes of a row: codes of `bits` bits that lie above each other in the same byte, lowest first. */
-static inline rw stacked_bits(rw x, int lane, int first_shift, int bits) {
-    rw each = LANES4((uint32_t)first_shift, (uint32_t)(first_shift + bits),
-                     (uint32_t)(first_shift + 2 * bits), (uint32_t)(first_shift + 3 * bits));
-    return dup_lane(x, lane) >> each & fill8((uint8_t)((1 << bits) - 1));
+/* The four lanes of a row: codes that lie above each other in the same byte, `apart` bits, the lowest at `first`; to the bottom, or where
+ * `mask` is. */
+static inline rw stacked_bits(rw x, int lane, int first, int apart, uint8_t mask) {
+    rw each = LANES4((uint32_t)first, (uint32_t)(first + apart), (uint32_t)(first + 2 * apart),
+                     (uint32_t)(first + 3 * apart));
+    return dup_lane(x, lane) >> each & fill8(mask);
 }
 
 /* Bytes 4 * n .. 4 * n + 3 of a row, one in each lane. */
@@ -224,7 +225,7 @@ static inline void step_Q5_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     UNROLL
     for (int g = 0; g < 8; g++) {
         rw h = load_rows(w, at + 16 + g / 4 * 16);
-        s->q[g] |= (rb)(stacked_bits(h, g % 4, (i & 1) * 4, 1) << 4);
+        s->q[g] |= (rb)stacked_bits(i & 1 ? h : h << 4, g % 4, 0, 1, 16);
     }
     k_scales4(load_rows(w, at), i & 1, s);
 }
@@ -242,20 +243,13 @@ static inline void step_Q6_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
         for (int k = 0; k < 4; k++) {
             rw low = x[k / 2] & fill8(15), high = x[k / 2] >> 4 & fill8(15);
             rw four = k % 2 ? zip_hi64(low, high) : zip_lo64(low, high);
-            s->q[4 * j + k] = (rb)(four | stacked_bits(h, k, 0, 2) << 4);
+            s->q[4 * j + k] = (rb)(four | stacked_bits(h, k, 0, 2, 3) << 4);
         }
     }
     rw sc = load_rows(w, at + 192);
     rf d = from_f16((rw)shuffle(load_rows(w, at + 194), half_at_14));
     s->d0 = d * to_float((ri)((rw)shuffle(sc, even_in_lane[half]) << 24) >> 24);
     s->d1 = d * to_float((ri)((rw)shuffle(sc, odd_in_lane[half]) << 24) >> 24);
-}
-
-/* Bytes times the 16-bit number of their lane; every product fits its byte, or wraps as signed bytes do. */
-static inline rw mul_bytes(rw x, rw factor) {
-    rh f = (rh)(factor | factor << 16);
-    rw even = (rw)((rh)(x & 0x00ff00ffu) * f), odd = (rw)((rh)(x & 0xff00ff00u) * f);
-    return (even & 0x00ff00ffu) | (odd & 0xff00ff00u);
 }
 
 static inline void step_Q2_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
@@ -267,7 +261,7 @@ static inline void step_Q2_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     for (int g = 0; g < 8; g++) {
         rw q = load_rows(w, at + 16 + 32 * half + g / 4 * 16);
         rw scale = (g < 4 ? first : second) & 15;
-        s->q[g] = (rb)(rw)((rh)stacked_bits(q, g % 4, 0, 2) * (rh)(scale | scale << 16));
+        s->q[g] = (rb)(rw)((rh)stacked_bits(q, g % 4, 0, 2, 3) * (rh)(scale | scale << 16));
     }
     s->k = first >> 4 | second >> 4 << 16;
     rw d = dup_lane(tail, 3);
@@ -275,7 +269,6 @@ static inline void step_Q2_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     s->d1 = -from_f16(d >> 16);
 }
 
-/* The scale goes into the code, its sign turned (unpack.h). */
 static inline void step_Q3_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     static const uint8_t from_2[16] = {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 128, 128, 128, 128};
     static const uint8_t high_of_even[16] = {8, 128, 128, 128, 10, 128, 128, 128,
@@ -287,21 +280,20 @@ static inline void step_Q3_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     rw tail = load_rows(w, at + 94); /* 2 bytes of codes, 12 of scales, d */
     rw sc = (rw)shuffle(tail, from_2);
     rw shift = LANES4(0, 0, 2, 2) + (uint32_t)(4 * half);
+    rf d = from_f16((rw)shuffle(tail, half_at_14));
     rw low[2] = {(rw)shuffle(sc, even_in_lane[0]), (rw)shuffle(sc, odd_in_lane[0])};
     rw high[2] = {(rw)shuffle(sc, high_of_even), (rw)shuffle(sc, high_of_odd)};
     UNROLL
     for (int j = 0; j < 2; j++) {
         rw six = (low[j] >> (4 * half) & 15) | (high[j] >> shift & 3) << 4;
-        rw scale = (32 - six) & 0xffff;
+        *(j == 0 ? &s->d0 : &s->d1) = d * to_float((ri)six - 32);
         rw q = load_rows(w, at + 32 + 32 * half + 16 * j), h = load_rows(w, at + 16 * j);
+        if (!half) h <<= 2;
         UNROLL
-        for (int k = 0; k < 4; k++) {
-            rw code = stacked_bits(q, k, 0, 2) | stacked_bits(h, k, 4 * half, 1) << 2;
-            code = (rw)((rb)code - (rb)fill8(4));
-            s->q[4 * j + k] = signed_codes(mul_bytes(code, scale));
-        }
+        for (int k = 0; k < 4; k++)
+            s->q[4 * j + k] =
+                (rb)(stacked_bits(q, k, 0, 2, 3) | stacked_bits(h, k, 2 * half, 1, 4));
     }
-    s->d0 = -from_f16((rw)shuffle(tail, half_at_14));
 }
 
 static inline void step_IQ4_XS(const uint8_t *const w[ROWS], int32_t i, step *s) {

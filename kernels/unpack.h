@@ -121,16 +121,16 @@ static inline int q3_k_scale(const uint8_t sc[12], int i) {
     return (low | high << 4) - 32;
 }
 
-/* The 6-bit scale goes into the code. (-32) * (-4) = 128 does not fit 8 bits, its negative does: the sign is in d. */
 static inline void unpack_Q3_K(const void *row, int32_t b, slm_unit *u) {
     const slm_q3_k *x = (const slm_q3_k *)row + b / 8;
     int g = b % 8;
-    unit_scales(u, -SLM_FROM_F16(x->d), 0);
+    float d = SLM_FROM_F16(x->d);
+    unit_scales(u, d, 0);
     for (int i = 0; i < 2; i++) {
         u8x16 low = bits(load16(x->q + g / 4 * 32 + 16 * i), 2 * (g % 4), 3);
         u8x16 high = bits(load16(x->h + 16 * i), g, 1);
-        i8x16 code = (i8x16)(low + (high << 2)) - 4;
-        u->q[i] = code * (int8_t)-q3_k_scale(x->sc, 2 * g + i);
+        u->q[i] = (i8x16)(low + (high << 2)) - 4;
+        u->d[i] = d * (float)q3_k_scale(x->sc, 2 * g + i); /* exact */
     }
 }
 
