@@ -106,6 +106,9 @@ typedef struct slm_kernels {
     /* out = gate / (1 + exp(-gate)) * up; out may be gate or up. */
     void (*silu_mul)(const float *gate, const float *up, int32_t n, float *out);
 
+    /* out = exp((x - max) / temperature), at least exp(-87). */
+    void (*weights)(const float *x, int32_t n, float max, float temperature, float *out);
+
     /* x += y */
     void (*add)(float *x, const float *y, int32_t n);
 

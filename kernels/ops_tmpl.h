@@ -53,6 +53,14 @@ static void silu_mul(const float *gate, const float *up, int32_t n, float *out) 
                n - i);
 }
 
+static void weights(const float *x, int32_t n, float max, float temperature, float *out) {
+    vf m = vf_set1(max), t = vf_set1(temperature);
+    int32_t i = 0;
+    for (; i + SLM_LANES <= n; i += SLM_LANES)
+        vf_store(out + i, vf_exp(vf_div(vf_sub(vf_load(x + i), m), t)));
+    vf_store_n(out + i, vf_exp(vf_div(vf_sub(vf_load_n(x + i, n - i), m), t)), n - i);
+}
+
 static void add(float *x, const float *y, int32_t n) {
     for (int32_t i = 0; i < n; i++) x[i] += y[i];
 }

@@ -166,6 +166,10 @@ static void silu_mul(const float *gate, const float *up, int32_t n, float *out) 
     for (int32_t i = 0; i < n; i++) out[i] = gate[i] / (1.0f + slm__expf(-gate[i])) * up[i];
 }
 
+static void weights(const float *x, int32_t n, float max, float temperature, float *out) {
+    for (int32_t i = 0; i < n; i++) out[i] = slm__expf((x[i] - max) / temperature);
+}
+
 static void add(float *x, const float *y, int32_t n) {
     for (int32_t i = 0; i < n; i++) x[i] += y[i];
 }
@@ -257,6 +261,7 @@ const slm_kernels slm__kernels_c = {
     .quantize = quantize,
     .rms_norm = rms_norm,
     .silu_mul = silu_mul,
+    .weights = weights,
     .add = add,
     .to_f16 = to_f16,
     .to_q8 = to_q8,

@@ -13,6 +13,7 @@ const slm_kernels SLM_TABLE = {
     .quantize = quantize,
     .rms_norm = rms_norm,
     .silu_mul = silu_mul,
+    .weights = weights,
     .add = add,
     .to_f16 = to_f16,
     .to_q8 = to_q8,

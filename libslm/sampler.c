@@ -21,9 +21,10 @@
 
 #include <float.h>
 
+#include "../kernels/kernels.h"
 #include "../kernels/vmath.h"
 
-enum { MAX_LAST_N = 65536, FIRST_LIST = 256, LIST_GROWTH = 16 };
+enum { MAX_LAST_N = 65536, FIRST_LIST = 256, LIST_GROWTH = 4 };
 
 typedef struct candidate {
     float logit;
@@ -32,7 +33,8 @@ typedef struct candidate {
 
 struct slm_sampler {
     slm_sampler_params p;
-    double min_gap; /* ln(min_p): what min-p asks of a logit less the highest */
+    const slm_kernels *kernels; /* the highest level: all have the same bits */
+    double min_gap;             /* ln(min_p): what min-p asks of a logit less the highest */
     uint64_t random;
 
     /* The last p.repeat_last_n tokens; none are kept when the penalty is off. */
@@ -84,6 +86,7 @@ slm_status slm_sampler_create(const slm_sampler_params *params, slm_sampler **ou
     slm_sampler *s = slm__alloc(a, sizeof *s);
     if (!s) return slm__fail(err, SLM_ERR_NOMEM, "no memory for a sampler");
     s->p = *params;
+    s->kernels = slm__kernels_named(NULL);
     s->random = params->seed;
     s->min_gap = params->min_p > 0 ? slm__log2d(params->min_p) * 0.6931471805599453 : -INFINITY;
     s->max_recent = params->repeat_penalty == 1 ? 0 : params->repeat_last_n;
@@ -230,15 +233,21 @@ static float weight(float gap, float temperature) {
  * `stop`: *token is the one that did it. Returns the sum. */
 static double walk_row(const slm_sampler *s, const float *row, int32_t n_vocab, float max,
                        double min_gap, float temperature, double stop, slm_token *token) {
-    double sum = 0;
+    enum { PIECE = 256 };
+    float weights[PIECE];
+    double sum = 0, lowest = (double)SLM_EXP_LO * temperature; /* the kernel has no 0 */
+    if (lowest > min_gap) min_gap = lowest;
     for (run r = {0}; next_run(s, row, n_vocab, &r);) {
-        for (int32_t i = 0; i < r.n; i++) {
-            float gap = r.logits[i] - max;
-            if (gap < min_gap) continue;
-            sum += weight(gap, temperature);
-            if (sum > stop) {
-                *token = r.id + i;
-                return sum;
+        for (int32_t at = 0; at < r.n; at += PIECE) {
+            int32_t n = r.n - at < PIECE ? r.n - at : PIECE;
+            s->kernels->weights(r.logits + at, n, max, temperature, weights);
+            for (int32_t i = 0; i < n; i++) {
+                if (r.logits[at + i] - max < min_gap) continue;
+                sum += weights[i];
+                if (sum > stop) {
+                    *token = r.id + at + i;
+                    return sum;
+                }
             }
         }
     }

@@ -290,6 +290,9 @@ START_TEST(test_rows_of_floats_equal_bits) {
             plain()->silu_mul(xs, ws, n, want);
             k->silu_mul(xs, ws, n, got.data);
             ck_assert_int_eq(memcmp(want, got.data, (size_t)n * 4), 0);
+            plain()->weights(xs, n, 2.5f, 0.7f, want);
+            k->weights(xs, n, 2.5f, 0.7f, got.data);
+            ck_assert_int_eq(memcmp(want, got.data, (size_t)n * 4), 0);
             memcpy(want, ws, (size_t)n * 4);
             memcpy(got.data, ws, (size_t)n * 4);
             plain()->add(want, xs, n);
