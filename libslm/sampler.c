@@ -24,7 +24,7 @@
 #include "../kernels/kernels.h"
 #include "../kernels/vmath.h"
 
-enum { MAX_LAST_N = 65536, FIRST_LIST = 256, LIST_GROWTH = 4 };
+enum { MAX_LAST_N = 65536 };
 
 typedef struct candidate {
     float logit;
@@ -301,10 +301,10 @@ static void rise(candidate *heap, int32_t at, candidate c) {
     heap[at] = c;
 }
 
-/* The k best tokens that are not at -infinity, best first, in s->list, and their number. Most logits of a row fail the one
+/* The k best tokens above `threshold`, best first, in s->list, and their number. Most logits of a row fail the one
  * comparison with the worst in the heap. Tokens come by rising id, so an equal one never displaces another. */
 static slm_status list_best(slm_sampler *s, const float *row, int32_t n_vocab, int32_t k,
-                            int32_t *n_list, slm_error *err) {
+                            float threshold, int32_t *n_list, slm_error *err) {
     *n_list = 0;
     if (k > s->max_list) {
         slm__free(&s->p.allocator, s->list);
@@ -314,7 +314,6 @@ static slm_status list_best(slm_sampler *s, const float *row, int32_t n_vocab, i
             return slm__fail(err, SLM_ERR_NOMEM, "no memory for a list of %d tokens", (int)k);
     }
     int32_t n = 0;
-    float threshold = -INFINITY;
     for (run r = {0}; next_run(s, row, n_vocab, &r);) {
         for (int32_t i = 0; i < r.n; i++) {
             if (!(r.logits[i] > threshold)) continue;
@@ -347,25 +346,39 @@ static int32_t cut_list(const slm_sampler *s, int32_t n, double total) {
     return n;
 }
 
-/* List what all filters leave: *n_list tokens. Top-p without top-k needs a list whose length nobody knows; it begins short
- * and grows until the cut lies inside. */
+/* How many tokens top-p may need, and in *threshold what they are all above: not exact, but never too few. Tokens are counted by
+ * how far they are below the highest, and each counts as the least that its distance allows. */
+static int32_t expect_list(const slm_sampler *s, const float *row, int32_t n_vocab, float max,
+                           double total, float *threshold) {
+    enum { BINS = 1024, PER_UNIT = 8 };
+    int32_t n_of[BINS] = {0}, n = 0, b = 0;
+    for (run r = {0}; next_run(s, row, n_vocab, &r);) {
+        for (int32_t i = 0; i < r.n; i++) {
+            float below = (max - r.logits[i]) * PER_UNIT;
+            n_of[below < BINS - 1 ? (int32_t)below : BINS - 1]++;
+        }
+    }
+    for (double sum = 0; b < BINS - 1 && sum < s->p.top_p * total; n += n_of[b++])
+        sum += n_of[b] * (double)slm__expf(-(float)(b + 1) / PER_UNIT);
+    *threshold = b + 1 < BINS - 1 ? max - (float)(b + 1) / PER_UNIT : -INFINITY;
+    return b + 1 < BINS - 1 ? n + n_of[b] : n_vocab; /* a bin more, for those at its edge */
+}
+
+/* List what all filters leave: *n_list tokens. Top-p without top-k needs a list whose length nobody knows. */
 static slm_status filter(slm_sampler *s, const float *row, int32_t n_vocab, float max,
                          int32_t *n_list, slm_error *err) {
     slm_token none;
-    int32_t n;
-    if (s->p.top_k > 0) {
-        int32_t k = s->p.top_k < n_vocab ? s->p.top_k : n_vocab;
-        SLM_TRY(list_best(s, row, n_vocab, k, &n, err));
-        *n_list = cut_list(s, n, walk_list(s, n, 1, INFINITY, &none));
-        return SLM_OK;
+    double total = 0;
+    float threshold = -INFINITY;
+    int32_t n, k = s->p.top_k < n_vocab ? s->p.top_k : n_vocab;
+    if (k == 0) {
+        total = walk_row(s, row, n_vocab, max, -INFINITY, 1, INFINITY, &none);
+        k = expect_list(s, row, n_vocab, max, total, &threshold);
     }
-    double total = walk_row(s, row, n_vocab, max, -INFINITY, 1, INFINITY, &none);
-    for (int64_t k = FIRST_LIST;; k *= LIST_GROWTH) {
-        int32_t now = k < n_vocab ? (int32_t)k : n_vocab;
-        SLM_TRY(list_best(s, row, n_vocab, now, &n, err));
-        *n_list = cut_list(s, n, total);
-        if (*n_list < n || n < now || now == n_vocab) return SLM_OK;
-    }
+    SLM_TRY(list_best(s, row, n_vocab, k, threshold, &n, err));
+    if (s->p.top_k > 0) total = walk_list(s, n, 1, INFINITY, &none);
+    *n_list = cut_list(s, n, total);
+    return SLM_OK;
 }
 
 /* ---- Sampling ---- */
