@@ -37,7 +37,9 @@ MACHINE := $(shell $(CC) -dumpmachine)
 ISA_FLAGS_avx2   := -mavx2 -mfma -mf16c
 ISA_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 ISA_FLAGS_avx512vnni := $(ISA_FLAGS_avx512) -mavx512vnni
-ISAS := $(if $(filter x86_64%,$(MACHINE)),avx2 avx512 avx512vnni)
+ISA_FLAGS_neon    := -march=armv8-a
+ISA_FLAGS_neondot := -march=armv8.2-a+dotprod
+ISAS := $(if $(filter x86_64%,$(MACHINE)),avx2 avx512 avx512vnni) $(if $(filter aarch64%,$(MACHINE)),neon neondot)
 
 # V=1 shows the commands.
 Q   := $(if $(V),,@)
