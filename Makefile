@@ -3,6 +3,7 @@
 #   make             the library, static and shared, and the program, in build/
 #   make demo        get a small model and ask it PROMPT
 #   make check       every test
+#   make check-arm   only those that run on ARM64, under an emulator
 #   make install     into PREFIX (default: /usr/local), under DESTDIR if that is set
 #   make bench       build/bench/kernels: what each kernel reaches
 #   make fuzz        every fuzzer for FUZZ_SECONDS (default: 60); wants clang
