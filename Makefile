@@ -3,6 +3,7 @@
 #   make             the library, static and shared, and the program, in build/
 #   make demo        get a small model and ask it PROMPT
 #   make check       every test
+#   make check-arm   only those that run on ARM64, under an emulator
 #   make install     into PREFIX (default: /usr/local), under DESTDIR if that is set
 #   make bench       build/bench/kernels: what each kernel reaches
 #   make fuzz        every fuzzer for FUZZ_SECONDS (default: 60); wants clang
@@ -38,7 +39,9 @@ ISA_FLAGS_avx2   := -mavx2 -mfma -mf16c
 ISA_FLAGS_avxvnni := $(ISA_FLAGS_avx2) -mavxvnni
 ISA_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 ISA_FLAGS_avx512vnni := $(ISA_FLAGS_avx512) -mavx512vnni
-ISAS := $(if $(filter x86_64%,$(MACHINE)),avx2 avxvnni avx512 avx512vnni)
+ISA_FLAGS_neon    := -march=armv8-a
+ISA_FLAGS_neondot := -march=armv8.2-a+dotprod
+ISAS := $(if $(filter x86_64%,$(MACHINE)),avx2 avxvnni avx512 avx512vnni) $(if $(filter aarch64%,$(MACHINE)),neon neondot)
 
 # V=1 shows the commands.
 Q   := $(if $(V),,@)

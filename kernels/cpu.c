@@ -1,5 +1,5 @@
 /* Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapters 14 and 15 (detection of AVX,
- * FMA, AVX2, AVX-512), and volume 2 for CPUID leaf 7. */
+ * FMA, AVX2, AVX-512), and volume 2 for CPUID leaf 7; the Linux kernel's "ARM64 ELF hwcaps". NEON is part of every ARM64. */
 #include "cpu.h"
 
 #if defined(__x86_64__)
@@ -32,6 +32,20 @@ uint32_t slm__cpu_features(void) {
     }
     return features;
 }
+
+#elif defined(__aarch64__)
+
+#if defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+static int has_dot(void) { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+#elif defined(__ARM_FEATURE_DOTPROD) /* nobody to ask: what the compiler was told */
+static int has_dot(void) { return 1; }
+#else
+static int has_dot(void) { return 0; }
+#endif
+
+uint32_t slm__cpu_features(void) { return SLM_CPU_NEON | (has_dot() ? SLM_CPU_NEONDOT : 0); }
 
 #else
 

@@ -8,6 +8,8 @@ enum {
     SLM_CPU_AVX2 = 1,   /* with FMA and F16C       */
     SLM_CPU_AVX512 = 2, /* F, BW, DQ, VL           */
     SLM_CPU_AVX512VNNI = 4,
+    SLM_CPU_NEON = 8,
+    SLM_CPU_NEONDOT = 16, /* SDOT of Armv8.2    */
     SLM_CPU_AVXVNNI = 32, /* of 256 bits, without AVX-512 */
 };
 

@@ -14,6 +14,10 @@
     X(avxvnni, SLM_CPU_AVX2 | SLM_CPU_AVXVNNI) \
     X(avx512, SLM_CPU_AVX2 | SLM_CPU_AVX512) \
     X(avx512vnni, SLM_CPU_AVX2 | SLM_CPU_AVX512 | SLM_CPU_AVX512VNNI)
+#elif defined(__aarch64__)
+#define SLM_ISA_TABLES(X) \
+    X(neon, SLM_CPU_NEON) \
+    X(neondot, SLM_CPU_NEON | SLM_CPU_NEONDOT)
 #else
 #define SLM_ISA_TABLES(X)
 #endif

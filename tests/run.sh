@@ -1,5 +1,6 @@
 #!/bin/sh
 # Run every test program under $O and every tests/test_*.py, and add up what they say. Called by `make check`.
+# run.sh arm: only $ARM_TESTS, under $O/arm. Called by `make check-arm`.
 #
 # A program exits with 77 if something that it cannot make itself was missing (a model without network): that is
 # skipped, loudly. The last line is "N passed, N failed, N skipped".
@@ -45,6 +46,29 @@ run() {
     [ $mark = ok ] || sed 's/^/    /' "$log"
 }
 
+# on_arm PROGRAM: under an emulator of ARM64; of the golden hashes those that it has time for
+on_arm() {
+    if [ -x "$1" ] && command -v qemu-aarch64 >/dev/null; then
+        case $1 in *kernels) qemu-aarch64 "$1" ;; *) CK_RUN_CASE=golden qemu-aarch64 "$1" ;; esac
+    else
+        echo "not built, or no qemu-aarch64: see tools/need.sh arm"
+        return 77
+    fi
+}
+
+summary() {
+    [ $skipped -eq 0 ] || echo "SKIPPED: $skipped tests did not run, see above"
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ $failed -eq 0 ]
+}
+
+for name in $ARM_TESTS; do
+    run "$name on ARM64" on_arm "$O/arm/tests/$name"
+done
+if [ "${1:-}" = arm ]; then
+    summary
+    exit
+fi
 for t in tests/test_*.c; do
     name=$(basename "$t" .c)
     run "$name" "$O/tests/$name"
@@ -62,6 +86,4 @@ for t in tests/test_*.py; do
     SLM=$O/slm O=$O run "$(basename "$t")" python3 "$t"
 done
 
-[ $skipped -eq 0 ] || echo "SKIPPED: $skipped tests did not run, see above"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed -eq 0 ]
+summary

@@ -8,13 +8,14 @@
 
 #include "../include/slm.h"
 
-enum { N_TOKENS = 140, NOT_HERE = 77 };
+enum { N_TOKENS = 140, N_SHORT = 12, NOT_HERE = 77 };
 
 static slm_model *model;
 
 /* Numbers of tokens, the last one again and again. */
 static const int32_t splits[][8] = {{N_TOKENS},       {1},         {7}, {64, 1, 63, 12},
                                     {1, 2, 3, 90, 5}, {100, 39, 1}};
+static const int32_t short_split[] = {8, 1, 0};
 
 /* FNV-1a, 64 bits, over the logits of the last token as little-endian bytes. */
 static uint64_t hash_row(const float *row, int32_t n) {
@@ -27,7 +28,8 @@ static uint64_t hash_row(const float *row, int32_t n) {
     return h;
 }
 
-static uint64_t run(const char *cpu, int32_t threads, const int32_t *parts) {
+/* The first n tokens of the prompt. */
+static uint64_t run(const char *cpu, int32_t threads, int32_t n_tokens, const int32_t *parts) {
     slm_context_params p = slm_context_defaults();
     slm_model_info info = {.size = sizeof info};
     slm_context *ctx;
@@ -39,8 +41,8 @@ static uint64_t run(const char *cpu, int32_t threads, const int32_t *parts) {
     p.cpu = cpu;
     ck_assert_int_eq(slm_model_get_info(model, &info), SLM_OK);
     ck_assert_msg(slm_context_create(model, &p, &ctx, &err) == SLM_OK, "%s", err.message);
-    for (int32_t at = 0; at<N_TOKENS; at += *parts, parts += parts[1]> 0) {
-        int32_t n = *parts < N_TOKENS - at ? *parts : N_TOKENS - at;
+    for (int32_t at = 0; at<n_tokens; at += *parts, parts += parts[1]> 0) {
+        int32_t n = *parts < n_tokens - at ? *parts : n_tokens - at;
         ck_assert_msg(slm_decode_tokens(ctx, tokens + at, n, &err) == SLM_OK, "%s", err.message);
     }
     uint64_t h = hash_row(slm_logits(ctx, 0), info.n_vocab);
@@ -48,13 +50,23 @@ static uint64_t run(const char *cpu, int32_t threads, const int32_t *parts) {
     return h;
 }
 
-/* Made by this test with plain C, one thread, the prompt whole. */
-static const uint64_t golden = 0x3e30805ad517e16cu;
+/* Made by this test with plain C, one thread, the prompt whole; and of its first N_SHORT tokens. */
+static const uint64_t golden = 0x3e30805ad517e16cu, golden_short = 0x989dabd58e1be2d8u;
+
+/* Plain C, which takes longest, has the whole prompt below. */
+START_TEST(test_fault_92_golden_hash_of_a_short_prompt) {
+    const char *cpu;
+    for (int32_t l = 1; (cpu = slm_cpu_level(l)); l++) {
+        uint64_t h = run(cpu, 2, N_SHORT, short_split);
+        ck_assert_msg(h == golden_short, "%s: 0x%016llx", cpu, (unsigned long long)h);
+    }
+}
+END_TEST
 
 START_TEST(test_fault_92_golden_hash_on_every_level) {
     const char *cpu;
     for (int32_t l = 0; (cpu = slm_cpu_level(l)); l++) {
-        uint64_t h = run(cpu, 2, splits[0]);
+        uint64_t h = run(cpu, 2, N_TOKENS, splits[0]);
         ck_assert_msg(h == golden, "%s: 0x%016llx", cpu, (unsigned long long)h);
     }
 }
@@ -64,7 +76,7 @@ START_TEST(test_fault_92_golden_hash_for_every_split_and_thread_count) {
     static const int32_t threads[] = {1, 2, 3, 8};
     for (size_t t = 0; t < 4; t++) {
         for (size_t s = 0; s < sizeof splits / sizeof *splits; s++) {
-            uint64_t h = run(NULL, threads[t], splits[s]);
+            uint64_t h = run(NULL, threads[t], N_TOKENS, splits[s]);
             ck_assert_msg(h == golden, "%d threads, split %zu: 0x%016llx", threads[t], s,
                           (unsigned long long)h);
         }
@@ -84,7 +96,11 @@ int main(void) {
         return 1;
     }
     Suite *suite = suite_create("smollm2");
-    TCase *c = tcase_create("bits");
+    TCase *c = tcase_create("golden"); /* what an emulated processor has time for */
+    tcase_set_timeout(c, 600);
+    tcase_add_test(c, test_fault_92_golden_hash_of_a_short_prompt);
+    suite_add_tcase(suite, c);
+    c = tcase_create("bits");
     tcase_set_timeout(c, 600);
     tcase_add_test(c, test_fault_92_golden_hash_on_every_level);
     tcase_add_test(c, test_fault_92_golden_hash_for_every_split_and_thread_count);

@@ -1,28 +1,50 @@
-# make check: every test; make fuzz: the fuzzers, as long as FUZZ_SECONDS says.
+# make check: every test; make check-arm: those of ARM64 only; make fuzz: the fuzzers, as long as FUZZ_SECONDS says.
 #
 #   tests/test_*.c    a program each (Check), linked with the static library and tests/support
 #   tests/test_*.py   the program from outside (unittest of the standard library); $SLM is the binary
 #   tests/fuzz/*.c    LLVMFuzzerTestOneInput; make check replays tests/fuzz/corpus/<name>/ through each
+#
+#   CHECK_STANDIN=tests/arm   that folder's stand-in for Check instead of the library
 
 TEST_SRC     := $(wildcard tests/test_*.c)
 TEST_BIN     := $(TEST_SRC:%.c=$(O)/%)
-SUPPORT_OBJ  := $(patsubst %.c,$(O)/%.o,$(wildcard tests/support/*.c))
+SUPPORT_OBJ  := $(patsubst %.c,$(O)/%.o,$(wildcard tests/support/*.c $(CHECK_STANDIN:%=%/*.c)))
 FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAY_BIN   := $(FUZZ_NAMES:%=$(O)/tests/fuzz/replay_%)
-CHECK_LIBS    = $(shell pkg-config --libs check 2>/dev/null)
+CHECK_LIBS    = $(if $(CHECK_STANDIN),,$(shell pkg-config --libs check 2>/dev/null))
 FUZZ_SECONDS ?= 60
-EMULATED     := $(if $(ISAS),$(O)/tests/test_kernels_emulated)
+EMULATED     := $(if $(filter avx512%,$(ISAS)),$(O)/tests/test_kernels_emulated)
+
+# ARM64 on a machine that is none: kernels and golden hashes, by a cross compiler and a user-mode emulator. Not under
+# sanitizers too: once is enough.
+ARM_TESTS    := test_kernels test_forward test_smollm2_bits
+ARM_WANTED   := $(if $(SAN)$(filter aarch64% arm64%,$(MACHINE)),,$(ARM_TESTS))
 
 # Objects are kept: a second run builds nothing.
 .SECONDARY: $(TEST_SRC:%.c=$(O)/%.o) $(SUPPORT_OBJ) $(FUZZ_NAMES:%=$(O)/tests/fuzz/fuzz_%.o) $(O)/tests/fuzz/replay.o
 
-.PHONY: check fuzz bench
+$(O)/tests/%.o: EXTRA_CFLAGS = $(CHECK_STANDIN:%=-I%)
+
+.PHONY: check check-arm fuzz bench
 check:
 	@tools/need.sh check
 	@$(MAKE) --no-print-directory all tests
-	@O=$(O) SAN=$(SAN) tests/run.sh
+	@$(if $(ARM_WANTED),if tools/need.sh arm; then $(MAKE) --no-print-directory tests-arm; fi)
+	@O=$(O) SAN=$(SAN) ARM_TESTS='$(ARM_WANTED)' tests/run.sh
 
-.PHONY: tests
+check-arm:
+	@tools/need.sh arm
+	@$(MAKE) --no-print-directory tests-arm
+	@O=$(O) ARM_TESTS='$(ARM_TESTS)' tests/run.sh arm
+
+# Static: the emulator then needs no libraries of ARM64.
+.PHONY: tests tests-arm programs-arm
+tests-arm:
+	@$(MAKE) --no-print-directory CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar O=$(O)/arm SAN= CFLAGS='-O2 -g' LDFLAGS=-static \
+	    CHECK_STANDIN=tests/arm programs-arm
+programs-arm: $(ARM_TESTS:%=$(O)/tests/%)
+	@:
+
 tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(O)/tests/example
 
 $(O)/tests/test_%: $(O)/tests/test_%.o $(SUPPORT_OBJ) $(O)/libslm.a

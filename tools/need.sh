@@ -1,5 +1,5 @@
 #!/bin/sh
-# need.sh demo|check|fuzz: see that what the target wants is there; install it with apt where that is allowed,
+# need.sh demo|check|arm|fuzz: see that what the target wants is there; install it with apt where that is allowed,
 # otherwise say what to install.
 # shellcheck disable=SC2016  # the tests are for the inner shell
 packages=
@@ -19,13 +19,18 @@ check)
     x86_64) want 'echo "#include <simde/x86/avx512.h>" | ${CC:-cc} -E -' libsimde-dev ;;
     esac
     ;;
+arm)
+    want 'aarch64-linux-gnu-gcc --version' gcc-aarch64-linux-gnu
+    want 'echo "#include <stdio.h>" | aarch64-linux-gnu-gcc -E -' libc6-dev-arm64-cross
+    want 'qemu-aarch64 --version' qemu-user
+    ;;
 fuzz)
     want 'clang --version' clang
     want 'echo "int LLVMFuzzerTestOneInput(const void *d, long n){return d==0&&n;}" | clang -x c -fsanitize=fuzzer - -o /dev/null' \
         libclang-rt-14-dev
     ;;
 *)
-    echo "usage: need.sh demo|check|fuzz" >&2
+    echo "usage: need.sh demo|check|arm|fuzz" >&2
     exit 2
     ;;
 esac
@@ -35,6 +40,9 @@ if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     # shellcheck disable=SC2086
     { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages; } >/dev/null && exit 0
 fi
-echo "To go on, install:$packages" >&2
+case $1 in
+arm) echo "To run the tests on ARM64 too, install:$packages" >&2 ;;
+*) echo "To go on, install:$packages" >&2 ;;
+esac
 command -v apt-get >/dev/null && echo "    sudo apt-get install$packages" >&2
 exit 1
