@@ -63,7 +63,13 @@ fuzz:
 	@$(MAKE) --no-print-directory CC=clang O=build-fuzz SAN=address,undefined,fuzzer-no-link build-fuzz/libslm.a
 	@for f in $(FUZZ_NAMES); do tests/fuzz/run.sh $$f $(FUZZ_SECONDS) || exit 1; done
 
-bench: $(O)/bench/kernels
+# OpenBLAS is only compared with, and only where it is.
+BLAS_LIBS := $(shell pkg-config --libs openblas 2>/dev/null)
+bench: $(O)/bench/kernels $(if $(BLAS_LIBS),$(O)/bench/sgemm)
+$(O)/bench/sgemm.o: EXTRA_CFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags openblas))
+.SECONDARY: $(O)/bench/kernels.o $(O)/bench/sgemm.o
+$(O)/bench/sgemm: LIBS += $(BLAS_LIBS)
+
 $(O)/bench/%: $(O)/bench/%.o $(O)/libslm.a
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
