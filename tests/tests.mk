@@ -16,7 +16,7 @@ EMULATED     := $(if $(ISAS),$(O)/tests/test_kernels_emulated)
 # Objects are kept: a second run builds nothing.
 .SECONDARY: $(TEST_SRC:%.c=$(O)/%.o) $(SUPPORT_OBJ) $(FUZZ_NAMES:%=$(O)/tests/fuzz/fuzz_%.o) $(O)/tests/fuzz/replay.o
 
-.PHONY: check fuzz bench
+.PHONY: check fuzz bench side-by-side
 check:
 	@tools/need.sh check
 	@$(MAKE) --no-print-directory all tests
@@ -73,5 +73,9 @@ $(O)/bench/sgemm: LIBS += $(BLAS_LIBS)
 $(O)/bench/%: $(O)/bench/%.o $(O)/libslm.a
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# Against llama.cpp, which is fetched and built the first time; ARGS are options, see docs/benchmarks.md.
+side-by-side:
+	@O=$(O) bench/side-by-side $(ARGS)
 
 -include $(wildcard $(O)/tests/*.d $(O)/tests/*/*.d $(O)/bench/*.d $(O)/emulated/*.d)
