@@ -157,7 +157,7 @@ class Wrong(Bench):
             (["-m", m, "-p", comma(range(1, 34))], "-p 1,2"), (["-m", m, "--cpu", comma(["c"] * 33)], "--cpu c,c"),
             (["-m", m, "-r", "0"], "-r 0"), (["-m", m, "-r", "1,2"], "-r 1,2"), (["-m", m, "--kv", "f8"], "--kv f8"),
             (["-m", m, "--cpu", "c,mmx"], "--cpu mmx"), (["-m", m, "--cpu", "c,"], "--cpu "), (["-m", m, "--cpu", ""], "--cpu "),
-            (["-m", m, "-p", "0", "-n", "0,0"], "-p 0 -n 0,0: nothing to measure"), (["-m", m, "x"], "unexpected"),
+            (["-m", m, "-p", "0", "-n", "0,0"], "-p 0 -n 0: nothing to measure"), (["-m", m, "x"], "unexpected"),
             (["-m", m, "--reference"], "unknown option"),
         ):
             r = slm("bench", *args)

@@ -8,22 +8,28 @@
 #include "machine.h"
 #include "text.h"
 
+enum { MAX_POSITIONS = 1 << 27 };
+
 typedef struct bench_options {
-    const char *model, *prompt, *gen, *depth, *batch, *threads; /* lists as they were given */
+    const char *model;
+    int_list prompt, gen, depth, batch, threads;
     int32_t n_runs;
     bool json;
-    compute_options compute; /* its cpu is a list, too */
+    compute_options compute; /* its cpu is a list, too; its numbers are not used */
 } bench_options;
 
-#define LIST(member) OPT_TEXT, offsetof(bench_options, member), 0, 0
+#define LIST(member, min, max) OPT_INTS, offsetof(bench_options, member), min, max
 
 static const option options[] = {
     {"-m", "MODEL", OPT_TEXT, offsetof(bench_options, model), 0, 0, "GGUF file"},
-    {"-p", "LIST", LIST(prompt), "tokens of a prompt; 0: no prompts (default 512)"},
-    {"-n", "LIST", LIST(gen), "tokens to generate; 0: no generation (default 128)"},
-    {"-d", "LIST", LIST(depth), "positions in the cache before what is measured (default 0)"},
-    {"-b", "LIST", LIST(batch), "sequences generated together (default 1)"},
-    {"-t", "LIST", LIST(threads),
+    {"-p", "LIST", LIST(prompt, 0, MAX_POSITIONS),
+     "tokens of a prompt; 0: no prompts (default 512)"},
+    {"-n", "LIST", LIST(gen, 0, MAX_POSITIONS),
+     "tokens to generate; 0: no generation (default 128)"},
+    {"-d", "LIST", LIST(depth, 0, MAX_POSITIONS),
+     "positions in the cache before what is measured (default 0)"},
+    {"-b", "LIST", LIST(batch, 1, 1 << 16), "sequences generated together (default 1)"},
+    {"-t", "LIST", LIST(threads, 0, 512),
      "threads; 0: the processors that this process may use (default 0)"},
     {"-r", "N", OPT_INT, offsetof(bench_options, n_runs), 1, 1000,
      "measure each N times, after one time more that does not count (default 5)"},
@@ -36,47 +42,13 @@ static const option options[] = {
     {0},
 };
 
-/* ---- Lists ---- */
-
-enum { MAX_LIST = 32 };
-
-typedef struct int_list {
-    int32_t v[MAX_LIST];
-    int32_t n;
-} int_list;
+/* ---- Instruction sets ---- */
 
 typedef struct word_list {
     char *text; /* the words, each with its NUL */
     const char *v[MAX_LIST];
     int32_t n;
 } word_list;
-
-static bool next_number(const char **at, int32_t max, int32_t *out) {
-    const char *p = *at;
-    int64_t v = 0;
-    for (; *p >= '0' && *p <= '9' && v <= max; p++) v = v * 10 + (*p - '0');
-    bool good = p > *at && v <= max && (*p == ',' || *p == '\0');
-    *at = p;
-    *out = (int32_t)v;
-    return good;
-}
-
-static int parse_numbers(const command *c, const char *name, const char *text, int32_t min,
-                         int32_t max, int_list *list) {
-    const char *p = text;
-    for (;; p++) {
-        int32_t v;
-        if (!next_number(&p, max, &v) || v < min)
-            return usage_error(c,
-                               "%s %s: expected whole numbers from %" PRId32 " to %" PRId32
-                               ", with commas between them",
-                               name, text, min, max);
-        if (list->n == MAX_LIST)
-            return usage_error(c, "%s %s: more than %d numbers", name, text, MAX_LIST);
-        list->v[list->n++] = v;
-        if (*p == '\0') return PARSED;
-    }
-}
 
 /* One level that is NULL, for the best, if there is no text. */
 static int split_levels(const command *c, const char *text, word_list *list) {
@@ -95,29 +67,6 @@ static int split_levels(const command *c, const char *text, word_list *list) {
     return PARSED;
 }
 
-typedef struct lists {
-    int_list prompt, gen, depth, batch, threads;
-    word_list cpu;
-} lists;
-
-enum { MAX_POSITIONS = 1 << 27 };
-
-static int parse_lists(const command *c, const bench_options *o, lists *l) {
-    const struct {
-        const char *name, *text;
-        int32_t min, max;
-        int_list *list;
-    } rows[] = {
-        {"-p", o->prompt, 0, MAX_POSITIONS, &l->prompt}, {"-n", o->gen, 0, MAX_POSITIONS, &l->gen},
-        {"-d", o->depth, 0, MAX_POSITIONS, &l->depth},   {"-b", o->batch, 1, 1 << 16, &l->batch},
-        {"-t", o->threads, 0, 512, &l->threads},
-    };
-    int code = PARSED;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows && code == PARSED; i++)
-        code = parse_numbers(c, rows[i].name, rows[i].text, rows[i].min, rows[i].max, rows[i].list);
-    return code == PARSED ? split_levels(c, o->compute.cpu, &l->cpu) : code;
-}
-
 /* ---- Jobs: what is measured, a row of the table each ---- */
 
 typedef struct job {
@@ -131,7 +80,7 @@ typedef struct job {
 /* All that a benchmark holds; freed at the end, however it ends. */
 typedef struct bench {
     bench_options o;
-    lists l;
+    word_list cpus;
     slm_context_params params;
     slm_model *model;
     slm_model_info info;
@@ -149,7 +98,7 @@ typedef struct bench {
     double layer_ops, output_ops; /* multiplications and additions for a token: without the output
                                       matrix, and in it                                        */
     size_t position_bytes;        /* of KV cache                                                */
-    double read_rate[MAX_LIST], int8_rate[MAX_LIST]; /* by index in l.threads; 0: not measured  */
+    double read_rate[MAX_LIST], int8_rate[MAX_LIST]; /* by index in o.threads; 0: not measured  */
     /* what is shown */
     json j;
     progress_bar bar;
@@ -170,33 +119,33 @@ static void add_job(bench *b, job j) {
 
 /* The prompts and the generations of one instruction set, number of threads and depth. */
 static void add_jobs(bench *b, job j) {
-    const lists *l = &b->l;
+    const bench_options *o = &b->o;
     j.n_batch = 1;
-    for (int32_t p = 0; p < l->prompt.n; p++) {
-        j.n_prompt = l->prompt.v[p];
+    for (int32_t p = 0; p < o->prompt.n; p++) {
+        j.n_prompt = o->prompt.v[p];
         add_job(b, j);
     }
     j.n_prompt = 0;
-    for (int32_t n = 0; n < l->gen.n; n++) {
-        for (int32_t s = 0; s < l->batch.n; s++) {
-            j.n_gen = l->gen.v[n];
-            j.n_batch = l->batch.v[s];
+    for (int32_t n = 0; n < o->gen.n; n++) {
+        for (int32_t s = 0; s < o->batch.n; s++) {
+            j.n_gen = o->gen.v[n];
+            j.n_batch = o->batch.v[s];
             add_job(b, j);
         }
     }
 }
 
 static int make_jobs(bench *b) {
-    const lists *l = &b->l;
-    int32_t n = l->cpu.n * l->threads.n * l->depth.n * (l->prompt.n + l->gen.n * l->batch.n);
+    const bench_options *o = &b->o;
+    int32_t n = b->cpus.n * o->threads.n * o->depth.n * (o->prompt.n + o->gen.n * o->batch.n);
     b->jobs = calloc((size_t)n, sizeof *b->jobs);
     if (!b->jobs) return fail("no memory for %" PRId32 " measurements", n);
-    for (int32_t c = 0; c < l->cpu.n; c++)
-        for (int32_t t = 0; t < l->threads.n; t++)
-            for (int32_t d = 0; d < l->depth.n; d++)
-                add_jobs(b, (job){.n_depth = l->depth.v[d],
-                                  .n_threads = l->threads.v[t],
-                                  .cpu = l->cpu.v[c]});
+    for (int32_t c = 0; c < b->cpus.n; c++)
+        for (int32_t t = 0; t < o->threads.n; t++)
+            for (int32_t d = 0; d < o->depth.n; d++)
+                add_jobs(b, (job){.n_depth = o->depth.v[d],
+                                  .n_threads = o->threads.v[t],
+                                  .cpu = b->cpus.v[c]});
     return EXIT_DONE;
 }
 
@@ -271,7 +220,7 @@ static int32_t index_of(const int_list *list, int32_t value) {
 
 /* Read bandwidth if something is generated, int8 rate if there is a prompt. */
 static void measure_machine(bench *b) {
-    const int_list *t = &b->l.threads;
+    const int_list *t = &b->o.threads;
     bool prompts = false, gens = false;
     for (int32_t i = 0; i < b->n_jobs; i++) {
         prompts |= b->jobs[i].n_prompt > 0;
@@ -286,7 +235,7 @@ static void measure_machine(bench *b) {
 
 /* What a run at this speed took of the limit, 1 being all of it; 0 if it is not known. */
 static double limit_share(const bench *b, const job *j, double tokens_per_second) {
-    int32_t t = index_of(&b->l.threads, j->n_threads);
+    int32_t t = index_of(&b->o.threads, j->n_threads);
     double amount, rate;
     if (j->n_prompt) { /* operations of a token; the output matrix serves the last one only */
         amount = b->layer_ops + b->output_ops / j->n_prompt;
@@ -306,8 +255,8 @@ static int put_title(const bench *b) {
     printf("%s: %s, %.1f million weights, %.1f MiB; KV cache %s\n", b->o.model,
            b->info.architecture, (double)b->info.n_params * 1e-6,
            (double)b->info.tensor_bytes / mib, b->params.kv_type == SLM_KV_F32 ? "f32" : "f16");
-    for (int32_t i = 0; i < b->l.threads.n; i++) {
-        int32_t n = b->l.threads.v[i];
+    for (int32_t i = 0; i < b->o.threads.n; i++) {
+        int32_t n = b->o.threads.v[i];
         if (b->read_rate[i] == 0 && b->int8_rate[i] == 0) continue;
         printf("limit of %" PRId32 " thread%s:", n, n == 1 ? "" : "s");
         if (b->read_rate[i] > 0) printf(" memory read %.1f GB/s", b->read_rate[i] * 1e-9);
@@ -475,8 +424,8 @@ static int find_threads(bench *b) {
     params.n_ctx = params.n_batch = 1;
     int code = create_context(b->model, &params, &ctx);
     if (code != EXIT_DONE) return code;
-    for (int32_t i = 0; i < b->l.threads.n; i++)
-        if (b->l.threads.v[i] == 0) b->l.threads.v[i] = slm_context_n_threads(ctx);
+    for (int32_t i = 0; i < b->o.threads.n; i++)
+        if (b->o.threads.v[i] == 0) b->o.threads.v[i] = slm_context_n_threads(ctx);
     slm_context_free(ctx);
     return EXIT_DONE;
 }
@@ -542,35 +491,33 @@ static int measure_all(bench *b) {
     return code;
 }
 
-/* Is there anything but zeros in the lists. */
-static bool is_anything_to_do(const lists *l) {
-    int64_t sum = 0;
-    for (int32_t i = 0; i < l->prompt.n; i++) sum += l->prompt.v[i];
-    for (int32_t i = 0; i < l->gen.n; i++) sum += l->gen.v[i];
-    return sum > 0;
+static bool is_all_zero(const int_list *list) {
+    for (int32_t i = 0; i < list->n; i++)
+        if (list->v[i] != 0) return false;
+    return true;
 }
 
-/* The options as lists; each level of --cpu is checked. Returns PARSED, or the code to exit with. */
+/* Each level of --cpu is checked; the first one stays. Returns PARSED, or the code to exit with. */
 static int read_options(const command *self, int argc, char **argv, bench *b) {
     int code = parse_options(self, argc, argv, &b->o, NULL);
-    if (code == PARSED) code = parse_lists(self, &b->o, &b->l);
-    for (int32_t i = b->l.cpu.n; i-- > 0 && code == PARSED;) {
-        b->o.compute.cpu = b->l.cpu.v[i];
+    if (code == PARSED) code = split_levels(self, b->o.compute.cpu, &b->cpus);
+    for (int32_t i = b->cpus.n; i-- > 0 && code == PARSED;) {
+        b->o.compute.cpu = b->cpus.v[i];
         code = compute_params(self, &b->o.compute, &b->params);
     }
     if (code != PARSED) return code;
     if (!b->o.model) return usage_error(self, "-m MODEL is missing");
-    if (!is_anything_to_do(&b->l))
-        return usage_error(self, "-p %s -n %s: nothing to measure", b->o.prompt, b->o.gen);
+    if (is_all_zero(&b->o.prompt) && is_all_zero(&b->o.gen))
+        return usage_error(self, "-p 0 -n 0: nothing to measure");
     return PARSED;
 }
 
 static int run(const command *self, int argc, char **argv) {
-    bench b = {.o = {.prompt = "512",
-                     .gen = "128",
-                     .depth = "0",
-                     .batch = "1",
-                     .threads = "0",
+    bench b = {.o = {.prompt = {{512}, 1},
+                     .gen = {{128}, 1},
+                     .depth = {{0}, 1},
+                     .batch = {{1}, 1},
+                     .threads = {{0}, 1},
                      .n_runs = 5}};
     int code = read_options(self, argc, argv, &b);
     if (code == PARSED) {
@@ -580,7 +527,7 @@ static int run(const command *self, int argc, char **argv) {
         if (code == EXIT_DONE) code = measure_all(&b);
     }
     slm_model_close(b.model);
-    free(b.l.cpu.text);
+    free(b.cpus.text);
     free(b.jobs);
     free(b.ids);
     free(b.sequences);
