@@ -139,12 +139,13 @@ def svg(title, models):
         else:
             body += text(LEFT - 8, y + 12, label, 'text-anchor="end"') if label != last else ""
             body += f'<rect x="{LEFT}" y="{y}" width="{value * scale:.1f}" height="{BAR}" fill="{COLORS[whose]}"/>\n'
-            body += text(LEFT + value * scale + 5, y + 12, f"{value:.2f}")
+            body += text(full - 10, y + 12, f"{value:.2f}", 'text-anchor="end"')
         last = label
         y += BAR + GAP
-    one = f"{LEFT + scale:.1f}"
+    one = LEFT + scale
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{full}" height="{height}" viewBox="0 0 {full} {height}" '
             'font-family="sans-serif" font-size="12" fill="#222">\n'
             f'<rect width="{full}" height="{height}" fill="#fff"/>\n'
             + text(10, 22, title, 'font-size="15" font-weight="bold"') + legend({w for _, w, _ in all_bars}) + body
-            + f'<line x1="{one}" y1="{TOP - 6}" x2="{one}" y2="{height - 8}" stroke="#333" stroke-dasharray="4 3"/>\n</svg>\n')
+            + text(one, TOP - 4, "1", 'text-anchor="middle"')
+            + f'<line x1="{one:.1f}" y1="{TOP}" x2="{one:.1f}" y2="{height - 8}" stroke="#333"/>\n</svg>\n')
