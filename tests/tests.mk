@@ -25,7 +25,7 @@ ARM_WANTED   := $(if $(SAN)$(filter aarch64% arm64%,$(MACHINE)),,$(ARM_TESTS))
 
 $(O)/tests/%.o: EXTRA_CFLAGS = $(CHECK_STANDIN:%=-I%)
 
-.PHONY: check check-arm fuzz bench
+.PHONY: check check-arm fuzz bench side-by-side
 check:
 	@tools/need.sh check
 	@$(MAKE) --no-print-directory all tests
@@ -87,9 +87,19 @@ fuzz:
 	@$(MAKE) --no-print-directory CC=clang O=build-fuzz SAN=address,undefined,fuzzer-no-link build-fuzz/libslm.a
 	@for f in $(FUZZ_NAMES); do tests/fuzz/run.sh $$f $(FUZZ_SECONDS) || exit 1; done
 
-bench: $(O)/bench/kernels
+# OpenBLAS is only compared with, and only where it is.
+BLAS_LIBS := $(shell pkg-config --libs openblas 2>/dev/null)
+bench: $(O)/bench/kernels $(if $(BLAS_LIBS),$(O)/bench/sgemm)
+$(O)/bench/sgemm.o: EXTRA_CFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags openblas))
+.SECONDARY: $(O)/bench/kernels.o $(O)/bench/sgemm.o
+$(O)/bench/sgemm: LIBS += $(BLAS_LIBS)
+
 $(O)/bench/%: $(O)/bench/%.o $(O)/libslm.a
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# Against llama.cpp, which is fetched and built the first time; ARGS are options, see docs/benchmarks.md.
+side-by-side:
+	@O=$(O) bench/side-by-side $(ARGS)
 
 -include $(wildcard $(O)/tests/*.d $(O)/tests/*/*.d $(O)/bench/*.d $(O)/emulated/*.d)

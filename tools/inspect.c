@@ -86,20 +86,13 @@ static slm_key_info key_at(const inspection *in, int32_t i) {
     return k;
 }
 
-/* What a context takes, and what each position more adds: the rise over whole pages of the KV cache. */
+/* What a context takes, and what each position more adds. */
 static int measure_context(inspection *in) {
-    enum { MORE = 1024 };
     slm_error err;
     if (in->params.n_ctx == 0) in->params.n_ctx = default_n_ctx(in->model, 0);
-    slm_context_params a = in->params, b = in->params;
-    a.n_ctx = MORE;
-    b.n_ctx = 2 * MORE;
-    size_t a_bytes = 0, b_bytes = 0;
     if (slm_context_memory(in->model, &in->params, &in->context_bytes, &err) != SLM_OK ||
-        slm_context_memory(in->model, &a, &a_bytes, &err) != SLM_OK ||
-        slm_context_memory(in->model, &b, &b_bytes, &err) != SLM_OK)
+        position_bytes(in->model, &in->params, &in->position_bytes, &err) != SLM_OK)
         return fail_with("context", &err);
-    in->position_bytes = (b_bytes - a_bytes) / MORE;
     return EXIT_DONE;
 }
 

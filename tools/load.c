@@ -47,6 +47,19 @@ int32_t default_n_ctx(const slm_model *model, int64_t wanted) {
     return (int32_t)(n < trained ? n : trained);
 }
 
+slm_status position_bytes(const slm_model *model, const slm_context_params *params, size_t *n_bytes,
+                          slm_error *err) {
+    enum { MORE = 1024 };
+    slm_context_params a = *params, b = *params;
+    size_t a_bytes = 0, b_bytes = 0;
+    a.n_ctx = MORE;
+    b.n_ctx = 2 * MORE;
+    slm_status status = slm_context_memory(model, &a, &a_bytes, err);
+    if (status == SLM_OK) status = slm_context_memory(model, &b, &b_bytes, err);
+    *n_bytes = (b_bytes - a_bytes) / MORE;
+    return status;
+}
+
 /* ---- Tokens: asked for with a guess, then, if that was too short, with the number that is needed ---- */
 
 typedef struct request {

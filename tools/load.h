@@ -16,6 +16,10 @@ int fail_to_open(const char *path, const slm_error *err);
 /* min(trained, max(4096, wanted)): what a context has if nobody says how long. */
 int32_t default_n_ctx(const slm_model *model, int64_t wanted);
 
+/* What each position more adds to a context: the rise over whole pages of the KV cache. Statuses as slm_context_memory(). */
+slm_status position_bytes(const slm_model *model, const slm_context_params *params, size_t *n_bytes,
+                          slm_error *err);
+
 typedef struct token_list {
     slm_token *ids; /* to be freed by the caller */
     size_t n;

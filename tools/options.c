@@ -70,6 +70,20 @@ static bool parse_int(const option *o, const char *text, int32_t *out) {
     return true;
 }
 
+/* Digits with commas between them: no signs, no spaces, nothing left out. */
+static bool parse_ints(const option *o, const char *text, int_list *out) {
+    const char *p = text;
+    for (out->n = 0; out->n < MAX_LIST; p++) {
+        const char *begin = p;
+        double v = 0; /* however many digits there are, it does not overflow */
+        for (; *p >= '0' && *p <= '9'; p++) v = v * 10 + (*p - '0');
+        if (p == begin || v < o->min || v > o->max) return false;
+        out->v[out->n++] = (int32_t)v;
+        if (*p != ',') return *p == '\0';
+    }
+    return false;
+}
+
 static bool parse_u64(const char *text, uint64_t *out) {
     char *end;
     if (text[0] < '0' || text[0] > '9') return false; /* strtoull would take "-1" */
@@ -96,6 +110,12 @@ static int store(const command *c, const option *o, const char *text, void *valu
         if (parse_int(o, text, place)) return PARSED;
         return usage_error(c, "%s %s: expected a whole number from %.0f to %.0f", o->name, text,
                            o->min, o->max);
+    case OPT_INTS:
+        if (parse_ints(o, text, place)) return PARSED;
+        return usage_error(c,
+                           "%s %s: expected up to %d whole numbers from %.0f to %.0f, with commas "
+                           "between them",
+                           o->name, text, MAX_LIST, o->min, o->max);
     case OPT_U64:
         if (parse_u64(text, place)) return PARSED;
         return usage_error(c, "%s %s: expected a whole number from 0 to 2^64-1", o->name, text);

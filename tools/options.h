@@ -27,9 +27,18 @@ typedef enum option_kind {
     OPT_FLAG,  /* bool         */
     OPT_TEXT,  /* const char * */
     OPT_INT,   /* int32_t      */
+    OPT_INTS,  /* int_list     */
     OPT_U64,   /* uint64_t     */
     OPT_FLOAT, /* float        */
 } option_kind;
+
+enum { MAX_LIST = 32 };
+
+/* "512" or "1,4,8": at least one number. */
+typedef struct int_list {
+    int32_t v[MAX_LIST];
+    int32_t n;
+} int_list;
 
 /* A row of the table, for a value in the subcommand's struct of options. */
 typedef struct option {
@@ -37,7 +46,7 @@ typedef struct option {
     const char *value; /* what the help calls it; NULL for a flag */
     option_kind kind;
     size_t offset;   /* of the value in the struct             */
-    double min, max; /* of OPT_INT and OPT_FLOAT               */
+    double min, max; /* of OPT_INT, OPT_INTS and OPT_FLOAT     */
     const char *help;
 } option;
 
@@ -51,7 +60,8 @@ typedef struct command {
     int (*run)(const struct command *self, int argc, char **argv);
 } command;
 
-extern const command run_command, tokenize_command, logprobs_command, inspect_command;
+extern const command run_command, tokenize_command, logprobs_command, inspect_command,
+    bench_command;
 
 /*
  * Read argv[0 .. argc-1] into the struct `values`, which holds the defaults, and the operands into `operands`

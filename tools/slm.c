@@ -6,7 +6,7 @@
 #include "options.h"
 
 static const command *const commands[] = {&run_command, &tokenize_command, &logprobs_command,
-                                          &inspect_command};
+                                          &inspect_command, &bench_command};
 
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
