@@ -8,33 +8,65 @@
 
 /* ---- Faults ---- */
 
+/* The float model of `seed` in place of t->model, after a change: NaN in the embedding of a token, or a huge weight in its row of
+ * the output matrix, which makes its logits infinite. */
+static void break_model(made *m, task *t, uint64_t seed, slm_token bad, float huge) {
+    build(m, seed, true);
+    if (huge != 0)
+        output(m, bad)[5] = huge;
+    else
+        embedding(m, bad)[3] = NAN;
+    open_made(m);
+    t->model = m->model;
+}
+
+/* The token that the model, as it is at first, chooses after the prompt at `index`. */
+static slm_token token_at(const task *t, const slm_model *model, int32_t index) {
+    static text out;
+    task first = *t;
+    first.model = model;
+    plain(&first, &out);
+    ck_assert_int_gt(out.n, index);
+    return out.tokens[index];
+}
+
 /* A token that is no number: drafted and not chosen, it hurts nobody; chosen, it fails where it would fail. */
 START_TEST(test_fault_90_nan) {
-    for (uint64_t seed = 1; seed <= 6; seed++) {
+    for (uint64_t seed = 1; seed <= 9; seed++) {
         made m;
         build(&m, 30 + seed, true);
         open_made(&m);
         task t = new_task(seed, 0);
-        t.model = m.model;
         t.past_end = true;
         t.n = 60;
-        plain(&t, &want);
-        task first = t;
-        first.model = other.model;
-        first.n = 1;
-        plain(&first, &got);
-        slm_token bad = seed % 2 ? got.tokens[0] : want.tokens[40];
+        bool by_other =
+            seed % 3 == 0; /* who drafts the bad token, and the big model never chooses it */
+        slm_token bad = token_at(&t, by_other ? other.model : m.model, by_other ? 0 : 40);
         close_made(&m);
-        build(&m, 30 + seed, true);
-        embedding(&m, bad)[3] = NAN;
-        open_made(&m);
-        t.model = m.model;
-        t.draft = seed % 2 ? other.model : NULL;
-        if (seed % 2) t.spec.n_match_max = 0;
+        break_model(&m, &t, 30 + seed, bad, 0);
+        t.draft = by_other ? other.model : seed % 3 == 1 ? m.model : NULL;
+        if (t.draft) t.spec.n_match_max = 0;
         compare(&t);
-        if (seed % 2 == 0) ck_assert_int_eq(got.end, SLM_ERR_NUMERIC);
+        if (!by_other) ck_assert_int_eq(got.end, SLM_ERR_NUMERIC);
         close_made(&m);
     }
+}
+END_TEST
+
+/* A logit of minus infinity is a mask to a sampler, and a fault to slm_decode(). */
+START_TEST(test_fault_90_infinity) {
+    int n_failed = 0;
+    for (uint64_t seed = 1; seed <= 16; seed++) {
+        made m;
+        task t = new_task(seed, 2);
+        break_model(&m, &t, 30 + seed, 77, seed % 2 ? 3e38f : -3e38f);
+        t.past_end = true;
+        t.n = 60;
+        compare(&t);
+        n_failed += got.end == SLM_ERR_NUMERIC;
+        close_made(&m);
+    }
+    ck_assert_int_gt(n_failed, 4);
 }
 END_TEST
 
@@ -341,6 +373,7 @@ int main(void) {
     tcase_set_timeout(c, 240);
     tcase_add_checked_fixture(c, spec_setup, spec_teardown);
     tcase_add_test(c, test_fault_90_nan);
+    tcase_add_test(c, test_fault_90_infinity);
     tcase_add_test(c, test_fault_72_cancelled_at_any_call);
     tcase_add_test(c, test_fault_84_nth_allocation_fails);
     tcase_add_test(c, test_fault_84_sampler_without_memory);

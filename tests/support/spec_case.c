@@ -204,6 +204,7 @@ void speculative(const task *t, text *out) {
     go_on(t, spec, s, out);
     ck_assert_int_eq(out->info.n_tokens, t->n_prompt + out->n);
     if (out->n > 0) ck_assert_int_eq(slm_seq_length(ctx, t->sequence), out->info.n_tokens - 1);
+    if (p.draft) ck_assert_int_lt(slm_seq_length(p.draft, t->sequence), out->info.n_tokens);
     probe(s, out);
     slm_speculator_free(spec);
     slm_sampler_free(s);
