@@ -7,6 +7,7 @@
  *     slm_context    one KV cache and its threads. One caller at a time.
  *     slm_decode     tokens in, logits out.
  *     slm_sampler    logits in, a token out.
+ *     slm_speculator the two of them, several tokens at a time.
  *
  * Rules that hold for every function here:
  *
@@ -414,6 +415,96 @@ SLM_API slm_status slm_sampler_sample(slm_sampler *sampler, const float *logits,
 
 /* Remember a token that was not sampled (of the prompt), for the repetition penalty. */
 SLM_API void slm_sampler_accept(slm_sampler *sampler, slm_token token);
+
+/* ---- Speculation ----------------------------------------------------------------------------- */
+
+/*
+ * More than one token a step, and exactly the tokens of plain decoding: what may come next is drafted, the drafts are
+ * computed in one batch with the token before them, and the sampler is asked row by row, as ever, until it
+ * chooses another token than the draft. Drafts come from the tokens themselves (what followed when the last ones
+ * appeared before) and, if there is one, from a smaller model of the same vocabulary. See docs/speculation.md.
+ *
+ *     slm_speculator_accept(s, prompt, n_prompt, &err);
+ *     while (!ended && !slm_speculate(s, sampler, out, capacity, &n, &err)) use(out, n);
+ *
+ * A speculator serves one sequence of one context. It belongs to one thread at a time, as the contexts do.
+ */
+typedef struct slm_speculator slm_speculator;
+
+typedef struct slm_speculator_params {
+    size_t size;             /* sizeof(slm_speculator_params)                                     */
+    slm_allocator allocator; /* used for everything that belongs to the speculator                */
+    int32_t sequence;        /* of the context, and of the draft model's                          */
+    int32_t n_draft;         /* 0 .. 64: most tokens drafted in a step, see slm_speculator_info   */
+    int32_t n_match_min;     /* 1 .. n_match_max: draft what followed when the last tokens, at    */
+    int32_t n_match_max;     /* least and at most so many, came before; max 0 .. 16, 0: never     */
+    float draft_cost;        /* > 0: time that a drafted token adds to a step, in steps without
+                                drafts. Decides how many are drafted, never what the text is      */
+    bool always;             /* draft as many as can be, also when it does not pay                */
+    slm_context *draft;      /* a context of a model of the same vocabulary, with this sequence for the
+                                speculator alone; outlives it. Or NULL: only n_match_*            */
+} slm_speculator_params;
+
+SLM_API slm_speculator_params slm_speculator_defaults(void);
+
+/*
+ * ctx     outlives the speculator. A step drafts fewer tokens than the context's n_logits and n_batch, so a
+ *         context of slm_context_defaults(), with n_logits 1, never drafts.
+ * params  NULL: slm_speculator_defaults().
+ * out     free with slm_speculator_free(). Nothing is allocated later.
+ *
+ * RANGE (a parameter), MISMATCH (the draft model's vocabulary is another one), NOMEM, ARGUMENT.
+ */
+SLM_API slm_status slm_speculator_create(slm_context *ctx, const slm_speculator_params *params,
+                                         slm_speculator **out, slm_error *err);
+SLM_API void slm_speculator_free(slm_speculator *s);
+
+/*
+ * Add tokens to the end of the speculator's text: of a prompt, or sampled by other means than slm_speculate(). What the sequence
+ * does not hold yet is computed by the next step, so it does not matter whether they were decoded already.
+ * The sampler is not told (slm_sampler_accept()).
+ *
+ * CONTEXT_FULL (more than the context's positions and one; none was added), RANGE, BUSY, ARGUMENT.
+ */
+SLM_API slm_status slm_speculator_accept(slm_speculator *s, const slm_token *tokens,
+                                         int32_t n_tokens, slm_error *err);
+
+/* Forget all but the first `length` tokens of the text, in the sequences of both contexts too. RANGE, BUSY, ARGUMENT. */
+SLM_API slm_status slm_speculator_truncate(slm_speculator *s, int32_t length, slm_error *err);
+
+/*
+ * One step: compute what the sequence does not hold of the text yet, and 1 .. `capacity` tokens more, chosen and
+ * remembered by `sampler`. They are the tokens that this loop would give, and leave the sampler as it would:
+ *
+ *     slm_decode(the last token);  slm_sampler_sample(slm_logits(ctx, 0), ...);
+ *
+ * A step ends with a token that ends a generation (SLM_TOKEN_EOG). The last token is part of the text but not yet of the
+ * sequence, and slm_logits() holds nothing of use. The sequence is otherwise only changed through the speculator.
+ *
+ * out    room for `capacity` tokens, at least 1 (RANGE)
+ * n_out  receives their number; 0 on failure
+ *
+ * On failure no token was sampled and the text is as it was: calling again goes on where this call stopped, with the same
+ * tokens. Every status of slm_decode() and slm_sampler_sample(); CONTEXT_FULL, NUMERIC and so on come at the token at which
+ * they would come without drafts. Of the draft context only CANCELLED and BUSY matter; where it fails otherwise (it
+ * may be shorter) nothing is drafted by it. RANGE if there is no token to go on from, or the sequence holds more than the
+ * text. BUSY if another call is inside.
+ */
+SLM_API slm_status slm_speculate(slm_speculator *s, slm_sampler *sampler, slm_token *out,
+                                 int32_t capacity, int32_t *n_out, slm_error *err);
+
+typedef struct slm_speculator_info {
+    size_t size;        /* sizeof(slm_speculator_info), set by the caller                         */
+    int32_t n_draft;    /* tokens that a step can draft: the parameter, but less than the context's
+                           n_logits and n_batch                                                   */
+    int32_t n_tokens;   /* of the text                                                            */
+    int64_t n_steps;    /* that succeeded                                                         */
+    int64_t n_drafted;  /* tokens that were drafted and computed in them                          */
+    int64_t n_accepted; /* drafted tokens that the sampler chose                                  */
+} slm_speculator_info;
+
+/* ARGUMENT if a pointer is NULL or info->size is wrong. */
+SLM_API slm_status slm_speculator_get_info(const slm_speculator *s, slm_speculator_info *info);
 
 #ifdef __cplusplus
 }

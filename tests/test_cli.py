@@ -91,6 +91,8 @@ class Usage(Case):
             (["run", "-m", m, "--", "-p"], "unexpected"),
             (["run", "-m", m, "-p", "a", "-f", "b"], "exclude"),
             (["run", "-m", m, "--raw", "--system", "x"], "--raw"),
+            (["run", "-m", m, "--lookup", "65"], "whole number"),
+            (["run", "-m", m, "--draft"], "wants a value"),
             (["run", "-m", m, "--cpu", "mmx"], "this machine has: c"),
             (["run", "-m", m, "--kv", "f8"], "f16, f32 or q8_0"),
             (["tokenize"], "-m MODEL"),
@@ -478,6 +480,43 @@ class Run(Case):
         self.assertEqual(text("--seed", 1, "--temp", 1, "--min-p", 1), greedy)
         self.assertNotEqual(text("--temp", 0, "--repeat-penalty", 50), greedy)
         self.assertEqual(text("--temp", 0, "--repeat-penalty", 50, "--repeat-last-n", 0), greedy)
+
+    def test_drafts_do_not_change_the_text(self):
+        repeats = tiny_model.write(self.path("repeats.gguf"), layers=False)
+        accepted = 0
+        for sampling in (["--temp", 0], ["--temp", 0, "--repeat-penalty", 1.2], ["--temp", 0.1, "--seed", 9],
+                         ["--seed", 4, "--temp", 2, "--repeat-penalty", 1.1]):
+            for model, prompt in ((repeats, ["-p", "hi"]), (repeats, ["-p", "one two one two", "--raw"]), (self.model, ["-p", "hi"])):
+                args = ["-m", model, *sampling, *prompt, "-n", 150]
+                plain = self.good("run", *args, "--lookup", 0).out
+                for drafts in ([], ["--lookup", 8], ["--lookup", 1], ["--lookup", 64], ["--draft", self.model],
+                               ["--draft", repeats, "--lookup", 0]):
+                    r = slm("run", *args, *drafts, "--stats")
+                    self.assertEqual((r.code, r.out), (0, plain), (args, drafts))
+                    found = re.search(r" tokens/s(?:, (\d+) of (\d+) drafted accepted)?; -n reached", r.message)
+                    self.assertTrue(found, r.message)
+                    self.assertLessEqual(int(found[1] or 0), int(found[2] or 0))
+                    accepted += int(found[1] or 0)
+        self.assertGreater(accepted, 500)
+
+    def test_drafts_at_the_end_of_the_context(self):
+        def run(*args):
+            r = slm("run", "-m", self.model, "--raw", "-p", "xyxyxy", "--temp", 0, "-c", 100, "--stats", *args)
+            self.assertEqual(r.code, 0, r.message)
+            self.assertIn("answer 95 tokens", r.message)
+            self.assertIn("context full", r.message)
+            return r.out
+        self.assertEqual(run(), run("--lookup", 0))
+        self.assertEqual(run("--draft", self.model), run("--lookup", 0))
+
+    def test_draft_model_of_another_vocabulary(self):
+        tokens = tiny_model.tokens()
+        tokens[-1] = "other"
+        model = self.make("other-words.gguf", {"tokenizer.ggml.tokens": A(STRING, tokens), "tokenizer.ggml.merges": A(STRING, [])})
+        r = self.fails("run", "-m", self.model, "-p", "x", "--draft", model)
+        self.assertIn(model, r.message)
+        self.assertIn("token 265", r.message)
+        self.fails("run", "-m", self.model, "-p", "x", "--draft", self.path("missing.gguf"))
 
     def test_always_utf8(self):
         for seed in range(4):

@@ -71,6 +71,15 @@ class Text(Case):
         for way in ways():
             self.assertEqual(text(*way), first)
 
+    def test_drafts_do_not_change_the_text(self):
+        code = "def foo(x, y):\n    return x + y\n\nprint(foo(3, 4))\nprint(foo(5, 6))\n"
+        n = 12 if SANITIZED else 60
+        for sampling in (["--temp", 0], ["--temp", 0.8, "--repeat-penalty", 1.1, "--seed", 6]):
+            args = ["run", "-m", MODEL, "-p", "Rename foo to bar and print the whole code again:\n" + code, "-n", n, *sampling]
+            plain = self.good(*args, "--lookup", 0).out
+            for drafts in ([], ["--lookup", 3, "-t", 1], ["--draft", MODEL]):
+                self.assertEqual(self.good(*args, *drafts).out, plain)
+
     def test_reads_its_own_answers(self):
         """A prompt's tokens as text again, whatever is in it: a model that only copies would do as well."""
         text = "Grüße, 世界! 😀 don't   12345\n\tx = y[0]; // ok\n"

@@ -3,6 +3,7 @@
     write(path)                          a llama model with random weights, a vocabulary of bytes, ChatML
     write(path, {"general.name": S("x"), "tokenizer.chat_template": None})    keys changed, added, left out
     write(path, weights=False)           the vocabulary alone
+    write(path, layers=False)            layers that add nothing: a token decides the next one, and greedy text repeats itself
 """
 import random
 import struct
@@ -144,7 +145,7 @@ def tensors(seed=1):
     return out
 
 
-def build(changed=None, weights=True, seed=1):
+def build(changed=None, weights=True, seed=1, layers=True):
     """The bytes of a file. `changed`: keys to set, or to leave out when None."""
     all_keys = {k: v for k, v in {**keys(), **(changed or {})}.items() if v is not None}
     all_tensors = tensors(seed) if weights else []
@@ -155,13 +156,15 @@ def build(changed=None, weights=True, seed=1):
     for name, dims, ggml_type, data in all_tensors:
         head += string(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims)
         head += struct.pack("<IQ", ggml_type, offset)
+        if not layers and name.endswith(("attn_output.weight", "ffn_down.weight")):
+            data = bytes(len(data))
         data += bytes(-len(data) % 32)
         body += data
         offset += len(data)
     return head + bytes(-len(head) % 32) + body
 
 
-def write(path, changed=None, weights=True, seed=1):
+def write(path, changed=None, weights=True, seed=1, layers=True):
     with open(path, "wb") as f:
-        f.write(build(changed, weights, seed))
+        f.write(build(changed, weights, seed, layers))
     return str(path)

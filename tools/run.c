@@ -9,8 +9,8 @@
 #include "load.h"
 
 typedef struct run_options {
-    const char *model, *prompt, *file, *system;
-    int32_t n;
+    const char *model, *prompt, *file, *system, *draft;
+    int32_t n, lookup;
     bool raw, stats;
     slm_sampler_params sampler;
     compute_options compute;
@@ -18,6 +18,8 @@ typedef struct run_options {
 
 #define SAMPLER(member) offsetof(run_options, sampler.member)
 #define MAX_FLOAT       3.4e38
+
+enum { MAX_DRAFT = 64, MODEL_DRAFT = 8 }; /* tokens that a step drafts: at most; by a model alone */
 
 static const option options[] = {
     {"-m", "MODEL", OPT_TEXT, offsetof(run_options, model), 0, 0, "GGUF file"},
@@ -44,6 +46,10 @@ static const option options[] = {
      "how many tokens that penalty looks back on (default 64)"},
     {"--seed", "N", OPT_U64, SAMPLER(seed), 0, 0,
      "same seed, same text, on every machine (default: from the clock)"},
+    {"--lookup", "N", OPT_INT, offsetof(run_options, lookup), 0, MAX_DRAFT,
+     "check up to N tokens at a time that came before, where it pays; same text (default 8)"},
+    {"--draft", "MODEL", OPT_TEXT, offsetof(run_options, draft), 0, 0,
+     "draft tokens with this smaller model of the same vocabulary; same text"},
     {"--stats", NULL, OPT_FLAG, offsetof(run_options, stats), 0, 0,
      "a line on the speed at the end, on stderr (default: on a terminal)"},
     COMPUTE_OPTIONS(run_options, "4096, or more if needed"),
@@ -59,6 +65,11 @@ typedef struct session {
     int32_t n_vocab;
     slm_context *ctx;
     slm_sampler *sampler;
+    slm_model *draft_model;
+    slm_context *draft;
+    slm_speculator *speculator;    /* NULL: a token at a time */
+    slm_token next[MAX_DRAFT + 1]; /* [n_next] chosen, not shown yet */
+    int32_t n_next;
     char *text; /* of the prompt, if it was read */
     token_list prompt;
     slm_text_stream stream;
@@ -111,6 +122,23 @@ static int tokenize_prompt(session *s) {
 
 /* ---- Context ---- */
 
+static int prepare_speculation(session *s, int32_t n_draft) {
+    slm_speculator_params p = slm_speculator_defaults();
+    p.n_draft = n_draft;
+    if (s->o.lookup == 0) p.n_match_max = 0;
+    if (s->o.draft) {
+        slm_context_params draft = s->params;
+        draft.n_logits = 1;
+        int code = open_model(s->o.draft, false, &s->draft_model);
+        if (code == EXIT_DONE) code = create_context(s->draft_model, &draft, &s->draft);
+        if (code != EXIT_DONE) return code;
+        p.draft = s->draft;
+    }
+    slm_error err;
+    if (slm_speculator_create(s->ctx, &p, &s->speculator, &err) == SLM_OK) return EXIT_DONE;
+    return fail_with(s->o.draft ? s->o.draft : "cannot speculate", &err);
+}
+
 static int prepare(session *s) {
     slm_model_info info = {.size = sizeof info};
     slm_model_get_info(s->model, &info); /* cannot fail: both pointers and the size are good */
@@ -123,6 +151,8 @@ static int prepare(session *s) {
     if (info.n_ctx_train > 0 && s->params.n_ctx > info.n_ctx_train)
         warn("-c %" PRId32 ": the model was trained for %" PRId32 " positions", s->params.n_ctx,
              info.n_ctx_train);
+    int32_t n_draft = s->o.lookup || !s->o.draft ? s->o.lookup : MODEL_DRAFT;
+    s->params.n_logits = n_draft + 1;
     s->bar.label = "reading the prompt";
     s->params.progress = progress_update;
     s->params.progress_user = &s->bar;
@@ -131,14 +161,23 @@ static int prepare(session *s) {
     slm_error err;
     if (slm_sampler_create(&s->o.sampler, &s->sampler, &err) != SLM_OK)
         return fail_with("cannot create a sampler", &err);
-    return EXIT_DONE;
+    return n_draft > 0 ? prepare_speculation(s, n_draft) : EXIT_DONE;
+}
+
+/* The speculator would do it too, with the first token of the answer. What fails here, fails or is passed over there. */
+static void read_prompt_for_draft(session *s, int32_t n) {
+    slm_decode_tokens(s->draft, s->prompt.ids, n, NULL);
 }
 
 static int decode_prompt(session *s) {
     slm_error err;
+    int32_t n = (int32_t)s->prompt.n;
     double begin = now();
-    slm_status status = slm_decode_tokens(s->ctx, s->prompt.ids, (int32_t)s->prompt.n, &err);
+    slm_status status = slm_decode_tokens(s->ctx, s->prompt.ids, n, &err);
+    if (status == SLM_OK && s->draft) read_prompt_for_draft(s, n);
     progress_end(&s->bar);
+    if (status == SLM_OK && s->speculator)
+        status = slm_speculator_accept(s->speculator, s->prompt.ids, n, &err);
     if (status != SLM_OK) return fail_with("prompt", &err);
     s->prompt_seconds = now() - begin;
     for (size_t i = 0; i < s->prompt.n; i++) slm_sampler_accept(s->sampler, s->prompt.ids[i]);
@@ -179,12 +218,31 @@ static int end_text(session *s) {
     return finish_output();
 }
 
-/* One token: choose, show, compute what comes after it. Sets s->why when it was the last. */
-static int step(session *s) {
+/* Fill s->next: at least a token, the first one of all from the logits of the prompt. */
+static int choose(session *s) {
     slm_error err;
-    slm_token token;
-    if (slm_sampler_sample(s->sampler, slm_logits(s->ctx, 0), s->n_vocab, &token, &err) != SLM_OK)
-        return fail_with("cannot choose a token", &err);
+    slm_token last = s->next[0];
+    bool first = s->n_next == 0;
+    int32_t most = s->o.n ? s->o.n - s->n_generated : MAX_DRAFT + 1;
+    slm_status status = SLM_OK;
+    if (s->speculator && !first) {
+        status = slm_speculate(s->speculator, s->sampler, s->next,
+                               most < MAX_DRAFT + 1 ? most : MAX_DRAFT + 1, &s->n_next, &err);
+    } else {
+        s->n_next = 1;
+        if (!first) status = slm_decode_tokens(s->ctx, &last, 1, &err);
+        if (status == SLM_OK)
+            status =
+                slm_sampler_sample(s->sampler, slm_logits(s->ctx, 0), s->n_vocab, s->next, &err);
+        if (status == SLM_OK && s->speculator)
+            status = slm_speculator_accept(s->speculator, s->next, 1, &err);
+    }
+    if (status != SLM_OK) return fail_with("cannot choose a token", &err);
+    if (!first) s->n_decoded += s->n_next;
+    return EXIT_DONE;
+}
+
+static int show(session *s, slm_token token) {
     uint32_t attributes = 0;
     slm_token_get(s->model, token, NULL, NULL, &attributes);
     if (attributes & SLM_TOKEN_EOG) {
@@ -193,15 +251,18 @@ static int step(session *s) {
     }
     int code = put_token(s, token);
     if (code != EXIT_DONE) return code;
-    s->n_generated++;
-    if (s->n_generated == s->o.n)
-        s->why = "-n reached";
-    else if (slm_seq_length(s->ctx, 0) >= slm_context_n_ctx(s->ctx))
-        s->why = "context full (-c)";
-    if (s->why) return EXIT_DONE;
-    if (slm_decode_tokens(s->ctx, &token, 1, &err) != SLM_OK) return fail_with("decode", &err);
-    s->n_decoded++;
+    if (++s->n_generated == s->o.n) s->why = "-n reached";
     return EXIT_DONE;
+}
+
+/* One token, or some that were drafted: choose and show. Sets s->why when the last one was among them. */
+static int step(session *s) {
+    int code = choose(s);
+    for (int32_t i = 0; i < s->n_next && !s->why && code == EXIT_DONE; i++)
+        code = show(s, s->next[i]);
+    if (!s->why && slm_seq_length(s->ctx, 0) >= slm_context_n_ctx(s->ctx))
+        s->why = "context full (-c)";
+    return code;
 }
 
 static int answer(session *s) {
@@ -217,6 +278,13 @@ static int answer(session *s) {
 
 /* ---- Speed ---- */
 
+static void print_drafts(const session *s) {
+    slm_speculator_info info = {.size = sizeof info};
+    if (slm_speculator_get_info(s->speculator, &info) != SLM_OK || info.n_drafted == 0) return;
+    fprintf(stderr, ", %" PRId64 " of %" PRId64 " drafted accepted", info.n_accepted,
+            info.n_drafted);
+}
+
 /* The first token of an answer comes from the prompt's logits: only what was computed after it is counted. */
 static void print_stats(const session *s) {
     int32_t n_threads = slm_context_n_threads(s->ctx);
@@ -225,6 +293,7 @@ static void print_stats(const session *s) {
             s->n_generated == 1 ? "" : "s");
     if (s->n_decoded > 0)
         fprintf(stderr, ", %.1f tokens/s", (double)s->n_decoded / s->answer_seconds);
+    print_drafts(s);
     fprintf(stderr, "; %s; seed %" PRIu64 "; %" PRId32 " thread%s, %s\n", s->why, s->o.sampler.seed,
             n_threads, n_threads == 1 ? "" : "s", slm_context_cpu(s->ctx));
 }
@@ -248,7 +317,7 @@ static uint64_t seed_from_clock(void) {
 }
 
 static int run(const command *self, int argc, char **argv) {
-    session s = {.capacity = 64};
+    session s = {.capacity = 64, .o.lookup = 8};
     s.o.sampler = slm_sampler_defaults();
     s.o.sampler.temperature = 0.8f;
     s.o.sampler.top_k = 40;
@@ -264,7 +333,10 @@ static int run(const command *self, int argc, char **argv) {
     catch_interrupt();
     s.buffer = malloc(s.capacity);
     code = s.buffer ? run_session(&s) : fail("no memory");
+    slm_speculator_free(s.speculator);
     slm_sampler_free(s.sampler);
+    slm_context_free(s.draft);
+    slm_model_close(s.draft_model);
     slm_context_free(s.ctx);
     slm_model_close(s.model);
     free(s.prompt.ids);
