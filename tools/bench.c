@@ -34,7 +34,7 @@ static const option options[] = {
     {"-r", "N", OPT_INT, offsetof(bench_options, n_runs), 1, 1000,
      "measure each N times, after one time more that does not count (default 5)"},
     {"--kv", "TYPE", OPT_TEXT, offsetof(bench_options, compute.kv), 0, 0,
-     "KV cache in f16 or f32 (default: f16)"},
+     "KV cache in f16, f32 or q8_0 (default: f16)"},
     {"--cpu", "LIST", OPT_TEXT, offsetof(bench_options, compute.cpu), 0, 0,
      "highest instruction sets to use: c, avx2, ... (default: the best)"},
     {"--json", NULL, OPT_FLAG, offsetof(bench_options, json), 0, 0,
