@@ -268,7 +268,7 @@ START_TEST(test_prompt_decoded_by_the_caller) {
         probe(s, &got);
         assert_same(&want, &got);
         ck_assert_int_eq(got.info.n_accepted, got.info.n_drafted);
-        ck_assert_int_gt(got.info.n_accepted, want.n / 2);
+        ck_assert_int_eq(got.info.n_steps, (want.n + 8) / 9); /* none without drafts */
         slm_speculator_free(spec);
         slm_sampler_free(s);
         slm_context_free(ctx);
