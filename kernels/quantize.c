@@ -113,16 +113,21 @@ static inline f32x4 select4(i32x4 mask, f32x4 yes, f32x4 no) {
     return (f32x4)(((i32x4)yes & mask) | ((i32x4)no & ~mask));
 }
 
-static inline f32x4 nearest_levels(const levels *l, f32x4 t) {
-    if (l->book) {
-        f32x4 v = {l->lo, l->lo, l->lo, l->lo};
-        for (int i = 1; i < l->n; i++) {
-            float step = (float)(l->book[i] - l->book[i - 1]);
-            i32x4 above = t > (float)(l->book[i] + l->book[i - 1]) * 0.5f;
-            v += (f32x4)((i32x4)((f32x4){0} + step) & above);
-        }
-        return v;
+/* From the lowest level up, a step for each middle between two that t is above. */
+static inline __attribute__((always_inline)) f32x4 climb(const int8_t *book, int n, f32x4 t) {
+    f32x4 v = (f32x4){0} + (float)book[0];
+    for (int i = 1; i < n; i++) {
+        f32x4 step = (f32x4){0} + (float)(book[i] - book[i - 1]);
+        i32x4 above = t > (float)(book[i] + book[i - 1]) * 0.5f;
+        v += (f32x4)((i32x4)step & above);
     }
+    return v;
+}
+
+/* Each codebook by name, so that the compiler knows its numbers. */
+static inline f32x4 nearest_levels(const levels *l, f32x4 t) {
+    if (l->book == iq4_book) return climb(iq4_book, sizeof iq4_book, t);
+    if (l->book == mxfp4_book) return climb(mxfp4_book, sizeof mxfp4_book, t);
     f32x4 lo = (f32x4){0} + l->lo, hi = (f32x4){0} + l->hi;
     t = select4(t < lo, lo, t);
     t = select4(t > hi, hi, t);
