@@ -64,7 +64,7 @@ static const scale_format e8m0_scale = {e8m0_from, e8m0_value, 252}; /* 12 * 2^1
 enum { MAX_GROUPS = 16, MAX_BLOCK = 256 };
 
 /* Starts for d and then for dmin of a block: each 3% above the one before, so that fewer integers are used. */
-enum { N_D = 5, N_M = 4 };
+enum { N_D = 3, N_M = 2 };
 #define D_STEP 0.03f
 
 typedef struct recipe {
