@@ -69,7 +69,8 @@ typedef struct slm_attn_page {
     const void *k; /* [head_dim, 64]: a position is a column                 */
     const void *v; /* [64, head_dim_stored]                                  */
     const slm_f16 *k_scale,
-        *v_scale; /* SLM_STORE_Q8_0: [blocks of 32 in head_dim, 64]; else NULL */
+        *v_scale;       /* SLM_STORE_Q8_0: [blocks of 32 in head_dim, 64]; else NULL */
+    const void *next_k; /* keys that will be asked for next: fetched meanwhile. NULL: unknown */
     int32_t head_dim;
     int32_t head_dim_stored; /* rounded up to 16; what is beyond head_dim is zero */
     int32_t n_q;

@@ -168,13 +168,22 @@ INLINE int vectors_for(int n) { return ATTN_SUMS >= 4 * n ? 4 : ATTN_SUMS >= 2 *
 /* How a page is stored. */
 typedef struct store_kind {
     vf (*load)(const void *p, int64_t i);
+    int value_bytes;
     bool scaled; /* 32 values of a position share a scale */
 } store_kind;
+
+/* Keys are walked in columns, which no prefetcher of a processor foresees. So the scores fetch the values of the page, and the values
+ * the next keys: what the n-th step over `vectors` vectors will read there. */
+INLINE void fetch_step(store_kind store, const void *from, int32_t n, int vectors) {
+    __builtin_prefetch((const uint8_t *)from +
+                       (int64_t)n * vectors * SLM_LANES * store.value_bytes);
+}
 
 /* sum[k][v] += q . k over values from .. to of the head, for n queries and nv vectors of positions from j on. */
 INLINE void score_values(store_kind store, int n, int nv, const slm_attn_page *a, const float *q,
                          int32_t from, int32_t to, int j, vf (*sum)[PAGE_VECTORS]) {
     for (int32_t d = from; d < to; d++) {
+        fetch_step(store, a->v, j / (nv * SLM_LANES) * a->head_dim + d, nv);
         UNROLL
         for (int v = 0; v < nv; v++) {
             vf key = store.load(a->k, (int64_t)d * SLM_PAGE + j + v * SLM_LANES);
@@ -260,7 +269,9 @@ INLINE void page_values_at(store_kind store, int n, int nv, const slm_attn_page 
         UNROLL
         for (int v = 0; v < nv; v++) sum[k][v] = vf_load(out + (int64_t)k * stored + v * SLM_LANES);
     }
+    const void *next = a->next_k ? a->next_k : a->v;
     for (int32_t j = from; j <= to; j++) {
+        fetch_step(store, next, d / (nv * SLM_LANES) * SLM_PAGE + j, nv);
         UNROLL
         for (int v = 0; v < nv; v++) {
             vf value = store.load(a->v, (int64_t)j * stored + d + v * SLM_LANES);
@@ -347,13 +358,13 @@ INLINE void attn_page(store_kind store, const slm_attn_page *a) {
 }
 
 static void attn_page_f16(const slm_attn_page *a) {
-    attn_page((store_kind){load_stored_f16, false}, a);
+    attn_page((store_kind){load_stored_f16, sizeof(slm_f16), false}, a);
 }
 static void attn_page_f32(const slm_attn_page *a) {
-    attn_page((store_kind){load_stored_f32, false}, a);
+    attn_page((store_kind){load_stored_f32, sizeof(float), false}, a);
 }
 static void attn_page_q8_0(const slm_attn_page *a) {
-    attn_page((store_kind){load_stored_i8, true}, a);
+    attn_page((store_kind){load_stored_i8, sizeof(int8_t), true}, a);
 }
 
 static void attn_merge(float *max, float *sum, float *out, float page_max, float page_sum,

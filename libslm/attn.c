@@ -101,9 +101,9 @@ static int32_t n_queries(const slm_context *ctx, const slm__tile *tile) {
     return tile->n_tokens * (int32_t)(ctx->model->hp.n_head / ctx->model->hp.n_head_kv);
 }
 
-/* s->page_max, page_sum, page_out of the queries that see the page. */
+/* s->page_max, page_sum, page_out of the queries that see the page; the one after it, if it is at most `end`, comes next. */
 static void compute_page(const slm_context *ctx, const slm__tile *tile, int32_t layer,
-                         int32_t head_kv, int32_t page, const tile_state *s) {
+                         int32_t head_kv, int32_t page, int32_t end, const tile_state *s) {
     const slm__kv *kv = &ctx->kv;
     int32_t group = n_queries(ctx, tile) / tile->n_tokens, stored = kv->head_dim_stored;
     int32_t n_q = n_queries(ctx, tile), at = first_query(ctx, tile, page);
@@ -120,6 +120,7 @@ static void compute_page(const slm_context *ctx, const slm__tile *tile, int32_t 
         .v = v,
         .k_scale = slm__kv_scales(kv, k, kv->head_dim),
         .v_scale = slm__kv_scales(kv, v, stored),
+        .next_k = page < end ? slm__kv_keys(kv, layer, seq, page + 1, head_kv) : NULL,
         .head_dim = kv->head_dim,
         .head_dim_stored = stored,
         .n_q = n_q - at,
@@ -159,9 +160,10 @@ static void attention_chunk(void *arg, int32_t chunk, int32_t thread) {
     tile_state s =
         tile_in_scratch(hp, ctx->work.scratch + (uint64_t)thread * ctx->work.scratch_bytes);
 
+    int32_t last = last_page(ctx, tile);
     begin_tile(ctx, tile, head_kv, &s);
-    for (int32_t page = 0; page <= last_page(ctx, tile); page++) {
-        compute_page(ctx, tile, l->layer, head_kv, page, &s);
+    for (int32_t page = 0; page <= last; page++) {
+        compute_page(ctx, tile, l->layer, head_kv, page, last, &s);
         fold_page(ctx, tile, page, &s);
     }
     end_tile(ctx, tile, head_kv, &s);
@@ -170,7 +172,7 @@ static void attention_chunk(void *arg, int32_t chunk, int32_t thread) {
 /* ---- Pages side by side ---- */
 
 /* Tiles of that many tokens at most, pages of a round, pages of a chunk. */
-enum { SPLIT_TOKENS = 4, SPLIT_PAGES = 32, CHUNK_PAGES = 2 };
+enum { SPLIT_TOKENS = 4, SPLIT_PAGES = 32, CHUNK_PAGES = 4 };
 
 /* Pairs of tile and KV head for which splitting pays: with more, every thread has enough to do. */
 static int32_t split_pairs(int32_t n_threads) { return n_threads > 1 ? 2 * n_threads : 0; }
@@ -212,11 +214,13 @@ static void pages_chunk(void *arg, int32_t chunk, int32_t thread) {
     int32_t head_kv = pair % (int32_t)hp->n_head_kv;
     tile_state s =
         tile_in_scratch(hp, ctx->work.scratch + (uint64_t)thread * ctx->work.scratch_bytes);
+    int32_t last = last_page(ctx, tile) - l->begin;
+    if (last > at + CHUNK_PAGES - 1) last = at + CHUNK_PAGES - 1;
     begin_tile(ctx, tile, head_kv, &s);
-    for (int32_t i = at; i < at + CHUNK_PAGES && l->begin + i <= last_page(ctx, tile); i++) {
+    for (int32_t i = at; i <= last; i++) {
         set_result(result_at(l, pair, i), n_queries(ctx, tile), &s.page_max, &s.page_sum,
                    &s.page_out);
-        compute_page(ctx, tile, l->layer, head_kv, l->begin + i, &s);
+        compute_page(ctx, tile, l->layer, head_kv, l->begin + i, l->begin + last, &s);
     }
 }
 
