@@ -392,8 +392,17 @@ START_TEST(test_fault_90_masked_positions_never_show) {
                 for (int d = 0; d < HD; d++)
                     k_page[d * SLM_PAGE + j] = v_page[j * HD + d] = dirty ? NAN : 0;
             }
-            slm_attn_page a = {k_page, v_page, NULL, NULL, HD,  HD,        N_Q,
-                               q,      first,  last, max,  sum, out[dirty]};
+            slm_attn_page a = {.k = k_page,
+                               .v = v_page,
+                               .head_dim = HD,
+                               .head_dim_stored = HD,
+                               .n_q = N_Q,
+                               .q = q,
+                               .first = first,
+                               .last = last,
+                               .max = max,
+                               .sum = sum,
+                               .out = out[dirty]};
             slm__kernels_level(level)->attn_page[SLM_STORE_F32](&a);
         }
         ck_assert(out[0][0] == out[0][0]);
