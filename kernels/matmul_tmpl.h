@@ -136,19 +136,25 @@ INLINE void last_step(const quant_type *type, const slm_matmul *m, const uint8_t
     if (type->geometry == SLM_SCALE_MIN) s->d1 = (rf)((rw)s->d1 & keep);
 }
 
+INLINE void fetch(const uint8_t *from, int32_t n_bytes) {
+    UNROLL
+    for (int32_t i = 0; i < n_bytes; i += 64) __builtin_prefetch(from + i);
+}
+
+/* Bytes of all rows of a vector that one turn of the loop over steps takes: they follow each other row by row, so what the next turns
+ * need is fetched in order, from whatever row. */
+INLINE int32_t turn_bytes(const quant_type *type) {
+    return type->block_bytes * ROWS * (type->steps == 1 ? SLM_STRIPES : 1);
+}
+
 /* ---- A few tokens: steps straight from the unpacker, nt (constant) tokens ---- */
 
 /* How far ahead of a step its successors are fetched: some ten steps, so that a miss is over when its time comes. */
 enum { FETCH_AHEAD = 3072 };
 
-INLINE void fetch(const uint8_t *w, int64_t at, int32_t n_bytes) {
-    UNROLL
-    for (int32_t i = 0; i < n_bytes; i += 64) __builtin_prefetch(w + at + FETCH_AHEAD + i);
-}
-
 INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
                        int32_t n_rows) {
-    const int32_t fetch_bytes = type->block_bytes * ROWS * (type->steps == 1 ? SLM_STRIPES : 1);
+    const int32_t turn = turn_bytes(type);
     int64_t stored = slm__n_blocks_stored(m->n_in);
     int32_t nb = slm__n_blocks(m->n_in), whole = nb / SLM_STRIPES;
     const uint8_t *w[ROWS];
@@ -157,7 +163,7 @@ INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int3
     rf acc[TILE_VECTORS][TILE_TOKENS] = {{{0}}};
     row_pointers(m, row, n_rows, w);
     for (int32_t i = 0; i < whole; i += type->steps) {
-        fetch(w[0], (int64_t)(i / type->steps) * fetch_bytes, fetch_bytes);
+        fetch(w[0] + (int64_t)(i / type->steps) * turn + FETCH_AHEAD, turn);
         UNROLL
         for (int half = 0; half < type->steps; half++) {
             type->unpack(w, i + half, &s);
@@ -184,11 +190,14 @@ INLINE void unpack_strip(const quant_type *type, const slm_matmul *m, int32_t ro
                          int32_t n_vectors, step *strip) {
     int32_t nb = slm__n_blocks(m->n_in), whole = nb / SLM_STRIPES;
     int32_t n_steps = slm__n_blocks_stored(m->n_in) / SLM_STRIPES;
+    const int32_t turn = turn_bytes(type);
     for (int32_t v = 0; v < n_vectors; v++) {
         const uint8_t *w[ROWS];
         int32_t first = v * ROWS < n_rows ? v * ROWS : n_rows - 1;
         row_pointers(m, row + first, n_rows - first, w);
+        const uint8_t *next_strip = w[0] + SLM_STRIP * m->row_bytes;
         for (int32_t i = 0; i < whole; i += type->steps) {
+            fetch(next_strip + (int64_t)(i / type->steps) * turn, turn);
             UNROLL
             for (int half = 0; half < type->steps; half++)
                 type->unpack(w, i + half, &strip[v * n_steps + i + half]);
