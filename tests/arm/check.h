@@ -56,6 +56,7 @@ _Noreturn void check_fail(const char *file, int line, const char *format, ...)
 #define ck_assert_ptr_null(a)            ck_assert((const void *)(a) == NULL)
 #define ck_assert_ptr_nonnull(a)         ck_assert((const void *)(a) != NULL)
 #define ck_assert_str_eq(a, b)           ck_assert(strcmp(a, b) == 0)
+#define ck_assert_mem_eq(a, b, n)        ck_assert(memcmp(a, b, n) == 0)
 
 /* ---- All of them ---- */
 
