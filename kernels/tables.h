@@ -9,10 +9,10 @@
  * X(table, what the machine must have), in rising order. Each isa_*.c fills all slots.
  */
 #if defined(__x86_64__)
-#define SLM_ISA_TABLES(X)                    \
-    X(avx2, SLM_CPU_AVX2)                    \
+#define SLM_ISA_TABLES(X)                      \
+    X(avx2, SLM_CPU_AVX2)                      \
     X(avxvnni, SLM_CPU_AVX2 | SLM_CPU_AVXVNNI) \
-    X(avx512, SLM_CPU_AVX2 | SLM_CPU_AVX512) \
+    X(avx512, SLM_CPU_AVX2 | SLM_CPU_AVX512)   \
     X(avx512vnni, SLM_CPU_AVX2 | SLM_CPU_AVX512 | SLM_CPU_AVX512VNNI)
 #elif defined(__aarch64__)
 #define SLM_ISA_TABLES(X) \

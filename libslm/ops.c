@@ -160,7 +160,8 @@ static void matmul_chunk(void *arg, int32_t chunk, int32_t thread) {
     int32_t n_rows = (int32_t)p->w->dims[1],
             row = (chunk - l->first_chunk[which]) * l->rows_per_chunk;
     int32_t n = n_rows - row < l->rows_per_chunk ? n_rows - row : l->rows_per_chunk;
-    slm_matmul m = {p->w->data, p->w->row_bytes, l->x->n, n_rows, l->n_tokens, l->x, p->out, n_rows};
+    slm_matmul m = {p->w->data, p->w->row_bytes, l->x->n, n_rows, l->n_tokens,
+                    l->x,       p->out,          n_rows};
     void *scratch = l->ctx->work.scratch + (uint64_t)thread * l->ctx->work.scratch_bytes;
     if (l->ctx->params.reference) {
         matmul_reference(l->ctx, p->w, m, row, n, scratch);

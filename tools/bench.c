@@ -30,7 +30,7 @@ static const option options[] = {
      "positions in the cache before what is measured (default 0)"},
     {"-b", "LIST", LIST(batch, 1, 1 << 16), "sequences generated together (default 1)"},
     {"-t", "LIST", LIST(threads, 0, 512),
-     "threads; 0: the processors that this process may use (default 0)"},
+     "threads; 0: the physical cores that this process may use (default 0)"},
     {"-r", "N", OPT_INT, offsetof(bench_options, n_runs), 1, 1000,
      "measure each N times, after one time more that does not count (default 5)"},
     {"--kv", "TYPE", OPT_TEXT, offsetof(bench_options, compute.kv), 0, 0,

@@ -151,9 +151,9 @@ static void print_head(const inspection *in) {
     printf("embedding     %" PRId32 ", feed-forward %" PRId32 "\n", m->n_embd, m->n_ff);
     printf("heads         %" PRId32 ", %" PRId32 " of keys and values\n", m->n_head, m->n_head_kv);
     printf("trained for   %" PRId32 " positions\n", m->n_ctx_train);
-    printf("context       %" PRId32
-           " positions take %.1f MiB, each %zu bytes of it (KV cache %s)\n",
-           in->params.n_ctx, mib(in->context_bytes), in->position_bytes, kv_name(in->params.kv_type));
+    printf(
+        "context       %" PRId32 " positions take %.1f MiB, each %zu bytes of it (KV cache %s)\n",
+        in->params.n_ctx, mib(in->context_bytes), in->position_bytes, kv_name(in->params.kv_type));
 }
 
 static void print_types(const inspection *in) {

@@ -93,7 +93,7 @@ typedef struct compute_options {
     {"-c", "N", OPT_INT, offsetof(type, compute.n_ctx), 0, INT32_MAX,                             \
      "positions in the KV cache (default: " default_c ", at most as many as trained)"},            \
     {"-t", "N", OPT_INT, offsetof(type, compute.n_threads), 0, 512,                               \
-     "threads (default: the processors that this process may use)"},                              \
+     "threads (default: the physical cores that this process may use)"},                              \
     {"--kv", "TYPE", OPT_TEXT, offsetof(type, compute.kv), 0, 0,                                  \
      "KV cache in f16, f32 or q8_0 (default: f16)"}
 #define COMPUTE_OPTIONS(type, default_c)                                                          \
