@@ -183,8 +183,6 @@ INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int3
 
 /* ---- Several tokens ---- */
 
-enum { STRIP_VECTORS = SLM_STRIP / ROWS };
-
 /* strip[v * n_steps + i]: step i of vector v of the strip. */
 INLINE void unpack_strip(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,
                          int32_t n_vectors, step *strip) {

@@ -120,9 +120,7 @@ static inline void pack_Q6_K(const slm_parts *p, void *block) {
 }
 
 static inline void pack_IQ4_NL(const slm_parts *p, void *block) {
-    slm_iq4_nl *b = block;
-    b->d = p->d;
-    pack_bits(p->code, 32, 0, 4, 16, b->q);
+    pack_Q4_0(p, block); /* the same struct */
 }
 
 static inline void pack_IQ4_XS(const slm_parts *p, void *block) {

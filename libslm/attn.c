@@ -37,7 +37,10 @@ uint64_t slm__attention_scratch(const slm__hparams *hp) {
     return queries(hp) * (3 * stored_dim(hp) + 6) * sizeof(float);
 }
 
-static tile_state tile_in_scratch(const slm__hparams *hp, void *scratch) {
+/* In the scratch of a thread. */
+static tile_state tile_in_scratch(const slm_context *ctx, int32_t thread) {
+    const slm__hparams *hp = &ctx->model->hp;
+    void *scratch = ctx->work.scratch + (uint64_t)thread * ctx->work.scratch_bytes;
     uint64_t n = queries(hp), rows = n * stored_dim(hp);
     tile_state s;
     s.q = scratch;
@@ -57,6 +60,15 @@ typedef struct attention_loop {
     int32_t layer;
     int32_t begin; /* chunk 0 of the piece at work, or page 0 of the round */
 } attention_loop;
+
+/* Work is counted in pairs: tile * n_head_kv + KV head. */
+static const slm__tile *tile_of(const attention_loop *l, int32_t pair) {
+    return &l->ctx->work.tiles[pair / (int32_t)l->ctx->model->hp.n_head_kv];
+}
+
+static int32_t head_of(const attention_loop *l, int32_t pair) {
+    return pair % (int32_t)l->ctx->model->hp.n_head_kv;
+}
 
 static void begin_tile(const slm_context *ctx, const slm__tile *tile, int32_t head_kv,
                        tile_state *s) {
@@ -153,12 +165,10 @@ static int32_t last_page(const slm_context *ctx, const slm__tile *tile) {
 static void attention_chunk(void *arg, int32_t chunk, int32_t thread) {
     const attention_loop *l = arg;
     slm_context *ctx = l->ctx;
-    const slm__hparams *hp = &ctx->model->hp;
     chunk += l->begin;
-    const slm__tile *tile = &ctx->work.tiles[chunk / (int32_t)hp->n_head_kv];
-    int32_t head_kv = chunk % (int32_t)hp->n_head_kv;
-    tile_state s =
-        tile_in_scratch(hp, ctx->work.scratch + (uint64_t)thread * ctx->work.scratch_bytes);
+    const slm__tile *tile = tile_of(l, chunk);
+    int32_t head_kv = head_of(l, chunk);
+    tile_state s = tile_in_scratch(ctx, thread);
 
     int32_t last = last_page(ctx, tile);
     begin_tile(ctx, tile, head_kv, &s);
@@ -199,21 +209,15 @@ static void set_result(float *at, int32_t n_q, float **max, float **sum, float *
     *out = at + 2 * n_q;
 }
 
-static const slm__tile *tile_of(const attention_loop *l, int32_t pair) {
-    return &l->ctx->work.tiles[pair / (int32_t)l->ctx->model->hp.n_head_kv];
-}
-
 /* Some pages of a pair: chunk = pair * chunks of a round + place in it. */
 static void pages_chunk(void *arg, int32_t chunk, int32_t thread) {
     const attention_loop *l = arg;
     slm_context *ctx = l->ctx;
-    const slm__hparams *hp = &ctx->model->hp;
     int32_t pair = chunk / (SPLIT_PAGES / CHUNK_PAGES);
     int32_t at = chunk % (SPLIT_PAGES / CHUNK_PAGES) * CHUNK_PAGES;
     const slm__tile *tile = tile_of(l, pair);
-    int32_t head_kv = pair % (int32_t)hp->n_head_kv;
-    tile_state s =
-        tile_in_scratch(hp, ctx->work.scratch + (uint64_t)thread * ctx->work.scratch_bytes);
+    int32_t head_kv = head_of(l, pair);
+    tile_state s = tile_in_scratch(ctx, thread);
     int32_t last = last_page(ctx, tile) - l->begin;
     if (last > at + CHUNK_PAGES - 1) last = at + CHUNK_PAGES - 1;
     begin_tile(ctx, tile, head_kv, &s);
@@ -228,20 +232,16 @@ static void pages_chunk(void *arg, int32_t chunk, int32_t thread) {
 static void fold_chunk(void *arg, int32_t pair, int32_t thread) {
     const attention_loop *l = arg;
     slm_context *ctx = l->ctx;
-    const slm__hparams *hp = &ctx->model->hp;
     const slm__tile *tile = tile_of(l, pair);
-    int32_t head_kv = pair % (int32_t)hp->n_head_kv, n_q = n_queries(ctx, tile);
-    tile_state s =
-        tile_in_scratch(hp, ctx->work.scratch + (uint64_t)thread * ctx->work.scratch_bytes);
+    int32_t head_kv = head_of(l, pair), n_q = n_queries(ctx, tile), last = last_page(ctx, tile);
+    tile_state s = tile_in_scratch(ctx, thread);
     set_result(result_at(l, pair, SPLIT_PAGES), n_q, &s.max, &s.sum, &s.out);
     if (l->begin == 0) begin_tile(ctx, tile, head_kv, &s);
-    for (int32_t i = 0; i < SPLIT_PAGES && l->begin + i <= last_page(ctx, tile); i++) {
+    for (int32_t i = 0; i < SPLIT_PAGES && l->begin + i <= last; i++) {
         set_result(result_at(l, pair, i), n_q, &s.page_max, &s.page_sum, &s.page_out);
         fold_page(ctx, tile, l->begin + i, &s);
     }
-    if (l->begin + SPLIT_PAGES > last_page(ctx, tile)) {
-        if (l->begin <= last_page(ctx, tile)) end_tile(ctx, tile, head_kv, &s);
-    }
+    if (l->begin <= last && last < l->begin + SPLIT_PAGES) end_tile(ctx, tile, head_kv, &s);
 }
 
 static void attend_split(slm_context *ctx, int32_t layer, int32_t n_pairs, int32_t n_pages) {

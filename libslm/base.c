@@ -120,3 +120,21 @@ void slm__free(const slm_allocator *a, void *ptr) {
     else
         free(raw);
 }
+
+slm_status slm__check_range(const char *name, int64_t value, int64_t min, int64_t max,
+                            slm_error *err) {
+    if (value >= min && value <= max) return SLM_OK;
+    return slm__fail(err, SLM_ERR_RANGE, "%s is %lld, expected %lld to %lld", name,
+                     (long long)value, (long long)min, (long long)max);
+}
+
+bool slm__all_finite(const float *x, int64_t n) {
+    uint32_t worst = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, &x[i], sizeof u);
+        u &= 0x7fffffff;
+        worst = u > worst ? u : worst;
+    }
+    return worst < 0x7f800000;
+}

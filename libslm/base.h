@@ -63,6 +63,13 @@ void *slm__alloc_array(const slm_allocator *a, uint64_t n, uint64_t size);
 /* ARGUMENT unless both functions are there or neither. */
 slm_status slm__check_allocator(const slm_allocator *a, slm_error *err);
 
+/* RANGE, with the name of the parameter, unless min <= value <= max. */
+slm_status slm__check_range(const char *name, int64_t value, int64_t min, int64_t max,
+                            slm_error *err);
+
+/* Neither NaN nor infinity among the n. */
+bool slm__all_finite(const float *x, int64_t n);
+
 /* Accepts NULL. */
 void slm__free(const slm_allocator *a, void *ptr);
 

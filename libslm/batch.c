@@ -123,21 +123,10 @@ static slm_status compute(slm_context *ctx, const slm_batch *b, slm_error *err) 
     return SLM_OK;
 }
 
-static bool all_finite(const float *x, int64_t n) {
-    uint32_t worst = 0;
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t u;
-        memcpy(&u, &x[i], sizeof u);
-        u &= 0x7fffffff;
-        worst = u > worst ? u : worst;
-    }
-    return worst < 0x7f800000;
-}
-
 static slm_status check_logits(const slm_context *ctx, slm_error *err) {
     int64_t n = ctx->model->hp.n_vocab;
     for (int32_t row = 0; row < ctx->work.n_rows; row++) {
-        if (!all_finite(ctx->work.logits + row * n, n)) {
+        if (!slm__all_finite(ctx->work.logits + row * n, n)) {
             return slm__fail(err, SLM_ERR_NUMERIC, "NaN or infinity in row %d of the logits", row);
         }
     }

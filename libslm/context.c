@@ -12,13 +12,6 @@ slm_context_params slm_context_defaults(void) { return defaults; }
 
 enum { MAX_CTX = 1 << 27, MAX_BATCH = 1 << 16, MAX_SEQ = 1 << 16 };
 
-static slm_status check_range(const char *name, int64_t value, int64_t min, int64_t max,
-                              slm_error *err) {
-    if (value >= min && value <= max) return SLM_OK;
-    return slm__fail(err, SLM_ERR_RANGE, "%s is %lld, expected %lld to %lld", name,
-                     (long long)value, (long long)min, (long long)max);
-}
-
 /* `given` (or NULL) with defaults filled in, and the kernels to use. */
 static slm_status complete_params(const slm_model *model, const slm_context_params *given,
                                   slm_context_params *p, const slm_kernels **kernels,
@@ -35,12 +28,12 @@ static slm_status complete_params(const slm_model *model, const slm_context_para
     if (p->n_ctx == 0) p->n_ctx = (int32_t)model->hp.n_ctx_train;
     if (p->threads) p->n_threads = slm__pool_n_threads(p->threads);
     if (p->n_threads == 0) p->n_threads = slm__default_threads(SLM_MAX_THREADS);
-    SLM_TRY(check_range("n_ctx", p->n_ctx, 1, MAX_CTX, err));
-    SLM_TRY(check_range("n_batch", p->n_batch, 1, MAX_BATCH, err));
-    SLM_TRY(check_range("n_seq_max", p->n_seq_max, 1, MAX_SEQ, err));
-    SLM_TRY(check_range("n_logits", p->n_logits, 1, 1 << 24, err));
-    SLM_TRY(check_range("n_threads", p->n_threads, 1, SLM_MAX_THREADS, err));
-    SLM_TRY(check_range("kv_type", (int64_t)p->kv_type, SLM_KV_F16, SLM_KV_Q8_0, err));
+    SLM_TRY(slm__check_range("n_ctx", p->n_ctx, 1, MAX_CTX, err));
+    SLM_TRY(slm__check_range("n_batch", p->n_batch, 1, MAX_BATCH, err));
+    SLM_TRY(slm__check_range("n_seq_max", p->n_seq_max, 1, MAX_SEQ, err));
+    SLM_TRY(slm__check_range("n_logits", p->n_logits, 1, 1 << 24, err));
+    SLM_TRY(slm__check_range("n_threads", p->n_threads, 1, SLM_MAX_THREADS, err));
+    SLM_TRY(slm__check_range("kv_type", (int64_t)p->kv_type, SLM_KV_F16, SLM_KV_Q8_0, err));
     if (p->n_batch > p->n_ctx) p->n_batch = p->n_ctx;
     if ((int64_t)p->n_batch * model->hp.n_head_kv > INT32_MAX) {
         return slm__fail(err, SLM_ERR_LIMIT, "n_batch is %d, too many for %u KV heads", p->n_batch,

@@ -198,10 +198,7 @@ slm_status slm_threads_create(int32_t n_threads, const slm_allocator *allocator,
     *out = NULL;
     slm_allocator a = allocator ? *allocator : (slm_allocator){0};
     SLM_TRY(slm__check_allocator(&a, err));
-    if (n_threads < 0 || n_threads > SLM_MAX_THREADS) {
-        return slm__fail(err, SLM_ERR_RANGE, "n_threads is %d, expected 0 to %d", n_threads,
-                         SLM_MAX_THREADS);
-    }
+    SLM_TRY(slm__check_range("n_threads", n_threads, 0, SLM_MAX_THREADS, err));
     if (n_threads == 0) n_threads = slm__default_threads(SLM_MAX_THREADS);
     return slm__pool_create(n_threads, true, &a, out, err);
 }

@@ -64,12 +64,6 @@ slm_speculator_params slm_speculator_defaults(void) {
                                    .draft_cost = DRAFT_COST};
 }
 
-static slm_status check_range(const char *name, int32_t value, int32_t min, int32_t max,
-                              slm_error *err) {
-    if (value >= min && value <= max) return SLM_OK;
-    return slm__fail(err, SLM_ERR_RANGE, "%s is %d, expected %d to %d", name, value, min, max);
-}
-
 /* Drafts are tokens of the one model and checked by the other: ids must mean the same. */
 static slm_status check_vocabulary(const slm_model *a, const slm_model *b, slm_error *err) {
     if (a == b) return SLM_OK;
@@ -91,17 +85,17 @@ static slm_status check_vocabulary(const slm_model *a, const slm_model *b, slm_e
 static slm_status check_params(const slm_context *ctx, const slm_speculator_params *p,
                                slm_error *err) {
     SLM_TRY(slm__check_allocator(&p->allocator, err));
-    SLM_TRY(check_range("sequence", p->sequence, 0, ctx->params.n_seq_max - 1, err));
-    SLM_TRY(check_range("n_draft", p->n_draft, 0, MAX_DRAFT, err));
-    SLM_TRY(check_range("n_match_max", p->n_match_max, 0, MAX_MATCH, err));
+    SLM_TRY(slm__check_range("sequence", p->sequence, 0, ctx->params.n_seq_max - 1, err));
+    SLM_TRY(slm__check_range("n_draft", p->n_draft, 0, MAX_DRAFT, err));
+    SLM_TRY(slm__check_range("n_match_max", p->n_match_max, 0, MAX_MATCH, err));
     if (p->n_match_max > 0)
-        SLM_TRY(check_range("n_match_min", p->n_match_min, 1, p->n_match_max, err));
+        SLM_TRY(slm__check_range("n_match_min", p->n_match_min, 1, p->n_match_max, err));
     if (!(p->draft_cost > 0) || !isfinite(p->draft_cost))
         return slm__fail(err, SLM_ERR_RANGE, "draft_cost is %g, expected more than 0",
                          (double)p->draft_cost);
     if (!p->draft) return SLM_OK;
-    SLM_TRY(check_range("sequence (of the draft model)", p->sequence, 0,
-                        p->draft->params.n_seq_max - 1, err));
+    SLM_TRY(slm__check_range("sequence (of the draft model)", p->sequence, 0,
+                             p->draft->params.n_seq_max - 1, err));
     if (p->draft == ctx)
         return slm__fail(err, SLM_ERR_ARGUMENT, "the draft model needs a context of its own");
     return check_vocabulary(ctx->model, p->draft->model, err);
@@ -372,12 +366,6 @@ static slm_status decode(slm_speculator *s, drafts *d, slm_error *err) {
     }
 }
 
-static bool all_finite(const float *x, int64_t n) {
-    for (int64_t i = 0; i < n; i++)
-        if (!isfinite(x[i])) return false;
-    return true;
-}
-
 /* Sample row by row, as long as drafts were right. `decoded`: OK, or NUMERIC if some row is bad. */
 static slm_status sample(slm_speculator *s, const drafts *d, slm_sampler *sampler,
                          slm_status decoded, slm_token *out, int32_t *n_out, slm_error *err) {
@@ -385,7 +373,7 @@ static slm_status sample(slm_speculator *s, const drafts *d, slm_sampler *sample
     for (int32_t row = 0; row <= d->n; row++) {
         slm_token token;
         const float *logits = slm_logits(s->ctx, row);
-        if (decoded != SLM_OK && !all_finite(logits, n_vocab)) return decoded;
+        if (decoded != SLM_OK && !slm__all_finite(logits, n_vocab)) return decoded;
         SLM_TRY(slm_sampler_sample(sampler, logits, n_vocab, &token, err));
         learn(s, d, row, token);
         bool right = row < d->n && s->text[s->n_text] == token;
@@ -401,7 +389,7 @@ static slm_status step(slm_speculator *s, slm_sampler *sampler, slm_token *out, 
                        int32_t *n_out, slm_error *err) {
     if (!sampler || !out)
         return slm__fail(err, SLM_ERR_ARGUMENT, "%s is NULL", sampler ? "out" : "sampler");
-    SLM_TRY(check_range("capacity", capacity, 1, INT32_MAX, err));
+    SLM_TRY(slm__check_range("capacity", capacity, 1, INT32_MAX, err));
     int32_t held = slm_seq_length(s->ctx, s->p.sequence);
     if (s->n_text == 0 || held > s->n_text)
         return slm__fail(err, SLM_ERR_RANGE, "sequence %d holds %d tokens, the text has %d",
