@@ -179,6 +179,14 @@ INLINE void fetch_step(store_kind store, const void *from, int32_t n, int vector
                        (int64_t)n * vectors * SLM_LANES * store.value_bytes);
 }
 
+INLINE void clear_sums(int n, int nv, vf (*sum)[PAGE_VECTORS]) {
+    UNROLL
+    for (int k = 0; k < n; k++) {
+        UNROLL
+        for (int v = 0; v < nv; v++) sum[k][v] = vf_zero();
+    }
+}
+
 /* sum[k][v] += q . k over values from .. to of the head, for n queries and nv vectors of positions from j on. */
 INLINE void score_values(store_kind store, int n, int nv, const slm_attn_page *a, const float *q,
                          int32_t from, int32_t to, int j, vf (*sum)[PAGE_VECTORS]) {
@@ -199,11 +207,7 @@ INLINE void score_blocks(store_kind store, int n, int nv, const slm_attn_page *a
                          int j, vf (*sum)[PAGE_VECTORS]) {
     for (int32_t d = 0; d < a->head_dim; d += SLM_QBLOCK) {
         vf part[ATTN_QUERIES][PAGE_VECTORS];
-        UNROLL
-        for (int k = 0; k < n; k++) {
-            UNROLL
-            for (int v = 0; v < nv; v++) part[k][v] = vf_zero();
-        }
+        clear_sums(n, nv, part);
         int32_t to = a->head_dim - d < SLM_QBLOCK ? a->head_dim : d + SLM_QBLOCK;
         score_values(store, n, nv, a, q, d, to, j, part);
         UNROLL
@@ -222,11 +226,7 @@ INLINE void page_scores(store_kind store, int n, const slm_attn_page *a, int32_t
     const int nv = vectors_for(n);
     for (int j = 0; j < SLM_PAGE; j += nv * SLM_LANES) {
         vf score[ATTN_QUERIES][PAGE_VECTORS];
-        UNROLL
-        for (int k = 0; k < n; k++) {
-            UNROLL
-            for (int v = 0; v < nv; v++) score[k][v] = vf_zero();
-        }
+        clear_sums(n, nv, score);
         if (store.scaled) {
             score_blocks(store, n, nv, a, q, j, score);
         } else {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../kernels/kernels.h"
+#include "support/suite.h"
 
 enum { MAX_FILE = 1 << 20, N_WEIGHTS = 1024 };
 
@@ -61,9 +62,5 @@ int main(void) {
     TCase *c = tcase_create("blocks");
     tcase_add_loop_test(c, test_dequantize_equals_gguf, 0, SLM_N_TYPES);
     suite_add_tcase(suite, c);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -11,6 +11,7 @@
 #include "../libslm/pool.h"
 #include "support/check_alloc.h"
 #include "support/tiny_model.h"
+#include "support/suite.h"
 
 enum { N_VOCAB = 270 };
 
@@ -60,14 +61,6 @@ static void assert_usable(slm_context *ctx) {
     ck_assert(isfinite(slm_logits(ctx, 0)[0]));
     ck_assert_int_eq(slm_seq_length(ctx, 0), 1);
 }
-
-#define ASSERT_FAILS(call, wanted, word)                                                 \
-    do {                                                                                 \
-        err = (slm_error){0};                                                            \
-        ck_assert_str_eq(slm_status_name(call), slm_status_name(wanted));                \
-        ck_assert_int_eq(err.status, wanted);                                            \
-        ck_assert_msg(strstr(err.message, word), "\"%s\" in \"%s\"", word, err.message); \
-    } while (0)
 
 /* ---- Arguments ---- */
 
@@ -716,9 +709,5 @@ int main(void) {
     tcase_add_test(c, test_memory_is_what_was_said_and_all_at_once);
     tcase_add_test(c, test_a_model_is_shared_by_contexts_in_threads);
     suite_add_tcase(suite, c);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(suite);
 }

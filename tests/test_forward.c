@@ -9,6 +9,7 @@
 #include "../libslm/model.h"
 #include "support/plain_forward.h"
 #include "support/tiny_model.h"
+#include "support/suite.h"
 
 /* ---- Models and contexts ---- */
 
@@ -410,9 +411,5 @@ int main(void) {
     tcase_add_loop_test(c, test_logits_against_double_precision, 0,
                         (int)(sizeof oracles / sizeof *oracles));
     suite_add_tcase(suite, c);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -10,6 +10,7 @@
 #include "../libslm/gguf.h"
 #include "support/gguf_build.h"
 #include "support/strict.h"
+#include "support/suite.h"
 
 static gguf_build b;
 static slm_error err;
@@ -697,9 +698,5 @@ int main(void) {
     };
     for (size_t i = 0; i < SLM_COUNT(tests); i++) tcase_add_test(c, *tests[i]);
     suite_add_tcase(suite, c);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -14,6 +14,7 @@
 #include "../libslm/gguf.h"
 #include "support/gguf_build.h"
 #include "support/strict.h"
+#include "support/suite.h"
 
 static gguf_build b;
 static slm_error err;
@@ -448,9 +449,5 @@ int main(void) {
     tcase_add_test(c, test_float_text_is_the_shortest_that_reads_back);
     tcase_add_test(c, test_float_text_in_a_locale_with_a_comma);
     suite_add_tcase(suite, c);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(suite);
 }

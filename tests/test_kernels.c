@@ -12,6 +12,7 @@
 
 #include "../kernels/kernels.h"
 #include "../kernels/vmath.h"
+#include "support/suite.h"
 
 static uint64_t seed = 1;
 
@@ -454,9 +455,5 @@ int main(void) {
     tcase_add_test(c, test_exp_against_libm);
     tcase_add_test(c, test_double_functions_against_libm);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -14,6 +14,7 @@
 #include "support/gguf_build.h"
 #include "support/smallest_model.h"
 #include "support/strict.h"
+#include "support/suite.h"
 
 static gguf_build b;
 static slm_error err;
@@ -588,9 +589,5 @@ int main(void) {
     tcase_add_test(c, test_checking_weights_can_be_cancelled);
     tcase_add_loop_test(c, test_fault_37_any_bits_of_a_block_stay_in_bounds, 0, SLM_N_TYPES);
     suite_add_tcase(suite, c);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(suite);
 }

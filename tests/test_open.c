@@ -15,6 +15,7 @@
 #include "support/gguf_build.h"
 #include "support/smallest_model.h"
 #include "support/strict.h"
+#include "support/suite.h"
 
 static gguf_build b;
 static slm_error err;
@@ -184,9 +185,5 @@ int main(void) {
     tcase_add_test(c, test_fault_86_no_regular_file);
     tcase_add_test(c, test_files_are_closed_and_unmapped);
     suite_add_tcase(suite, c);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -8,6 +8,7 @@
 #include "../kernels/kernels.h"
 #include "../kernels/quantize.h"
 #include "../kernels/vmath.h"
+#include "support/suite.h"
 
 enum { N = 4096, N_FIXTURE = 1024, MAX_BYTES = N * 4, GUARD = 64, GUARD_BYTE = 0xa5 };
 
@@ -323,9 +324,5 @@ int main(void) {
     tcase_add_loop_test(c, test_not_finite_is_refused, 0, SLM_N_TYPES);
     tcase_add_test(c, test_bytes_are_the_same_everywhere);
     suite_add_tcase(suite, c);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(suite);
 }

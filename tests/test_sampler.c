@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "../include/slm.h"
+#include "support/suite.h"
 
 enum { MAX_VOCAB = 6000 };
 
@@ -584,9 +585,5 @@ int main(void) {
     tcase_add_test(c, test_fault_90_nan_or_nothing_finite);
     tcase_add_test(c, test_fault_91_huge_logits_tiny_temperature);
     suite_add_tcase(suite, c);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "../include/slm.h"
+#include "support/suite.h"
 
 enum { N_TOKENS = 140, N_SHORT = 12, NOT_HERE = 77 };
 
@@ -105,10 +106,7 @@ int main(void) {
     tcase_add_test(c, test_fault_92_golden_hash_on_every_level);
     tcase_add_test(c, test_fault_92_golden_hash_for_every_split_and_thread_count);
     suite_add_tcase(suite, c);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
+    int code = run_suite(suite);
     slm_model_close(model);
-    return failed != 0;
+    return code;
 }

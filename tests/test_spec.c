@@ -359,9 +359,5 @@ int main(void) {
     tcase_add_test(c, test_truncate_and_go_on);
     tcase_add_test(c, test_room_for_the_text);
     suite_add_tcase(suite, c);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(suite);
 }

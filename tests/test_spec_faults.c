@@ -382,9 +382,5 @@ int main(void) {
     tcase_add_test(c, test_fault_67_parameters_out_of_range);
     tcase_add_test(c, test_draft_model_of_another_vocabulary);
     suite_add_tcase(suite, c);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(suite);
 }

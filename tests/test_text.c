@@ -8,6 +8,7 @@
 #include "support/check_alloc.h"
 #include "support/tok_cases.h"
 #include "support/vocab_build.h"
+#include "support/suite.h"
 
 static vocab_build v;
 static slm_error err;
@@ -602,9 +603,5 @@ int main(void) {
     tcase_add_test(c, test_chat_arguments_and_room);
     tcase_add_test(c, test_fault_84_nth_allocation_fails);
     suite_add_tcase(suite, c);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(suite);
 }

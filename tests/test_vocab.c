@@ -8,6 +8,7 @@
 #include "../libslm/unicode.h"
 #include "support/check_alloc.h"
 #include "support/vocab_build.h"
+#include "support/suite.h"
 
 static vocab_build v;
 static slm_error err;
@@ -648,9 +649,5 @@ int main(void) {
     tcase_add_test(c, test_special_tokens_that_end_each_other_have_a_limit);
     tcase_add_test(c, test_fault_84_nth_allocation_fails);
     suite_add_tcase(suite, c);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -7,6 +7,7 @@
 
 #include "../../include/slm.h"
 #include "gguf_build.h"
+#include "suite.h"
 
 enum { N_VOCAB = 270, N_EMBD = 64, MAX_TOKENS = 400, N_PROBE = 12, N_KINDS = 6 };
 
@@ -16,14 +17,6 @@ extern slm_error err;
     do {                                                                             \
         slm_status got_ = (call);                                                    \
         ck_assert_msg(got_ == SLM_OK, "%s: %s", slm_status_name(got_), err.message); \
-    } while (0)
-
-#define ASSERT_FAILS(call, wanted, word)                                                 \
-    do {                                                                                 \
-        err = (slm_error){0};                                                            \
-        ck_assert_str_eq(slm_status_name(call), slm_status_name(wanted));                \
-        ck_assert_int_eq(err.status, wanted);                                            \
-        ck_assert_msg(strstr(err.message, word), "\"%s\" in \"%s\"", word, err.message); \
     } while (0)
 
 /* ---- Models ---- */
