@@ -1,8 +1,8 @@
 /* Matrix products, written once over the vector vocabulary of a simd_*.h and the unpackers of steps.h. Bits as ref.c.
  *
- * Lanes are the four stripes of ROWS rows, in decode as in prefill: a step is four blocks of each row. One token or two take their steps
- * straight from the unpacker. More tokens sweep over a strip of rows that was unpacked into the thread's scratch once, so
- * weights are read once however many tokens there are.
+ * A step is four blocks, the four stripes, in the four lanes of each part (128 bits) of a vector. One token or two take their steps
+ * straight from the unpacker, parts being steps of one row. More tokens sweep over a strip of rows, parts being rows, that was
+ * unpacked into the thread's scratch once, so weights are read once however many tokens there are.
  */
 
 #include <stdbool.h>
@@ -20,23 +20,30 @@ typedef struct quant_type {
     int steps; /* in a whole number of blocks: 2 in a super-block, whose halves differ */
 } quant_type;
 
-/* ---- The activations of a step ---- */
+/* ---- Steps: four blocks in each part of a vector, with their activations ---- */
 
+/* Parts are rows, whose activations are the same, or (`each`) steps of one row, which have their own: vectors then. */
 typedef struct step_acts {
-    const int8_t *q;      /* [8, 4, 4] group, block, code */
-    const float *d, *sum; /* [4] */
-    const int16_t *half;  /* [4, 2] */
+    const void *q; /* [8 groups]                         */
+    const void *sum, *half;
+    const float *d; /* [4 blocks], used where parts are rows */
 } step_acts;
 
 INLINE step_acts acts_at(const slm_acts *x, int64_t block) {
-    return (step_acts){x->q + block * SLM_QBLOCK, x->d + block, x->sum + block,
-                       x->half + block * 2};
+    return (step_acts){x->q + block * SLM_QBLOCK, x->sum + block, x->half + block * 2,
+                       x->d + block};
+}
+
+INLINE rw operand(bool each, const void *p, int i) {
+    return each ? rw_load((const uint8_t *)p + i * (int)sizeof(rw))
+                : rw_all4((const uint8_t *)p + i * 16);
 }
 
 /* The product of blocks with activations of scale 1 (ref.c: block_dot). */
-INLINE rf lanes_dot(const quant_type *type, ri s0, ri s1, rf d0, rf d1, rw k, step_acts a) {
+INLINE rf lanes_dot(const quant_type *type, bool each, ri s0, ri s1, rf d0, rf d1, rw k,
+                    step_acts a) {
     int zero = type->zero == 128 ? SIGNED_ZERO : type->zero;
-    rw half = rw_all4(a.half);
+    rw half = operand(each, a.half, 0);
     if (type->geometry == SLM_SCALE16) {
         s0 -= madd16(half, (rw){0} + (uint32_t)zero);
         s1 -= madd16(half, (rw){0} + ((uint32_t)zero << 16));
@@ -44,14 +51,14 @@ INLINE rf lanes_dot(const quant_type *type, ri s0, ri s1, rf d0, rf d1, rw k, st
     }
     if (zero) s0 -= madd16(half, (rw){0} + (uint32_t)zero * 0x10001u);
     rf u = d0 * to_float(s0);
-    if (type->geometry == SLM_SCALE_MIN) return rf_fma(d1, (rf)rw_all4(a.sum), u);
+    if (type->geometry == SLM_SCALE_MIN) return rf_fma(d1, (rf)operand(each, a.sum, 0), u);
     if (type->geometry == SLM_SCALE_MIN16) return rf_fma(d1, to_float(madd16(k, half)), u);
     return u;
 }
 
-/* One step of `nv` vectors of rows and `nt` tokens (both constant): acc[v][t] goes on. */
-INLINE void step_product(const quant_type *type, int nv, int nt, const step *const s[],
-                         const step_acts a[], rf acc[TILE_VECTORS][TILE_TOKENS]) {
+/* `nv` vectors x `nt` tokens (both constant). */
+INLINE void step_product(const quant_type *type, int nv, int nt, bool each, const step *const s[],
+                         const step_acts a[], rf u[TILE_VECTORS][TILE_TOKENS]) {
     const int limit = type->geometry == SLM_SCALE16 ? 4 : 8;
     const int run = DOT_RUN(type->max) < limit ? DOT_RUN(type->max) : limit;
     ri sum[2][TILE_VECTORS][TILE_TOKENS];
@@ -60,7 +67,7 @@ INLINE void step_product(const quant_type *type, int nv, int nt, const step *con
     for (int g = 0; g < 8; g++) {
         UNROLL
         for (int t = 0; t < nt; t++) {
-            rw x = rw_all4(a[t].q + 16 * g);
+            rw x = operand(each, a[t].q, g);
             UNROLL
             for (int v = 0; v < nv; v++) {
                 part[v][t] = g % run == 0 ? dot_first(type->max, s[v]->q[g], x)
@@ -79,13 +86,23 @@ INLINE void step_product(const quant_type *type, int nv, int nt, const step *con
     }
     UNROLL
     for (int t = 0; t < nt; t++) {
+        UNROLL
+        for (int v = 0; v < nv; v++)
+            u[v][t] = lanes_dot(type, each, sum[0][v][t], sum[limit == 4][v][t], s[v]->d0, s[v]->d1,
+                                s[v]->k, a[t]);
+    }
+}
+
+/* One step of `nv` vectors of rows: acc[v][t] goes on. */
+INLINE void add_step(const quant_type *type, int nv, int nt, const step *const s[],
+                     const step_acts a[], rf acc[TILE_VECTORS][TILE_TOKENS]) {
+    rf u[TILE_VECTORS][TILE_TOKENS];
+    step_product(type, nv, nt, false, s, a, u);
+    UNROLL
+    for (int t = 0; t < nt; t++) {
         rf d = (rf)rw_all4(a[t].d);
         UNROLL
-        for (int v = 0; v < nv; v++) {
-            rf u = lanes_dot(type, sum[0][v][t], sum[limit == 4][v][t], s[v]->d0, s[v]->d1, s[v]->k,
-                             a[t]);
-            acc[v][t] = rf_fma(d, u, acc[v][t]);
-        }
+        for (int v = 0; v < nv; v++) acc[v][t] = rf_fma(d, u[v][t], acc[v][t]);
     }
 }
 
@@ -141,44 +158,119 @@ INLINE void fetch(const uint8_t *from, int32_t n_bytes) {
     for (int32_t i = 0; i < n_bytes; i += 64) __builtin_prefetch(from + i);
 }
 
-/* Bytes of all rows of a vector that one turn of the loop over steps takes: they follow each other row by row, so what the next turns
- * need is fetched in order, from whatever row. */
-INLINE int32_t turn_bytes(const quant_type *type) {
-    return type->block_bytes * ROWS * (type->steps == 1 ? SLM_STRIPES : 1);
+/* ---- A few tokens: steps straight from the unpacker, nt (constant) tokens ----
+ *
+ * Memory is fastest when it is read in one stream. So the parts of a vector are consecutive steps of one row (of super-blocks: the same
+ * half of consecutive ones), a turn; and rows are taken one after the other. What is left of them makes vectors whose
+ * parts are rows.
+ */
+
+enum { FETCH_AHEAD = 4096 };
+
+/* Where the next part begins: a step further, or a super-block. */
+INLINE int32_t part_bytes(const quant_type *type) {
+    return type->block_bytes * (type->steps == 1 ? SLM_STRIPES : 1);
+}
+INLINE int32_t n_turns(const quant_type *type, int32_t n_in) {
+    return slm__n_blocks(n_in) / (SLM_STRIPES * ROWS * type->steps);
 }
 
-/* ---- A few tokens: steps straight from the unpacker, nt (constant) tokens ---- */
+typedef struct turn_acts {
+    rw q[8], sum, half;
+} turn_acts;
 
-/* How far ahead of a step its successors are fetched: some ten steps, so that a miss is over when its time comes. */
-enum { FETCH_AHEAD = 3072 };
+/* For each turn and each half: the activations of all parts, side by side. */
+INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t block, int32_t turns,
+                        turn_acts *out) {
+    for (int32_t i = 0; i < turns * type->steps; i++) {
+        const uint8_t *q[ROWS], *sum[ROWS], *half[ROWS];
+        for (int k = 0; k < ROWS; k++) {
+            int32_t at = (i / type->steps * ROWS + k) * type->steps + i % type->steps;
+            step_acts a = acts_at(x, block + at * SLM_STRIPES);
+            q[k] = a.q, sum[k] = a.sum, half[k] = a.half;
+        }
+        for (int g = 0; g < 8; g++) out[i].q[g] = load_rows(q, 16 * g);
+        out[i].sum = load_rows(sum, 0);
+        out[i].half = load_rows(half, 0);
+    }
+}
+
+/* The turns of a row; acts [nt, turns * type->steps]. */
+INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
+                      int32_t turns, const turn_acts *acts, r1 acc[]) {
+    const uint8_t *p = m->w + (uint64_t)row * m->row_bytes;
+    const float *d = m->x->d;
+    int64_t stored = slm__n_blocks_stored(m->n_in);
+    for (int32_t i = 0; i < turns;
+         i++, p += ROWS * part_bytes(type), d += ROWS * type->steps * SLM_STRIPES) {
+        const uint8_t *w[ROWS];
+        rf u[2][TILE_VECTORS][TILE_TOKENS];
+        for (int k = 0; k < ROWS; k++) w[k] = p + k * part_bytes(type);
+        fetch(p + FETCH_AHEAD, ROWS * part_bytes(type));
+        UNROLL
+        for (int half = 0; half < type->steps; half++) {
+            step s;
+            step_acts a[TILE_TOKENS];
+            type->unpack(w, half, &s);
+            for (int t = 0; t < nt; t++) {
+                const turn_acts *x = &acts[(t * turns + i) * type->steps + half];
+                a[t] = (step_acts){x->q, &x->sum, &x->half, NULL};
+            }
+            step_product(type, 1, nt, true, &(const step *){&s}, a, u[half]);
+        }
+        UNROLL
+        for (int t = 0; t < nt; t++) {
+            UNROLL
+            for (int j = 0; j < ROWS * type->steps; j++)
+                acc[t] = r1_fma(r1_load(d + t * stored + j * SLM_STRIPES),
+                                rf_part(u[j % type->steps][0][t], j / type->steps), acc[t]);
+        }
+    }
+}
 
 INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
-                       int32_t n_rows) {
-    const int32_t turn = turn_bytes(type);
+                       int32_t n_rows, int32_t turns, const turn_acts *acts) {
     int64_t stored = slm__n_blocks_stored(m->n_in);
     int32_t nb = slm__n_blocks(m->n_in), whole = nb / SLM_STRIPES;
     const uint8_t *w[ROWS];
     step s;
     step_acts a[TILE_TOKENS];
+    r1 sums[ROWS][TILE_TOKENS] = {{{0}}};
     rf acc[TILE_VECTORS][TILE_TOKENS] = {{{0}}};
+    for (int r = 0; r < ROWS && r < n_rows; r++)
+        row_turns(type, nt, m, row + r, turns, acts, sums[r]);
+    for (int t = 0; t < nt; t++) {
+        r1 parts[ROWS];
+        for (int r = 0; r < ROWS; r++) parts[r] = sums[r][t];
+        acc[0][t] = rf_join(parts);
+    }
     row_pointers(m, row, n_rows, w);
-    for (int32_t i = 0; i < whole; i += type->steps) {
-        fetch(w[0] + (int64_t)(i / type->steps) * turn + FETCH_AHEAD, turn);
+    for (int32_t i = turns * ROWS * type->steps; i < whole; i += type->steps) {
         UNROLL
         for (int half = 0; half < type->steps; half++) {
             type->unpack(w, i + half, &s);
             for (int t = 0; t < nt; t++)
                 a[t] = acts_at(m->x, t * stored + (int64_t)(i + half) * SLM_STRIPES);
-            step_product(type, 1, nt, &(const step *){&s}, a, acc);
+            add_step(type, 1, nt, &(const step *){&s}, a, acc);
         }
     }
     if (has_last_step(type, nb)) {
         last_step(type, m, w, &s);
         for (int t = 0; t < nt; t++)
             a[t] = acts_at(m->x, t * stored + (int64_t)whole * SLM_STRIPES);
-        step_product(type, 1, nt, &(const step *){&s}, a, acc);
+        add_step(type, 1, nt, &(const step *){&s}, a, acc);
     }
     for (int t = 0; t < nt; t++) store_rows(acc[0][t], n_rows, m->out + t * m->out_stride + row);
+}
+
+INLINE void all_few_tokens(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
+                           int32_t n_rows, turn_acts *acts) {
+    int32_t turns = n_turns(type, m->n_in);
+    for (int t = 0; t < nt; t++)
+        spread_acts(type, m->x, t * (int64_t)slm__n_blocks_stored(m->n_in), turns,
+                    acts + t * turns * type->steps);
+    for (int32_t end = row + n_rows; row < end; row += ROWS)
+        few_tokens(type, nt, m, row, end - row < ROWS ? end - row : ROWS, turns, acts);
 }
 
 /* ---- Several tokens ---- */
@@ -188,7 +280,7 @@ INLINE void unpack_strip(const quant_type *type, const slm_matmul *m, int32_t ro
                          int32_t n_vectors, step *strip) {
     int32_t nb = slm__n_blocks(m->n_in), whole = nb / SLM_STRIPES;
     int32_t n_steps = slm__n_blocks_stored(m->n_in) / SLM_STRIPES;
-    const int32_t turn = turn_bytes(type);
+    const int32_t turn = ROWS * part_bytes(type);
     for (int32_t v = 0; v < n_vectors; v++) {
         const uint8_t *w[ROWS];
         int32_t first = v * ROWS < n_rows ? v * ROWS : n_rows - 1;
@@ -215,7 +307,7 @@ INLINE void tile(const quant_type *type, int nt, const slm_matmul *m, const step
         step_acts a[TILE_TOKENS];
         for (int v = 0; v < TILE_VECTORS; v++) s[v] = &strip[v * n_steps + i];
         for (int t = 0; t < nt; t++) a[t] = acts_at(m->x, (token + t) * stored + i * SLM_STRIPES);
-        step_product(type, TILE_VECTORS, nt, s, a, acc);
+        add_step(type, TILE_VECTORS, nt, s, a, acc);
     }
     for (int t = 0; t < nt; t++) {
         for (int v = 0; v < TILE_VECTORS; v++) {
@@ -247,16 +339,13 @@ INLINE void several_tokens(const quant_type *type, const slm_matmul *m, int32_t 
 
 INLINE void matmul_quant(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,
                          void *scratch) {
-    int32_t n = m->n_tokens <= 2 ? ROWS : SLM_STRIP;
-    for (int32_t end = row + n_rows; row < end; row += n) {
-        int32_t here = end - row < n ? end - row : n;
-        if (m->n_tokens == 1) {
-            few_tokens(type, 1, m, row, here);
-        } else if (m->n_tokens == 2) {
-            few_tokens(type, 2, m, row, here);
-        } else {
-            several_tokens(type, m, row, here, scratch);
-        }
+    if (m->n_tokens == 1) {
+        all_few_tokens(type, 1, m, row, n_rows, scratch);
+    } else if (m->n_tokens == 2) {
+        all_few_tokens(type, 2, m, row, n_rows, scratch);
+    } else {
+        for (int32_t end = row + n_rows; row < end; row += SLM_STRIP)
+            several_tokens(type, m, row, end - row < SLM_STRIP ? end - row : SLM_STRIP, scratch);
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+#include "inline.h"
 #include "vmath.h"
 
 #define SLM_FROM_F16 _cvtsh_ss
@@ -25,7 +26,7 @@ enum { FLOAT_ROWS = 2, FLOAT_TOKENS = 3, ATTN_SUMS = 4 };
 /* ---- 16 floats ---- */
 
 /* Lanes whose bit is set, as all ones. */
-static inline vi lane_mask(uint32_t bits) {
+INLINE vi lane_mask(uint32_t bits) {
     const __m256i bit_a = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     const __m256i bit_b = _mm256_slli_epi32(bit_a, 8);
     __m256i all = _mm256_set1_epi32((int)bits);
@@ -33,20 +34,18 @@ static inline vi lane_mask(uint32_t bits) {
                 _mm256_cmpeq_epi32(_mm256_and_si256(all, bit_b), bit_b)};
 }
 
-static inline vf vf_zero(void) { return (vf){_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-static inline vf vf_set1(float x) { return (vf){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
-static inline vf vf_load(const float *p) {
-    return (vf){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
-}
-static inline vf vf_load_n(const float *p, int n) {
+INLINE vf vf_zero(void) { return (vf){_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+INLINE vf vf_set1(float x) { return (vf){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+INLINE vf vf_load(const float *p) { return (vf){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+INLINE vf vf_load_n(const float *p, int n) {
     vi m = lane_mask((1u << n) - 1);
     return (vf){_mm256_maskload_ps(p, m.a), _mm256_maskload_ps(p + 8, m.b)};
 }
-static inline void vf_store(float *p, vf x) {
+INLINE void vf_store(float *p, vf x) {
     _mm256_storeu_ps(p, x.a);
     _mm256_storeu_ps(p + 8, x.b);
 }
-static inline void vf_store_n(float *p, vf x, int n) {
+INLINE void vf_store_n(float *p, vf x, int n) {
     vi m = lane_mask((1u << n) - 1);
     _mm256_maskstore_ps(p, m.a, x.a);
     _mm256_maskstore_ps(p + 8, m.b, x.b);
@@ -54,84 +53,78 @@ static inline void vf_store_n(float *p, vf x, int n) {
 
 #define EACH_F(op) \
     (vf) { _mm256_##op(a.a, b.a), _mm256_##op(a.b, b.b) }
-static inline vf vf_add(vf a, vf b) { return EACH_F(add_ps); }
-static inline vf vf_sub(vf a, vf b) { return EACH_F(sub_ps); }
-static inline vf vf_mul(vf a, vf b) { return EACH_F(mul_ps); }
-static inline vf vf_div(vf a, vf b) { return EACH_F(div_ps); }
+INLINE vf vf_add(vf a, vf b) { return EACH_F(add_ps); }
+INLINE vf vf_sub(vf a, vf b) { return EACH_F(sub_ps); }
+INLINE vf vf_mul(vf a, vf b) { return EACH_F(mul_ps); }
+INLINE vf vf_div(vf a, vf b) { return EACH_F(div_ps); }
 /* The second argument where one is NaN. */
-static inline vf vf_max(vf a, vf b) { return EACH_F(max_ps); }
-static inline vf vf_min(vf a, vf b) { return EACH_F(min_ps); }
-static inline vf vf_fma(vf a, vf b, vf c) {
+INLINE vf vf_max(vf a, vf b) { return EACH_F(max_ps); }
+INLINE vf vf_min(vf a, vf b) { return EACH_F(min_ps); }
+INLINE vf vf_fma(vf a, vf b, vf c) {
     return (vf){_mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b)};
 }
 /* Lane i of a where bit i is set, else of b. */
-static inline vf vf_select(uint32_t bits, vf a, vf b) {
+INLINE vf vf_select(uint32_t bits, vf a, vf b) {
     vi m = lane_mask(bits);
     return (vf){_mm256_blendv_ps(b.a, a.a, _mm256_castsi256_ps(m.a)),
                 _mm256_blendv_ps(b.b, a.b, _mm256_castsi256_ps(m.b))};
 }
 /* By halves: lane i + lane i + 8, then + 4, + 2, + 1. */
-static inline float fold128(__m128 x) {
+INLINE float fold128(__m128 x) {
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
 }
-static inline float vf_fold(vf x) {
+INLINE float vf_fold(vf x) {
     __m256 y = _mm256_add_ps(x.a, x.b);
     return fold128(_mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
 }
-static inline vf vf_load_f16(const slm_f16 *p) {
+INLINE vf vf_load_f16(const slm_f16 *p) {
     return (vf){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
                 _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8)))};
 }
-static inline void vf_store_f16(slm_f16 *p, vf x) {
+INLINE void vf_store_f16(slm_f16 *p, vf x) {
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
     _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
 }
-static inline __m256 bf16_half(const slm_bf16 *p) {
+INLINE __m256 bf16_half(const slm_bf16 *p) {
     __m256i x = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(x, 16));
 }
-static inline vf vf_load_bf16(const slm_bf16 *p) { return (vf){bf16_half(p), bf16_half(p + 8)}; }
+INLINE vf vf_load_bf16(const slm_bf16 *p) { return (vf){bf16_half(p), bf16_half(p + 8)}; }
 
-static inline __m256 i8_half(const int8_t *p) {
+INLINE __m256 i8_half(const int8_t *p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
-static inline vf vf_load_i8(const int8_t *p) { return (vf){i8_half(p), i8_half(p + 8)}; }
+INLINE vf vf_load_i8(const int8_t *p) { return (vf){i8_half(p), i8_half(p + 8)}; }
 
 /* ---- 16 integers ---- */
 
-static inline vi vi_zero(void) { return (vi){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-static inline vi vi_set1(int32_t x) { return (vi){_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+INLINE vi vi_zero(void) { return (vi){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+INLINE vi vi_set1(int32_t x) { return (vi){_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
 
 #define EACH_I(op) \
     (vi) { _mm256_##op(a.a, b.a), _mm256_##op(a.b, b.b) }
-static inline vi vi_add(vi a, vi b) { return EACH_I(add_epi32); }
-static inline vi vi_and(vi a, vi b) { return EACH_I(and_si256); }
-static inline vi vi_max(vi a, vi b) { return EACH_I(max_epi32); }
-static inline vi vi_shl23(vi a) {
-    return (vi){_mm256_slli_epi32(a.a, 23), _mm256_slli_epi32(a.b, 23)};
-}
-static inline vi vi_from_bits(vf a) {
-    return (vi){_mm256_castps_si256(a.a), _mm256_castps_si256(a.b)};
-}
-static inline vf vf_from_bits(vi a) {
-    return (vf){_mm256_castsi256_ps(a.a), _mm256_castsi256_ps(a.b)};
-}
-static inline vi vi_round(vf a) { /* to nearest, ties to even */
+INLINE vi vi_add(vi a, vi b) { return EACH_I(add_epi32); }
+INLINE vi vi_and(vi a, vi b) { return EACH_I(and_si256); }
+INLINE vi vi_max(vi a, vi b) { return EACH_I(max_epi32); }
+INLINE vi vi_shl23(vi a) { return (vi){_mm256_slli_epi32(a.a, 23), _mm256_slli_epi32(a.b, 23)}; }
+INLINE vi vi_from_bits(vf a) { return (vi){_mm256_castps_si256(a.a), _mm256_castps_si256(a.b)}; }
+INLINE vf vf_from_bits(vi a) { return (vf){_mm256_castsi256_ps(a.a), _mm256_castsi256_ps(a.b)}; }
+INLINE vi vi_round(vf a) { /* to nearest, ties to even */
     return (vi){_mm256_cvtps_epi32(a.a), _mm256_cvtps_epi32(a.b)};
 }
-static inline void vi_store_i8(int8_t *p, vi a) { /* values fit 8 bits: saturation never acts */
+INLINE void vi_store_i8(int8_t *p, vi a) { /* values fit 8 bits: saturation never acts */
     __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a.a, a.b), 0xd8);
     _mm_storeu_si128((__m128i *)p, _mm_packs_epi16(_mm256_castsi256_si128(words),
                                                    _mm256_extracti128_si256(words, 1)));
 }
-static inline int32_t vi_sum(vi a) {
+INLINE int32_t vi_sum(vi a) {
     __m256i x = _mm256_add_epi32(a.a, a.b);
     __m128i y = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
     y = _mm_add_epi32(y, _mm_shuffle_epi32(y, 0x4e));
     return _mm_cvtsi128_si32(_mm_add_epi32(y, _mm_shuffle_epi32(y, 0xb1)));
 }
-static inline int32_t vi_highest(vi a) {
+INLINE int32_t vi_highest(vi a) {
     __m256i x = _mm256_max_epi32(a.a, a.b);
     __m128i y = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
     y = _mm_max_epi32(y, _mm_shuffle_epi32(y, 0x4e));
@@ -149,45 +142,45 @@ typedef int32_t ri __attribute__((vector_size(32)));
 typedef float rf __attribute__((vector_size(32)));
 
 /* 16 bytes at `at` of each row. */
-static inline rw load_rows(const uint8_t *const w[ROWS], int64_t at) {
+INLINE rw load_rows(const uint8_t *const w[ROWS], int64_t at) {
     __m128i low = _mm_loadu_si128((const __m128i *)(w[0] + at));
     return (rw)_mm256_inserti128_si256(_mm256_castsi128_si256(low),
                                        _mm_loadu_si128((const __m128i *)(w[1] + at)), 1);
 }
+/* A whole vector. */
+INLINE rw rw_load(const void *p) { return (rw)_mm256_loadu_si256((const __m256i *)p); }
 /* The same 16 bytes in every row. */
-static inline rw rw_all4(const void *p) {
+INLINE rw rw_all4(const void *p) {
     return (rw)_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
 }
 /* Within each row: bytes by number (above 127: zero), lane k everywhere, lanes of a and b in turn. */
-static inline rb shuffle(rw x, const uint8_t order[16]) {
+INLINE rb shuffle(rw x, const uint8_t order[16]) {
     return (rb)_mm256_shuffle_epi8((__m256i)x, (__m256i)rw_all4(order));
 }
 /* The same with an order for each row. */
-static inline rb shuffle_by(rw x, rw order) {
-    return (rb)_mm256_shuffle_epi8((__m256i)x, (__m256i)order);
-}
-static inline rw dup_lane(rw x, int k) {
+INLINE rb shuffle_by(rw x, rw order) { return (rb)_mm256_shuffle_epi8((__m256i)x, (__m256i)order); }
+INLINE rw dup_lane(rw x, int k) {
     __m256i v = (__m256i)x;
     return (rw)(k == 0   ? _mm256_shuffle_epi32(v, 0x00)
                 : k == 1 ? _mm256_shuffle_epi32(v, 0x55)
                 : k == 2 ? _mm256_shuffle_epi32(v, 0xaa)
                          : _mm256_shuffle_epi32(v, 0xff));
 }
-static inline rw zip_lo32(rw a, rw b) { return (rw)_mm256_unpacklo_epi32((__m256i)a, (__m256i)b); }
-static inline rw zip_hi32(rw a, rw b) { return (rw)_mm256_unpackhi_epi32((__m256i)a, (__m256i)b); }
-static inline rw zip_lo64(rw a, rw b) { return (rw)_mm256_unpacklo_epi64((__m256i)a, (__m256i)b); }
-static inline rw zip_hi64(rw a, rw b) { return (rw)_mm256_unpackhi_epi64((__m256i)a, (__m256i)b); }
+INLINE rw zip_lo32(rw a, rw b) { return (rw)_mm256_unpacklo_epi32((__m256i)a, (__m256i)b); }
+INLINE rw zip_hi32(rw a, rw b) { return (rw)_mm256_unpackhi_epi32((__m256i)a, (__m256i)b); }
+INLINE rw zip_lo64(rw a, rw b) { return (rw)_mm256_unpacklo_epi64((__m256i)a, (__m256i)b); }
+INLINE rw zip_hi64(rw a, rw b) { return (rw)_mm256_unpackhi_epi64((__m256i)a, (__m256i)b); }
 
-static inline rf rf_fma(rf a, rf b, rf c) { return (rf)_mm256_fmadd_ps(a, b, c); }
-static inline rf to_float(ri a) { return (rf)_mm256_cvtepi32_ps((__m256i)a); }
-static inline ri madd16(rw a, rw b) { return (ri)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
+INLINE rf rf_fma(rf a, rf b, rf c) { return (rf)_mm256_fmadd_ps(a, b, c); }
+INLINE rf to_float(ri a) { return (rf)_mm256_cvtepi32_ps((__m256i)a); }
+INLINE ri madd16(rw a, rw b) { return (ri)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
 /* Lanes below 2^16, read as f16. */
-static inline rf from_f16(rw x) {
+INLINE rf from_f16(rw x) {
     __m256i h = _mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)x, (__m256i)x), 0x08);
     return (rf)_mm256_cvtph_ps(_mm256_castsi256_si128(h));
 }
 /* The lower and the upper halves of lanes as f16. */
-static inline void from_f16_pairs(rw x, rf *low, rf *high) {
+INLINE void from_f16_pairs(rw x, rf *low, rf *high) {
     __m256i both = _mm256_packus_epi32((__m256i)(x & 0xffff), (__m256i)(x >> 16));
     both = _mm256_permute4x64_epi64(both, 0xd8);
     *low = (rf)_mm256_cvtph_ps(_mm256_castsi256_si128(both));
@@ -195,12 +188,24 @@ static inline void from_f16_pairs(rw x, rf *low, rf *high) {
 }
 
 /* The sum of the four lanes of each row, (0 + 2) + (1 + 3), then + 0: one float a row. */
-static inline void fold_rows(rf x, float out[ROWS]) {
+INLINE void fold_rows(rf x, float out[ROWS]) {
     __m256 y = _mm256_add_ps(x, _mm256_permute_ps(x, 0x4e));
     y = _mm256_add_ps(y, _mm256_permute_ps(y, 0xb1));
     y = _mm256_add_ps(y, _mm256_setzero_ps());
     _mm_storel_pi((__m64 *)(void *)out,
                   _mm_unpacklo_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
+}
+
+/* ---- One part by itself ---- */
+
+typedef float r1 __attribute__((vector_size(16)));
+INLINE r1 r1_load(const float *p) { return (r1)_mm_loadu_ps(p); }
+INLINE r1 r1_fma(r1 a, r1 b, r1 c) { return (r1)_mm_fmadd_ps(a, b, c); }
+INLINE r1 rf_part(rf x, int k) {
+    return (r1)(k == 0 ? _mm256_castps256_ps128((__m256)x) : _mm256_extractf128_ps((__m256)x, 1));
+}
+INLINE rf rf_join(const r1 part[ROWS]) {
+    return (rf)_mm256_insertf128_ps(_mm256_castps128_ps256(part[0]), part[1], 1);
 }
 
 /* Dot products of groups of four codes, at most `max`, with activations of -127 .. 127; rdots: such a product in the making. */
@@ -209,30 +214,30 @@ typedef ri rdots;
 /* vpdpbusd wants one side unsigned: signed codes are kept as w + 128. */
 enum { SIGNED_ZERO = 128 };
 #define DOT_RUN(max) 8
-static inline rb signed_codes(rw x) { return (rb)(x ^ 0x80808080u); }
-static inline rdots dot_more(int max, rdots part, rb w, rw a) {
+INLINE rb signed_codes(rw x) { return (rb)(x ^ 0x80808080u); }
+INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
     (void)max;
     return (rdots)_mm256_dpbusd_avx_epi32((__m256i)part, (__m256i)w, (__m256i)a);
 }
-static inline rdots dot_first(int max, rb w, rw a) { return dot_more(max, (rdots){0}, w, a); }
-static inline ri dot_last(rdots part) { return part; }
+INLINE rdots dot_first(int max, rb w, rw a) { return dot_more(max, (rdots){0}, w, a); }
+INLINE ri dot_last(rdots part) { return part; }
 #else
 /* Pairs of products are added in 16 bits, over as many groups as fit (DOT_RUN), then widened. Signed codes:
  * |w| * (a with the sign of w), which needs all of 16 bits. */
 enum { SIGNED_ZERO = 0 };
 #define DOT_RUN(max) ((max) <= 16 ? 8 : (max) <= 32 ? 4 : (max) <= 64 ? 2 : 1)
-static inline rb signed_codes(rw x) { return (rb)x; }
-static inline rdots dot_first(int max, rb w, rw a) {
+INLINE rb signed_codes(rw x) { return (rb)x; }
+INLINE rdots dot_first(int max, rb w, rw a) {
     __m256i x = (__m256i)w, y = (__m256i)a;
     return (rdots)(max > 64 ? _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(y, x))
                             : _mm256_maddubs_epi16(x, y));
 }
-static inline rdots dot_more(int max, rdots part, rb w, rw a) {
+INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
     __m256i sum = _mm256_add_epi16((__m256i)part, (__m256i)dot_first(max, w, a));
     KEEP_CHAIN(sum);
     return (rdots)sum;
 }
-static inline ri dot_last(rdots part) {
+INLINE ri dot_last(rdots part) {
     return (ri)_mm256_madd_epi16((__m256i)part, _mm256_set1_epi16(1));
 }
 #endif

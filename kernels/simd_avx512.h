@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+#include "inline.h"
 #include "vmath.h"
 
 #define SLM_FROM_F16 _cvtsh_ss
@@ -20,69 +21,65 @@ enum { FLOAT_ROWS = 4, FLOAT_TOKENS = 4, ATTN_SUMS = 16 };
 
 /* ---- 16 floats ---- */
 
-static inline __mmask16 first_lanes(int n) { return (__mmask16)((1u << n) - 1); }
+INLINE __mmask16 first_lanes(int n) { return (__mmask16)((1u << n) - 1); }
 
-static inline vf vf_zero(void) { return _mm512_setzero_ps(); }
-static inline vf vf_set1(float x) { return _mm512_set1_ps(x); }
-static inline vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
-static inline vf vf_load_n(const float *p, int n) {
-    return _mm512_maskz_loadu_ps(first_lanes(n), p);
-}
-static inline void vf_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
-static inline void vf_store_n(float *p, vf x, int n) {
-    _mm512_mask_storeu_ps(p, first_lanes(n), x);
-}
-static inline vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
-static inline vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
-static inline vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
-static inline vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
-static inline vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE vf vf_zero(void) { return _mm512_setzero_ps(); }
+INLINE vf vf_set1(float x) { return _mm512_set1_ps(x); }
+INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
+INLINE vf vf_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
+INLINE void vf_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
+INLINE void vf_store_n(float *p, vf x, int n) { _mm512_mask_storeu_ps(p, first_lanes(n), x); }
+INLINE vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+INLINE vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+INLINE vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+INLINE vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 /* The second argument where one is NaN. */
-static inline vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
-static inline vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 /* Lane i of a where bit i is set, else of b. */
-static inline vf vf_select(uint32_t bits, vf a, vf b) {
+INLINE vf vf_select(uint32_t bits, vf a, vf b) {
     return _mm512_mask_blend_ps((__mmask16)bits, b, a);
 }
 /* By halves: lane i + lane i + 8, then + 4, + 2, + 1. */
-static inline float fold128(__m128 x) {
+INLINE float fold128(__m128 x) {
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
 }
-static inline float vf_fold(vf x) {
+INLINE float vf_fold(vf x) {
     __m256 y = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
     return fold128(_mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
 }
-static inline vf vf_load_f16(const slm_f16 *p) {
+INLINE vf vf_load_f16(const slm_f16 *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
-static inline void vf_store_f16(slm_f16 *p, vf x) {
+INLINE void vf_store_f16(slm_f16 *p, vf x) {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
 }
-static inline vf vf_load_bf16(const slm_bf16 *p) {
+INLINE vf vf_load_bf16(const slm_bf16 *p) {
     __m512i x = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
 }
-static inline vf vf_load_i8(const int8_t *p) {
+INLINE vf vf_load_i8(const int8_t *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
 }
 
 /* ---- 16 integers ---- */
 
-static inline vi vi_zero(void) { return _mm512_setzero_si512(); }
-static inline vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
-static inline vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
-static inline vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
-static inline vi vi_max(vi a, vi b) { return _mm512_max_epi32(a, b); }
-static inline vi vi_shl23(vi a) { return _mm512_slli_epi32(a, 23); }
-static inline vi vi_from_bits(vf a) { return _mm512_castps_si512(a); }
-static inline vf vf_from_bits(vi a) { return _mm512_castsi512_ps(a); }
-static inline vi vi_round(vf a) { return _mm512_cvtps_epi32(a); } /* to nearest, ties to even */
-static inline void vi_store_i8(int8_t *p, vi a) {
+INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
+INLINE vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
+INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
+INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
+INLINE vi vi_max(vi a, vi b) { return _mm512_max_epi32(a, b); }
+INLINE vi vi_shl23(vi a) { return _mm512_slli_epi32(a, 23); }
+INLINE vi vi_from_bits(vf a) { return _mm512_castps_si512(a); }
+INLINE vf vf_from_bits(vi a) { return _mm512_castsi512_ps(a); }
+INLINE vi vi_round(vf a) { return _mm512_cvtps_epi32(a); } /* to nearest, ties to even */
+INLINE void vi_store_i8(int8_t *p, vi a) {
     _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(a));
 }
-static inline int32_t vi_sum(vi a) { return _mm512_reduce_add_epi32(a); }
-static inline int32_t vi_highest(vi a) { return _mm512_reduce_max_epi32(a); }
+INLINE int32_t vi_sum(vi a) { return _mm512_reduce_add_epi32(a); }
+INLINE int32_t vi_highest(vi a) { return _mm512_reduce_max_epi32(a); }
 
 /* ---- For products of quantized rows (steps.h, matmul_tmpl.h): a row is 128 bits ---- */
 
@@ -95,7 +92,7 @@ typedef int32_t ri __attribute__((vector_size(64)));
 typedef float rf __attribute__((vector_size(64)));
 
 /* 16 bytes at `at` of each row. */
-static inline rw load_rows(const uint8_t *const w[ROWS], int64_t at) {
+INLINE rw load_rows(const uint8_t *const w[ROWS], int64_t at) {
     __m128i x0 = _mm_loadu_si128((const __m128i *)(w[0] + at));
     __m128i x1 = _mm_loadu_si128((const __m128i *)(w[1] + at));
     __m128i x2 = _mm_loadu_si128((const __m128i *)(w[2] + at));
@@ -104,47 +101,65 @@ static inline rw load_rows(const uint8_t *const w[ROWS], int64_t at) {
     __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(x2), x3, 1);
     return (rw)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
+/* A whole vector. */
+INLINE rw rw_load(const void *p) { return (rw)_mm512_loadu_si512(p); }
 /* The same 16 bytes in every row. */
-static inline rw rw_all4(const void *p) {
+INLINE rw rw_all4(const void *p) {
     return (rw)_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p));
 }
 /* Within each row: bytes by number (above 127: zero), lane k everywhere, lanes of a and b in turn. */
-static inline rb shuffle(rw x, const uint8_t order[16]) {
+INLINE rb shuffle(rw x, const uint8_t order[16]) {
     return (rb)_mm512_shuffle_epi8((__m512i)x, (__m512i)rw_all4(order));
 }
 /* The same with an order for each row. */
-static inline rb shuffle_by(rw x, rw order) {
-    return (rb)_mm512_shuffle_epi8((__m512i)x, (__m512i)order);
-}
-static inline rw dup_lane(rw x, int k) {
+INLINE rb shuffle_by(rw x, rw order) { return (rb)_mm512_shuffle_epi8((__m512i)x, (__m512i)order); }
+INLINE rw dup_lane(rw x, int k) {
     __m512i v = (__m512i)x;
     return (rw)(k == 0   ? _mm512_shuffle_epi32(v, 0x00)
                 : k == 1 ? _mm512_shuffle_epi32(v, 0x55)
                 : k == 2 ? _mm512_shuffle_epi32(v, 0xaa)
                          : _mm512_shuffle_epi32(v, 0xff));
 }
-static inline rw zip_lo32(rw a, rw b) { return (rw)_mm512_unpacklo_epi32((__m512i)a, (__m512i)b); }
-static inline rw zip_hi32(rw a, rw b) { return (rw)_mm512_unpackhi_epi32((__m512i)a, (__m512i)b); }
-static inline rw zip_lo64(rw a, rw b) { return (rw)_mm512_unpacklo_epi64((__m512i)a, (__m512i)b); }
-static inline rw zip_hi64(rw a, rw b) { return (rw)_mm512_unpackhi_epi64((__m512i)a, (__m512i)b); }
+INLINE rw zip_lo32(rw a, rw b) { return (rw)_mm512_unpacklo_epi32((__m512i)a, (__m512i)b); }
+INLINE rw zip_hi32(rw a, rw b) { return (rw)_mm512_unpackhi_epi32((__m512i)a, (__m512i)b); }
+INLINE rw zip_lo64(rw a, rw b) { return (rw)_mm512_unpacklo_epi64((__m512i)a, (__m512i)b); }
+INLINE rw zip_hi64(rw a, rw b) { return (rw)_mm512_unpackhi_epi64((__m512i)a, (__m512i)b); }
 
-static inline rf rf_fma(rf a, rf b, rf c) { return (rf)_mm512_fmadd_ps(a, b, c); }
-static inline rf to_float(ri a) { return (rf)_mm512_cvtepi32_ps((__m512i)a); }
-static inline ri madd16(rw a, rw b) { return (ri)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
+INLINE rf rf_fma(rf a, rf b, rf c) { return (rf)_mm512_fmadd_ps(a, b, c); }
+INLINE rf to_float(ri a) { return (rf)_mm512_cvtepi32_ps((__m512i)a); }
+INLINE ri madd16(rw a, rw b) { return (ri)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
 /* Lanes below 2^16, read as f16. */
-static inline rf from_f16(rw x) { return (rf)_mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)x)); }
+INLINE rf from_f16(rw x) { return (rf)_mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)x)); }
 /* The lower and the upper halves of lanes as f16. */
-static inline void from_f16_pairs(rw x, rf *low, rf *high) {
+INLINE void from_f16_pairs(rw x, rf *low, rf *high) {
     *low = from_f16(x);
     *high = from_f16(x >> 16);
 }
 
 /* The sum of the four lanes of each row, (0 + 2) + (1 + 3), then + 0: one float a row. */
-static inline void fold_rows(rf x, float out[ROWS]) {
+INLINE void fold_rows(rf x, float out[ROWS]) {
     __m512 y = _mm512_add_ps(x, _mm512_permute_ps(x, 0x4e));
     y = _mm512_add_ps(y, _mm512_permute_ps(y, 0xb1));
     y = _mm512_add_ps(y, _mm512_setzero_ps());
     _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, y)));
+}
+
+/* ---- One part by itself ---- */
+
+typedef float r1 __attribute__((vector_size(16)));
+INLINE r1 r1_load(const float *p) { return (r1)_mm_loadu_ps(p); }
+INLINE r1 r1_fma(r1 a, r1 b, r1 c) { return (r1)_mm_fmadd_ps(a, b, c); }
+INLINE r1 rf_part(rf x, int k) {
+    __m512 v = (__m512)x;
+    return (r1)(k == 0   ? _mm512_castps512_ps128(v)
+                : k == 1 ? _mm512_extractf32x4_ps(v, 1)
+                : k == 2 ? _mm512_extractf32x4_ps(v, 2)
+                         : _mm512_extractf32x4_ps(v, 3));
+}
+INLINE rf rf_join(const r1 part[ROWS]) {
+    __m256 low = _mm256_insertf128_ps(_mm256_castps128_ps256(part[0]), part[1], 1);
+    __m256 high = _mm256_insertf128_ps(_mm256_castps128_ps256(part[2]), part[3], 1);
+    return (rf)_mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
 }
 
 /* Dot products of groups of four codes, at most `max`, with activations of -127 .. 127; rdots: such a product in the making. */
@@ -153,34 +168,34 @@ typedef ri rdots;
 /* vpdpbusd wants one side unsigned: signed codes are kept as w + 128. */
 enum { SIGNED_ZERO = 128 };
 #define DOT_RUN(max) 8
-static inline rb signed_codes(rw x) { return (rb)(x ^ 0x80808080u); }
-static inline rdots dot_first(int max, rb w, rw a) {
+INLINE rb signed_codes(rw x) { return (rb)(x ^ 0x80808080u); }
+INLINE rdots dot_first(int max, rb w, rw a) {
     (void)max;
     return (rdots)_mm512_dpbusd_epi32(_mm512_setzero_si512(), (__m512i)w, (__m512i)a);
 }
-static inline rdots dot_more(int max, rdots part, rb w, rw a) {
+INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
     (void)max;
     return (rdots)_mm512_dpbusd_epi32((__m512i)part, (__m512i)w, (__m512i)a);
 }
-static inline ri dot_last(rdots part) { return part; }
+INLINE ri dot_last(rdots part) { return part; }
 #else
 /* Pairs of products are added in 16 bits, over as many groups as fit (DOT_RUN), then widened. Signed codes:
  * |w| * (a with the sign of w), which needs all of 16 bits. */
 enum { SIGNED_ZERO = 0 };
 #define DOT_RUN(max) ((max) <= 16 ? 8 : (max) <= 32 ? 4 : (max) <= 64 ? 2 : 1)
-static inline rb signed_codes(rw x) { return (rb)x; }
-static inline rdots dot_first(int max, rb w, rw a) {
+INLINE rb signed_codes(rw x) { return (rb)x; }
+INLINE rdots dot_first(int max, rb w, rw a) {
     __m512i x = (__m512i)w, y = (__m512i)a;
     if (max <= 64) return (rdots)_mm512_maddubs_epi16(x, y);
     y = _mm512_mask_sub_epi8(y, _mm512_movepi8_mask(x), _mm512_setzero_si512(), y);
     return (rdots)_mm512_maddubs_epi16(_mm512_abs_epi8(x), y);
 }
-static inline rdots dot_more(int max, rdots part, rb w, rw a) {
+INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
     __m512i sum = _mm512_add_epi16((__m512i)part, (__m512i)dot_first(max, w, a));
     KEEP_CHAIN(sum);
     return (rdots)sum;
 }
-static inline ri dot_last(rdots part) {
+INLINE ri dot_last(rdots part) {
     return (ri)_mm512_madd_epi16((__m512i)part, _mm512_set1_epi16(1));
 }
 #endif

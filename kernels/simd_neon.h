@@ -6,10 +6,11 @@
 
 #include <arm_neon.h>
 
+#include "inline.h"
 #include "vmath.h"
 
 /* One instruction; a NaN becomes quiet and keeps its payload, as slm__from_f16() says. */
-static inline float f16_to_float(slm_f16 h) {
+INLINE float f16_to_float(slm_f16 h) {
     return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h))), 0);
 }
 #define SLM_FROM_F16 f16_to_float
@@ -25,27 +26,27 @@ enum { FLOAT_ROWS = 2, FLOAT_TOKENS = 3, ATTN_SUMS = 4 };
 
 /* ---- 16 floats ---- */
 
-static inline vf vf_set1(float x) {
+INLINE vf vf_set1(float x) {
     float32x4_t v = vdupq_n_f32(x);
     return (vf){v, v, v, v};
 }
-static inline vf vf_zero(void) { return vf_set1(0); }
-static inline vf vf_load(const float *p) {
+INLINE vf vf_zero(void) { return vf_set1(0); }
+INLINE vf vf_load(const float *p) {
     return (vf){vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12)};
 }
-static inline void vf_store(float *p, vf x) {
+INLINE void vf_store(float *p, vf x) {
     vst1q_f32(p, x.a);
     vst1q_f32(p + 4, x.b);
     vst1q_f32(p + 8, x.c);
     vst1q_f32(p + 12, x.d);
 }
 /* The first n lanes, the rest zero; there are no masked loads and stores. */
-static inline vf vf_load_n(const float *p, int n) {
+INLINE vf vf_load_n(const float *p, int n) {
     float copy[16] = {0};
     memcpy(copy, p, (size_t)n * sizeof *p);
     return vf_load(copy);
 }
-static inline void vf_store_n(float *p, vf x, int n) {
+INLINE void vf_store_n(float *p, vf x, int n) {
     float copy[16];
     vf_store(copy, x);
     memcpy(p, copy, (size_t)n * sizeof *p);
@@ -53,25 +54,21 @@ static inline void vf_store_n(float *p, vf x, int n) {
 
 #define EACH_F(op) \
     (vf) { op(x.a, y.a), op(x.b, y.b), op(x.c, y.c), op(x.d, y.d) }
-static inline vf vf_add(vf x, vf y) { return EACH_F(vaddq_f32); }
-static inline vf vf_sub(vf x, vf y) { return EACH_F(vsubq_f32); }
-static inline vf vf_mul(vf x, vf y) { return EACH_F(vmulq_f32); }
-static inline vf vf_div(vf x, vf y) { return EACH_F(vdivq_f32); }
-static inline vf vf_fma(vf x, vf y, vf z) {
+INLINE vf vf_add(vf x, vf y) { return EACH_F(vaddq_f32); }
+INLINE vf vf_sub(vf x, vf y) { return EACH_F(vsubq_f32); }
+INLINE vf vf_mul(vf x, vf y) { return EACH_F(vmulq_f32); }
+INLINE vf vf_div(vf x, vf y) { return EACH_F(vdivq_f32); }
+INLINE vf vf_fma(vf x, vf y, vf z) {
     return (vf){vfmaq_f32(z.a, x.a, y.a), vfmaq_f32(z.b, x.b, y.b), vfmaq_f32(z.c, x.c, y.c),
                 vfmaq_f32(z.d, x.d, y.d)};
 }
 /* The second argument where one is NaN, which neither fmax nor fmaxnm would give. */
-static inline float32x4_t max4(float32x4_t x, float32x4_t y) {
-    return vbslq_f32(vcgtq_f32(x, y), x, y);
-}
-static inline float32x4_t min4(float32x4_t x, float32x4_t y) {
-    return vbslq_f32(vcltq_f32(x, y), x, y);
-}
-static inline vf vf_max(vf x, vf y) { return EACH_F(max4); }
-static inline vf vf_min(vf x, vf y) { return EACH_F(min4); }
+INLINE float32x4_t max4(float32x4_t x, float32x4_t y) { return vbslq_f32(vcgtq_f32(x, y), x, y); }
+INLINE float32x4_t min4(float32x4_t x, float32x4_t y) { return vbslq_f32(vcltq_f32(x, y), x, y); }
+INLINE vf vf_max(vf x, vf y) { return EACH_F(max4); }
+INLINE vf vf_min(vf x, vf y) { return EACH_F(min4); }
 /* Lane i of x where bit i is set, else of y. */
-static inline vf vf_select(uint32_t bits, vf x, vf y) {
+INLINE vf vf_select(uint32_t bits, vf x, vf y) {
     const uint32x4_t bit = {1, 2, 4, 8};
     uint32x4_t all = vdupq_n_u32(bits);
     return (vf){vbslq_f32(vtstq_u32(all, bit), x.a, y.a),
@@ -80,38 +77,36 @@ static inline vf vf_select(uint32_t bits, vf x, vf y) {
                 vbslq_f32(vtstq_u32(all, vshlq_n_u32(bit, 12)), x.d, y.d)};
 }
 /* (0 + 2) + (1 + 3) */
-static inline float fold128(float32x4_t x) {
+INLINE float fold128(float32x4_t x) {
     x = vaddq_f32(x, vextq_f32(x, x, 2));
     return vgetq_lane_f32(x, 0) + vgetq_lane_f32(x, 1);
 }
 /* By halves: lane i + lane i + 8, then + 4, + 2, + 1. */
-static inline float vf_fold(vf x) {
-    return fold128(vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d)));
-}
-static inline float32x4_t f16_quarter(const slm_f16 *p) {
+INLINE float vf_fold(vf x) { return fold128(vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d))); }
+INLINE float32x4_t f16_quarter(const slm_f16 *p) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 }
-static inline vf vf_load_f16(const slm_f16 *p) {
+INLINE vf vf_load_f16(const slm_f16 *p) {
     return (vf){f16_quarter(p), f16_quarter(p + 4), f16_quarter(p + 8), f16_quarter(p + 12)};
 }
-static inline void store_f16_quarter(slm_f16 *p, float32x4_t x) {
+INLINE void store_f16_quarter(slm_f16 *p, float32x4_t x) {
     vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x)));
 }
-static inline void vf_store_f16(slm_f16 *p, vf x) {
+INLINE void vf_store_f16(slm_f16 *p, vf x) {
     store_f16_quarter(p, x.a);
     store_f16_quarter(p + 4, x.b);
     store_f16_quarter(p + 8, x.c);
     store_f16_quarter(p + 12, x.d);
 }
-static inline float32x4_t bf16_quarter(const slm_bf16 *p) {
+INLINE float32x4_t bf16_quarter(const slm_bf16 *p) {
     return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16));
 }
-static inline vf vf_load_bf16(const slm_bf16 *p) {
+INLINE vf vf_load_bf16(const slm_bf16 *p) {
     return (vf){bf16_quarter(p), bf16_quarter(p + 4), bf16_quarter(p + 8), bf16_quarter(p + 12)};
 }
 
-static inline float32x4_t i8_quarter(int16x4_t x) { return vcvtq_f32_s32(vmovl_s16(x)); }
-static inline vf vf_load_i8(const int8_t *p) {
+INLINE float32x4_t i8_quarter(int16x4_t x) { return vcvtq_f32_s32(vmovl_s16(x)); }
+INLINE vf vf_load_i8(const int8_t *p) {
     int8x16_t x = vld1q_s8(p);
     int16x8_t low = vmovl_s8(vget_low_s8(x)), high = vmovl_high_s8(x);
     return (vf){i8_quarter(vget_low_s16(low)), i8_quarter(vget_high_s16(low)),
@@ -120,41 +115,41 @@ static inline vf vf_load_i8(const int8_t *p) {
 
 /* ---- 16 integers ---- */
 
-static inline vi vi_set1(int32_t x) {
+INLINE vi vi_set1(int32_t x) {
     int32x4_t v = vdupq_n_s32(x);
     return (vi){v, v, v, v};
 }
-static inline vi vi_zero(void) { return vi_set1(0); }
+INLINE vi vi_zero(void) { return vi_set1(0); }
 
 #define EACH_I(op) \
     (vi) { op(x.a, y.a), op(x.b, y.b), op(x.c, y.c), op(x.d, y.d) }
-static inline vi vi_add(vi x, vi y) { return EACH_I(vaddq_s32); }
-static inline vi vi_and(vi x, vi y) { return EACH_I(vandq_s32); }
-static inline vi vi_max(vi x, vi y) { return EACH_I(vmaxq_s32); }
-static inline vi vi_shl23(vi x) {
+INLINE vi vi_add(vi x, vi y) { return EACH_I(vaddq_s32); }
+INLINE vi vi_and(vi x, vi y) { return EACH_I(vandq_s32); }
+INLINE vi vi_max(vi x, vi y) { return EACH_I(vmaxq_s32); }
+INLINE vi vi_shl23(vi x) {
     return (vi){vshlq_n_s32(x.a, 23), vshlq_n_s32(x.b, 23), vshlq_n_s32(x.c, 23),
                 vshlq_n_s32(x.d, 23)};
 }
-static inline vi vi_from_bits(vf x) {
+INLINE vi vi_from_bits(vf x) {
     return (vi){vreinterpretq_s32_f32(x.a), vreinterpretq_s32_f32(x.b), vreinterpretq_s32_f32(x.c),
                 vreinterpretq_s32_f32(x.d)};
 }
-static inline vf vf_from_bits(vi x) {
+INLINE vf vf_from_bits(vi x) {
     return (vf){vreinterpretq_f32_s32(x.a), vreinterpretq_f32_s32(x.b), vreinterpretq_f32_s32(x.c),
                 vreinterpretq_f32_s32(x.d)};
 }
-static inline vi vi_round(vf x) { /* to nearest, ties to even */
+INLINE vi vi_round(vf x) { /* to nearest, ties to even */
     return (vi){vcvtnq_s32_f32(x.a), vcvtnq_s32_f32(x.b), vcvtnq_s32_f32(x.c), vcvtnq_s32_f32(x.d)};
 }
-static inline void vi_store_i8(int8_t *p, vi x) { /* values fit 8 bits */
+INLINE void vi_store_i8(int8_t *p, vi x) { /* values fit 8 bits */
     int16x8_t low = vcombine_s16(vmovn_s32(x.a), vmovn_s32(x.b));
     int16x8_t high = vcombine_s16(vmovn_s32(x.c), vmovn_s32(x.d));
     vst1q_s8(p, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
 }
-static inline int32_t vi_sum(vi x) {
+INLINE int32_t vi_sum(vi x) {
     return vaddvq_s32(vaddq_s32(vaddq_s32(x.a, x.b), vaddq_s32(x.c, x.d)));
 }
-static inline int32_t vi_highest(vi x) {
+INLINE int32_t vi_highest(vi x) {
     return vmaxvq_s32(vmaxq_s32(vmaxq_s32(x.a, x.b), vmaxq_s32(x.c, x.d)));
 }
 
@@ -169,62 +164,71 @@ typedef int32_t ri __attribute__((vector_size(16)));
 typedef float rf __attribute__((vector_size(16)));
 
 /* 16 bytes at `at` of the row. */
-static inline rw load_rows(const uint8_t *const w[ROWS], int64_t at) {
-    return (rw)vld1q_u8(w[0] + at);
-}
+INLINE rw load_rows(const uint8_t *const w[ROWS], int64_t at) { return (rw)vld1q_u8(w[0] + at); }
+/* A whole vector. */
+INLINE rw rw_load(const void *p) { return (rw)vld1q_u8(p); }
 /* The same 16 bytes in every row. */
-static inline rw rw_all4(const void *p) { return (rw)vld1q_u8(p); }
+INLINE rw rw_all4(const void *p) { return (rw)vld1q_u8(p); }
 /* Bytes by number (above 127: zero), lane k everywhere, lanes of a and b in turn. */
-static inline rb shuffle_by(rw x, rw order) {
-    return (rb)vqtbl1q_u8((uint8x16_t)x, (uint8x16_t)order);
-}
-static inline rb shuffle(rw x, const uint8_t order[16]) { return shuffle_by(x, rw_all4(order)); }
-static inline rw dup_lane(rw x, int k) {
+INLINE rb shuffle_by(rw x, rw order) { return (rb)vqtbl1q_u8((uint8x16_t)x, (uint8x16_t)order); }
+INLINE rb shuffle(rw x, const uint8_t order[16]) { return shuffle_by(x, rw_all4(order)); }
+INLINE rw dup_lane(rw x, int k) {
     uint32x4_t v = (uint32x4_t)x;
     return (rw)(k == 0   ? vdupq_laneq_u32(v, 0)
                 : k == 1 ? vdupq_laneq_u32(v, 1)
                 : k == 2 ? vdupq_laneq_u32(v, 2)
                          : vdupq_laneq_u32(v, 3));
 }
-static inline rw zip_lo32(rw a, rw b) { return (rw)vzip1q_u32((uint32x4_t)a, (uint32x4_t)b); }
-static inline rw zip_hi32(rw a, rw b) { return (rw)vzip2q_u32((uint32x4_t)a, (uint32x4_t)b); }
-static inline rw zip_lo64(rw a, rw b) { return (rw)vzip1q_u64((uint64x2_t)a, (uint64x2_t)b); }
-static inline rw zip_hi64(rw a, rw b) { return (rw)vzip2q_u64((uint64x2_t)a, (uint64x2_t)b); }
+INLINE rw zip_lo32(rw a, rw b) { return (rw)vzip1q_u32((uint32x4_t)a, (uint32x4_t)b); }
+INLINE rw zip_hi32(rw a, rw b) { return (rw)vzip2q_u32((uint32x4_t)a, (uint32x4_t)b); }
+INLINE rw zip_lo64(rw a, rw b) { return (rw)vzip1q_u64((uint64x2_t)a, (uint64x2_t)b); }
+INLINE rw zip_hi64(rw a, rw b) { return (rw)vzip2q_u64((uint64x2_t)a, (uint64x2_t)b); }
 
-static inline rf rf_fma(rf a, rf b, rf c) {
+INLINE rf rf_fma(rf a, rf b, rf c) {
     return (rf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 }
-static inline rf to_float(ri a) { return (rf)vcvtq_f32_s32((int32x4_t)a); }
-static inline ri madd16(rw a, rw b) {
+INLINE rf to_float(ri a) { return (rf)vcvtq_f32_s32((int32x4_t)a); }
+INLINE ri madd16(rw a, rw b) {
     int16x8_t x = (int16x8_t)a, y = (int16x8_t)b;
     return (ri)vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y));
 }
 /* Lanes below 2^16, read as f16. */
-static inline rf from_f16(rw x) {
+INLINE rf from_f16(rw x) {
     return (rf)vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32((uint32x4_t)x)));
 }
 /* The lower and the upper halves of lanes as f16. */
-static inline void from_f16_pairs(rw x, rf *low, rf *high) {
+INLINE void from_f16_pairs(rw x, rf *low, rf *high) {
     *low = from_f16(x);
     *high = (rf)vcvt_f32_f16(vreinterpret_f16_u16(vshrn_n_u32((uint32x4_t)x, 16)));
 }
 
 /* The sum of the four lanes, (0 + 2) + (1 + 3), then + 0. */
-static inline void fold_rows(rf x, float out[ROWS]) { out[0] = fold128((float32x4_t)x) + 0.0f; }
+INLINE void fold_rows(rf x, float out[ROWS]) { out[0] = fold128((float32x4_t)x) + 0.0f; }
+
+/* ---- One part by itself ---- */
+
+typedef rf r1;
+INLINE r1 r1_load(const float *p) { return (r1)vld1q_f32(p); }
+INLINE r1 r1_fma(r1 a, r1 b, r1 c) { return rf_fma(a, b, c); }
+INLINE r1 rf_part(rf x, int k) {
+    (void)k;
+    return x;
+}
+INLINE rf rf_join(const r1 part[ROWS]) { return part[0]; }
 
 /* Dot products of groups of four codes, at most `max` or signed, with activations of -127 .. 127. */
-static inline rb signed_codes(rw x) { return (rb)x; }
+INLINE rb signed_codes(rw x) { return (rb)x; }
 
 #if defined(__ARM_FEATURE_DOTPROD)
 enum { TILE_VECTORS = 4, TILE_TOKENS = 3 };
 #define DOT_RUN(max) 8
 typedef ri rdots;
-static inline rdots dot_more(int max, rdots part, rb w, rw a) {
+INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
     (void)max;
     return (rdots)vdotq_s32((int32x4_t)part, (int8x16_t)w, (int8x16_t)a);
 }
-static inline rdots dot_first(int max, rb w, rw a) { return dot_more(max, (rdots){0}, w, a); }
-static inline ri dot_last(rdots part) { return part; }
+INLINE rdots dot_first(int max, rb w, rw a) { return dot_more(max, (rdots){0}, w, a); }
+INLINE ri dot_last(rdots part) { return part; }
 #else
 /* Products of 16 bits, those of the first two blocks and of the last two; over as many groups as fit (DOT_RUN) they are added one by one:
  * 8 * 31 * 127, 4 * 63 * 127 and 2 * 128 * 127 are below 2^15. */
@@ -233,18 +237,18 @@ enum { TILE_VECTORS = 2, TILE_TOKENS = 3 };
 typedef struct {
     int16x8_t low, high;
 } rdots;
-static inline rdots dot_first(int max, rb w, rw a) {
+INLINE rdots dot_first(int max, rb w, rw a) {
     int8x16_t x = (int8x16_t)w, y = (int8x16_t)a;
     (void)max;
     return (rdots){vmull_s8(vget_low_s8(x), vget_low_s8(y)), vmull_high_s8(x, y)};
 }
-static inline rdots dot_more(int max, rdots part, rb w, rw a) {
+INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
     int8x16_t x = (int8x16_t)w, y = (int8x16_t)a;
     (void)max;
     return (rdots){vmlal_s8(part.low, vget_low_s8(x), vget_low_s8(y)),
                    vmlal_high_s8(part.high, x, y)};
 }
-static inline ri dot_last(rdots part) {
+INLINE ri dot_last(rdots part) {
     return (ri)vpaddq_s32(vpaddlq_s16(part.low), vpaddlq_s16(part.high));
 }
 #endif

@@ -24,10 +24,10 @@ typedef struct step {
 /* The row of a lane is its 128 bits: the four lanes alike in every row. */
 #define LANES4(a, b, c, d) rw_all4((const uint32_t[4]){a, b, c, d})
 
-static inline rw fill8(uint8_t x) { return (rw){0} + x * 0x01010101u; }
+INLINE rw fill8(uint8_t x) { return (rw){0} + x * 0x01010101u; }
 
 /* 4 x 4 transposition of lanes in each row: out[g] = lane g of a, b, c, d. */
-static inline void transpose(rw a, rw b, rw c, rw d, rw out[4]) {
+INLINE void transpose(rw a, rw b, rw c, rw d, rw out[4]) {
     rw ab0 = zip_lo32(a, b), ab1 = zip_hi32(a, b), cd0 = zip_lo32(c, d), cd1 = zip_hi32(c, d);
     out[0] = zip_lo64(ab0, cd0);
     out[1] = zip_hi64(ab0, cd0);
@@ -38,18 +38,18 @@ static inline void transpose(rw a, rw b, rw c, rw d, rw out[4]) {
 /* ---- Blocks of 32: four structs of `stride` bytes a row ---- */
 
 /* 16 bytes at `at` of each of the four blocks -> group g of 4 bytes of all blocks in out[g]. */
-static inline void block_bytes(const uint8_t *const w[ROWS], int64_t at, int stride, rw out[4]) {
+INLINE void block_bytes(const uint8_t *const w[ROWS], int64_t at, int stride, rw out[4]) {
     transpose(load_rows(w, at), load_rows(w, at + stride), load_rows(w, at + 2 * stride),
               load_rows(w, at + 3 * stride), out);
 }
 
 /* The first 4 of those bytes only. */
-static inline rw block_words(const uint8_t *const w[ROWS], int64_t at, int stride) {
+INLINE rw block_words(const uint8_t *const w[ROWS], int64_t at, int stride) {
     return zip_lo64(zip_lo32(load_rows(w, at), load_rows(w, at + stride)),
                     zip_lo32(load_rows(w, at + 2 * stride), load_rows(w, at + 3 * stride)));
 }
 
-static inline void nibbles4(const uint8_t *const w[ROWS], int64_t at, int stride, step *s) {
+INLINE void nibbles4(const uint8_t *const w[ROWS], int64_t at, int stride, step *s) {
     rw x[4];
     block_bytes(w, at, stride, x);
     UNROLL
@@ -60,7 +60,7 @@ static inline void nibbles4(const uint8_t *const w[ROWS], int64_t at, int stride
 }
 
 /* A fifth bit for each code: bit j of h for weight j. */
-static inline void fifth_bits(rw h, step *s) {
+INLINE void fifth_bits(rw h, step *s) {
     static const uint8_t byte_of_block[4][16] = {
         {0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12},
         {1, 1, 1, 1, 5, 5, 5, 5, 9, 9, 9, 9, 13, 13, 13, 13},
@@ -76,21 +76,21 @@ static inline void fifth_bits(rw h, step *s) {
     }
 }
 
-static inline void step_Q4_0(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q4_0(const uint8_t *const w[ROWS], int32_t i, step *s) {
     const int size = sizeof(slm_q4_0);
     int64_t at = (int64_t)i * 4 * size;
     nibbles4(w, at + 2, size, s);
     s->d0 = from_f16(block_words(w, at, size) & 0xffff);
 }
 
-static inline void step_Q4_1(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q4_1(const uint8_t *const w[ROWS], int32_t i, step *s) {
     const int size = sizeof(slm_q4_1);
     int64_t at = (int64_t)i * 4 * size;
     nibbles4(w, at + 4, size, s);
     from_f16_pairs(block_words(w, at, size), &s->d0, &s->d1);
 }
 
-static inline void step_Q5_0(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q5_0(const uint8_t *const w[ROWS], int32_t i, step *s) {
     const int size = sizeof(slm_q5_0);
     int64_t at = (int64_t)i * 4 * size;
     nibbles4(w, at + 6, size, s);
@@ -98,7 +98,7 @@ static inline void step_Q5_0(const uint8_t *const w[ROWS], int32_t i, step *s) {
     s->d0 = from_f16(block_words(w, at, size) & 0xffff);
 }
 
-static inline void step_Q5_1(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q5_1(const uint8_t *const w[ROWS], int32_t i, step *s) {
     const int size = sizeof(slm_q5_1);
     int64_t at = (int64_t)i * 4 * size;
     nibbles4(w, at + 8, size, s);
@@ -106,7 +106,7 @@ static inline void step_Q5_1(const uint8_t *const w[ROWS], int32_t i, step *s) {
     from_f16_pairs(block_words(w, at, size), &s->d0, &s->d1);
 }
 
-static inline void step_Q8_0(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q8_0(const uint8_t *const w[ROWS], int32_t i, step *s) {
     const int size = sizeof(slm_q8_0);
     int64_t at = (int64_t)i * 4 * size;
     rw x[8];
@@ -118,7 +118,7 @@ static inline void step_Q8_0(const uint8_t *const w[ROWS], int32_t i, step *s) {
 }
 
 /* Nibbles to the bytes of a table of 16, in place. */
-static inline void look_up4(const uint8_t table[16], step *s) {
+INLINE void look_up4(const uint8_t table[16], step *s) {
     rw t = rw_all4(table);
     UNROLL
     for (int g = 0; g < 8; g++) s->q[g] = shuffle_by(t, (rw)s->q[g]);
@@ -126,18 +126,18 @@ static inline void look_up4(const uint8_t table[16], step *s) {
 
 static const int8_t iq4_codes[16] = {SLM_IQ4_CODES};
 
-static inline void signed_look_up4(step *s) {
+INLINE void signed_look_up4(step *s) {
     look_up4((const uint8_t *)iq4_codes, s);
     UNROLL
     for (int g = 0; g < 8; g++) s->q[g] = signed_codes((rw)s->q[g]);
 }
 
-static inline void step_IQ4_NL(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_IQ4_NL(const uint8_t *const w[ROWS], int32_t i, step *s) {
     step_Q4_0(w, i, s); /* the same struct */
     signed_look_up4(s);
 }
 
-static inline void step_MXFP4(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_MXFP4(const uint8_t *const w[ROWS], int32_t i, step *s) {
     static const int8_t signed_codes12[16] = {SLM_MXFP4_CODES};
     const int size = sizeof(slm_mxfp4);
     int64_t at = (int64_t)i * 4 * size;
@@ -155,7 +155,7 @@ static inline void step_MXFP4(const uint8_t *const w[ROWS], int32_t i, step *s) 
 
 /* The four lanes of a row: codes that lie above each other in the same byte, `apart` bits, the lowest at `first`; to the bottom, or where
  * `mask` is. */
-static inline rw stacked_bits(rw x, int lane, int first, int apart, uint8_t mask) {
+INLINE rw stacked_bits(rw x, int lane, int first, int apart, uint8_t mask) {
     rw each = LANES4((uint32_t)first, (uint32_t)(first + apart), (uint32_t)(first + 2 * apart),
                      (uint32_t)(first + 3 * apart));
     return dup_lane(x, lane) >> each & fill8(mask);
@@ -186,7 +186,7 @@ static const uint8_t half_at_14[16] = {14, 15, 128, 128, 14, 15, 128, 128,
                                        14, 15, 128, 128, 14, 15, 128, 128};
 
 /* Q4_K, Q5_K: d, dmin and twelve bytes of 6-bit scales and minima (unpack.h: q4_k_scale), 16 bytes in all. */
-static inline void k_scales4(rw header, int half, step *s) {
+INLINE void k_scales4(rw header, int half, step *s) {
     rw low = (rw)shuffle(header, byte_in_lane[1]), mid = (rw)shuffle(header, byte_in_lane[2]);
     rw scale = low & 63, min = mid & 63;
     if (half) {
@@ -199,7 +199,7 @@ static inline void k_scales4(rw header, int half, step *s) {
 }
 
 /* Low nibbles of 32 bytes are one block, high nibbles the next; two such are a half. */
-static inline void k_nibbles(const uint8_t *const w[ROWS], int64_t at, step *s) {
+INLINE void k_nibbles(const uint8_t *const w[ROWS], int64_t at, step *s) {
     UNROLL
     for (int i = 0; i < 2; i++) {
         rw a = load_rows(w, at + 16 * i), b = load_rows(w, at + 32 + 16 * i);
@@ -213,13 +213,13 @@ static inline void k_nibbles(const uint8_t *const w[ROWS], int64_t at, step *s) 
     }
 }
 
-static inline void step_Q4_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q4_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q4_k);
     k_nibbles(w, at + 16 + (i & 1) * 64, s);
     k_scales4(load_rows(w, at), i & 1, s);
 }
 
-static inline void step_Q5_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q5_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q5_k);
     k_nibbles(w, at + 48 + (i & 1) * 64, s);
     UNROLL
@@ -230,7 +230,7 @@ static inline void step_Q5_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     k_scales4(load_rows(w, at), i & 1, s);
 }
 
-static inline void step_Q6_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q6_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q6_k);
     int half = i & 1;
     UNROLL
@@ -252,7 +252,7 @@ static inline void step_Q6_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     s->d1 = d * to_float((ri)((rw)shuffle(sc, odd_in_lane[half]) << 24) >> 24);
 }
 
-static inline void step_Q2_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q2_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q2_k);
     int half = i & 1;
     rw sc = load_rows(w, at), tail = load_rows(w, at + 68);
@@ -269,7 +269,7 @@ static inline void step_Q2_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     s->d1 = -from_f16(d >> 16);
 }
 
-static inline void step_Q3_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q3_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     static const uint8_t from_2[16] = {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 128, 128, 128, 128};
     static const uint8_t high_of_even[16] = {8, 128, 128, 128, 10, 128, 128, 128,
                                              8, 128, 128, 128, 10, 128, 128, 128};
@@ -296,7 +296,7 @@ static inline void step_Q3_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     }
 }
 
-static inline void step_IQ4_XS(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_IQ4_XS(const uint8_t *const w[ROWS], int32_t i, step *s) {
     static const uint8_t l_of_block[2][16] = {
         {4, 128, 128, 128, 4, 128, 128, 128, 5, 128, 128, 128, 5, 128, 128, 128},
         {6, 128, 128, 128, 6, 128, 128, 128, 7, 128, 128, 128, 7, 128, 128, 128},

@@ -1,6 +1,7 @@
-/* A loop is a ticket: the number of chunks not yet claimed, tagged with the number of the loop. A thread claims a chunk by
- * lowering the ticket with compare-and-swap, so whoever holds a chunk knows that the loop's description is still that of its
- * chunk, and nobody ever waits for a thread that holds none: one that the system has put to sleep costs nothing.
+/* A loop is shared out in ranges of chunks, one for each thread. A thread takes the chunks of its own range in order, so that what it reads
+ * is one stream, then the last ones of the others'. It claims a chunk by compare-and-swap on the range, which is tagged
+ * with the number of the loop: whoever holds a chunk knows that the loop's description is still that of its chunk, and nobody ever
+ * waits for a thread that holds none: one that the system has put to sleep costs nothing.
  * Waiting is a bounded spin, then a condition variable. */
 #include "pool.h"
 
@@ -15,16 +16,14 @@ struct slm_threads {
     int32_t n_threads;
     bool shared;
     pthread_mutex_t turn; /* of callers, if shared */
-    int32_t n_started;
+    int32_t n_started;    /* the caller too */
     struct worker *workers;
 
     /* the loop at work; written by the caller while no chunk is claimed */
     slm__chunk_fn fn;
     void *arg;
-    uint32_t n_chunks;
-    uint32_t loop;
 
-    _Alignas(64) _Atomic uint64_t ticket; /* loop << 32 | chunks left to claim */
+    _Alignas(64) _Atomic uint32_t loop; /* its number, counted modulo 2^32 */
     _Alignas(64) _Atomic uint32_t unfinished;
     _Alignas(64) _Atomic int32_t sleepers; /* workers that need a wake-up */
     _Atomic bool caller_sleeps, stop;
@@ -32,11 +31,17 @@ struct slm_threads {
     pthread_cond_t work, done;
 };
 
+/* One for each thread, the caller too, whose `thread` is not used. */
 struct worker {
+    _Alignas(64) _Atomic uint64_t
+        range; /* of chunks that are not claimed: number of the loop << 32 | begin << 16 | end */
+    int32_t first_chunk; /* what begin and end count from */
     slm__pool *pool;
     int32_t index;
     pthread_t thread;
 };
+
+enum { MOST_CHUNKS = 65535 }; /* of a range */
 
 static void relax(void) {
 #if defined(__x86_64__)
@@ -46,27 +51,44 @@ static void relax(void) {
 #endif
 }
 
-static bool has_chunks(slm__pool *p) { return (uint32_t)atomic_load(&p->ticket) != 0; }
-
-/* Claim and run chunks until none is left. */
-static void work_off(slm__pool *p, int32_t thread) {
-    uint64_t t = atomic_load(&p->ticket);
-    while ((uint32_t)t != 0) {
-        if (!atomic_compare_exchange_weak(&p->ticket, &t, t - 1)) continue;
-        p->fn(p->arg, (int32_t)(p->n_chunks - (uint32_t)t), thread);
-        if (atomic_fetch_sub(&p->unfinished, 1) == 1 && atomic_load(&p->caller_sleeps)) {
-            pthread_mutex_lock(&p->mutex);
-            pthread_cond_signal(&p->done);
-            pthread_mutex_unlock(&p->mutex);
-        }
-        t = atomic_load(&p->ticket);
+/* Claim the first chunk of a range, or the last one: its number, or -1 if there is none. */
+static int32_t claim(struct worker *w, bool last) {
+    uint64_t range = atomic_load(&w->range);
+    for (;;) {
+        uint32_t begin = (uint32_t)range >> 16, end = (uint32_t)range & 0xffff;
+        if (begin == end) return -1;
+        uint64_t rest = last ? range - 1 : range + (1u << 16);
+        if (atomic_compare_exchange_weak(&w->range, &range, rest))
+            return w->first_chunk + (int32_t)(last ? end - 1 : begin);
     }
 }
 
-static void sleep_for_work(slm__pool *p) {
+static void run_chunk(slm__pool *p, int32_t chunk, int32_t thread) {
+    p->fn(p->arg, chunk, thread);
+    if (atomic_fetch_sub(&p->unfinished, 1) == 1 && atomic_load(&p->caller_sleeps)) {
+        pthread_mutex_lock(&p->mutex);
+        pthread_cond_signal(&p->done);
+        pthread_mutex_unlock(&p->mutex);
+    }
+}
+
+/* Claim and run chunks until none is left. */
+static void work_off(slm__pool *p, int32_t thread) {
+    int32_t chunk;
+    for (int32_t i = 0; i < p->n_threads; i++) {
+        struct worker *from = &p->workers[(thread + i) % p->n_threads];
+        while ((chunk = claim(from, i > 0)) >= 0) run_chunk(p, chunk, thread);
+    }
+}
+
+static bool is_over(slm__pool *p, uint32_t loop) {
+    return atomic_load(&p->loop) == loop && !atomic_load(&p->stop);
+}
+
+static void sleep_for_work(slm__pool *p, uint32_t loop) {
     pthread_mutex_lock(&p->mutex);
     atomic_fetch_add(&p->sleepers, 1);
-    while (!has_chunks(p) && !atomic_load(&p->stop)) pthread_cond_wait(&p->work, &p->mutex);
+    while (is_over(p, loop)) pthread_cond_wait(&p->work, &p->mutex);
     atomic_fetch_sub(&p->sleepers, 1);
     pthread_mutex_unlock(&p->mutex);
 }
@@ -74,9 +96,11 @@ static void sleep_for_work(slm__pool *p) {
 static void *worker_main(void *arg) {
     struct worker *w = arg;
     slm__pool *p = w->pool;
+    uint32_t loop = 0; /* the last one that this thread has seen */
     while (!atomic_load(&p->stop)) {
-        for (int i = 0; i < SPINS && !has_chunks(p) && !atomic_load(&p->stop); i++) relax();
-        if (!has_chunks(p)) sleep_for_work(p);
+        for (int i = 0; i < SPINS && is_over(p, loop); i++) relax();
+        if (is_over(p, loop)) sleep_for_work(p, loop);
+        loop = atomic_load(&p->loop);
         work_off(p, w->index);
     }
     return NULL;
@@ -101,12 +125,19 @@ static void wait_for_done(slm__pool *p) {
     pthread_mutex_unlock(&p->mutex);
 }
 
-static void run_on_all(slm__pool *p, int32_t n_chunks, slm__chunk_fn fn, void *arg) {
+static void run_on_all(slm__pool *p, int32_t first, int32_t n_chunks, slm__chunk_fn fn, void *arg) {
+    uint32_t loop = atomic_load(&p->loop) + 1;
     p->fn = fn;
     p->arg = arg;
-    p->n_chunks = (uint32_t)n_chunks;
     atomic_store(&p->unfinished, (uint32_t)n_chunks);
-    atomic_store(&p->ticket, (uint64_t)++p->loop << 32 | (uint32_t)n_chunks);
+    for (int32_t i = 0; i < p->n_threads; i++) {
+        struct worker *w = &p->workers[i];
+        int32_t begin = (int32_t)((int64_t)n_chunks * i / p->n_threads);
+        int32_t end = (int32_t)((int64_t)n_chunks * (i + 1) / p->n_threads);
+        w->first_chunk = first + begin;
+        atomic_store(&w->range, (uint64_t)loop << 32 | (uint32_t)(end - begin));
+    }
+    atomic_store(&p->loop, loop);
     wake_workers(p);
     work_off(p, 0);
     wait_for_done(p);
@@ -118,7 +149,10 @@ void slm__pool_run(slm__pool *p, int32_t n_chunks, slm__chunk_fn fn, void *arg) 
         return;
     }
     if (p->shared) pthread_mutex_lock(&p->turn);
-    run_on_all(p, n_chunks, fn, arg);
+    int64_t most = (int64_t)MOST_CHUNKS * p->n_threads;
+    for (int64_t first = 0; first < n_chunks; first += most)
+        run_on_all(p, (int32_t)first, (int32_t)(n_chunks - first < most ? n_chunks - first : most),
+                   fn, arg);
     if (p->shared) pthread_mutex_unlock(&p->turn);
 }
 
@@ -153,13 +187,12 @@ slm_status slm__pool_create(int32_t n_threads, bool shared, const slm_allocator 
     pthread_mutex_init(&p->turn, NULL);
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->done, NULL);
-    for (; p->n_started < n_threads - 1; p->n_started++) {
-        workers[p->n_started] = (struct worker){.pool = p, .index = p->n_started + 1};
+    for (int32_t i = 0; i < n_threads; i++) workers[i] = (struct worker){.pool = p, .index = i};
+    for (p->n_started = 1; p->n_started < n_threads; p->n_started++) {
         if (start_worker(&workers[p->n_started]) != 0) {
             int32_t n = p->n_started;
             slm__pool_free(p);
-            return slm__fail(err, SLM_ERR_NOMEM, "could start only %d of %d threads", n + 1,
-                             n_threads);
+            return slm__fail(err, SLM_ERR_NOMEM, "could start only %d of %d threads", n, n_threads);
         }
     }
     *out = p;
@@ -172,7 +205,7 @@ void slm__pool_free(slm__pool *p) {
     atomic_store(&p->stop, true);
     pthread_cond_broadcast(&p->work);
     pthread_mutex_unlock(&p->mutex);
-    for (int32_t i = 0; i < p->n_started; i++) pthread_join(p->workers[i].thread, NULL);
+    for (int32_t i = 1; i < p->n_started; i++) pthread_join(p->workers[i].thread, NULL);
     pthread_cond_destroy(&p->work);
     pthread_cond_destroy(&p->done);
     pthread_mutex_destroy(&p->mutex);

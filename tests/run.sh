@@ -1,23 +1,31 @@
-#!/bin/sh
-# Run every test program under $O and every tests/test_*.py, and add up what they say. Called by `make check`.
-# run.sh arm: only $ARM_TESTS, under $O/arm. Called by `make check-arm`.
+#!/bin/bash
+# Run every test program under $O and every tests/test_*.py, $JOBS at a time (default: one per processor), and add up what they
+# say. Called by `make check`. run.sh arm: only $ARM_TESTS, under $O/arm. Called by `make check-arm`.
 #
 # A program exits with 77 if something that it cannot make itself was missing (a model without network): that is
 # skipped, loudly. The last line is "N passed, N failed, N skipped".
 cd "$(dirname "$0")/.." || exit 1
-: "${O:=build}"
-passed=0 failed=0 skipped=0
-log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
+: "${O:=build}" "${JOBS:=$(nproc)}"
+export CK_TIMEOUT_MULTIPLIER=$JOBS # of Check: what shares a processor takes longer
+started=0
+results=$(mktemp -d) || exit 1
+trap 'rm -rf "$results"' EXIT
+
+# start NAME COMMAND...: when fewer than JOBS are running
+start() {
+    while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do wait -n; done
+    started=$((started + 1))
+    run $started "$@" &
+}
 
 number() { # the number after "$1" in the log, summed over its lines
     sed -n "s/.*$1\([0-9][0-9]*\).*/\1/p" "$log" | awk '{n += $1} END {print n + 0}'
 }
 
-# run NAME COMMAND...
+# run NUMBER NAME COMMAND...: its counts go to a file of the number
 run() {
-    name=$1
-    shift
+    local log=$results/$1.log counts=$results/$1.counts name=$2 begin code took n bad skip mark
+    shift 2
     begin=$(date +%s)
     "$@" >"$log" 2>&1
     code=$?
@@ -38,7 +46,7 @@ run() {
     [ $code -ne 0 ] && [ $code -ne 77 ] && [ $bad -eq 0 ] && bad=1 n=$((n > 0 ? n : 1))
     # one that ran nothing has not passed
     [ $n -eq 0 ] && bad=$((bad + 1)) n=$bad
-    passed=$((passed + n - bad - skip)) failed=$((failed + bad)) skipped=$((skipped + skip))
+    echo $((n - bad - skip)) $bad $skip >"$counts"
     mark=ok
     [ $skip -gt 0 ] && mark=SKIPPED
     [ $bad -gt 0 ] && mark=FAILED
@@ -57,13 +65,19 @@ on_arm() {
 }
 
 summary() {
-    [ $skipped -eq 0 ] || echo "SKIPPED: $skipped tests did not run, see above"
+    wait
+    local passed failed skipped finished
+    read -r passed failed skipped finished <<<"$(cat "$results"/*.counts |
+        awk '{p += $1; f += $2; s += $3} END {print p + 0, f + 0, s + 0, NR}')"
+    # what left no counts has failed
+    failed=$((failed + started - finished))
+    [ "$skipped" -eq 0 ] || echo "SKIPPED: $skipped tests did not run, see above"
     echo "$passed passed, $failed failed, $skipped skipped"
-    [ $failed -eq 0 ]
+    [ "$failed" -eq 0 ]
 }
 
 for name in $ARM_TESTS; do
-    run "$name on ARM64" on_arm "$O/arm/tests/$name"
+    start "$name on ARM64" on_arm "$O/arm/tests/$name"
 done
 if [ "${1:-}" = arm ]; then
     summary
@@ -71,19 +85,19 @@ if [ "${1:-}" = arm ]; then
 fi
 for t in tests/test_*.c; do
     name=$(basename "$t" .c)
-    run "$name" "$O/tests/$name"
+    start "$name" "$O/tests/$name"
 done
 case $(uname -m) in
-x86_64) run test_kernels_emulated "$O/tests/test_kernels_emulated" ;;
+x86_64) start test_kernels_emulated "$O/tests/test_kernels_emulated" ;;
 esac
 for f in tests/fuzz/fuzz_*.c; do
     [ -e "$f" ] || continue
     name=$(basename "$f" .c)
-    run "$name" "$O/tests/fuzz/replay_${name#fuzz_}" "tests/fuzz/corpus/${name#fuzz_}"
+    start "$name" "$O/tests/fuzz/replay_${name#fuzz_}" "tests/fuzz/corpus/${name#fuzz_}"
 done
 for t in tests/test_*.py; do
     [ -e "$t" ] || continue
-    SLM=$O/slm O=$O run "$(basename "$t")" python3 "$t"
+    SLM=$O/slm O=$O start "$(basename "$t")" python3 "$t"
 done
 
 summary

@@ -682,6 +682,31 @@ START_TEST(test_fault_67_threads_to_share) {
 }
 END_TEST
 
+static uint8_t times_run[300000];
+
+static void count_chunk(void *arg, int32_t chunk, int32_t thread) {
+    ck_assert(thread >= 0 && thread < *(const int32_t *)arg);
+    times_run[chunk]++;
+}
+
+/* More chunks than fit the ranges of a loop at once, fewer than threads, and whatever lies between. */
+START_TEST(test_each_chunk_runs_once) {
+    static const int32_t counts[] = {1, 2, 3, 7, 64, 65535, 65536, 131071, 131072, 299999};
+    for (int32_t n = 1; n <= 5; n++) {
+        slm_threads *pool;
+        ck_assert_int_eq(slm_threads_create(n, NULL, &pool, &err), SLM_OK);
+        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+            memset(times_run, 0, sizeof times_run);
+            slm__pool_run(pool, counts[i], count_chunk, &n);
+            for (int32_t c = 0; c < 300000; c++)
+                ck_assert_msg(times_run[c] == (c < counts[i]), "%d threads, chunk %d of %d: %d", n,
+                              c, counts[i], times_run[c]);
+        }
+        slm_threads_free(pool);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("context");
     TCase *c = tcase_create("context");
@@ -694,6 +719,7 @@ int main(void) {
     tcase_add_test(c, test_fault_67_token_position_sequence_out_of_range);
     tcase_add_test(c, test_fault_67_threads_to_share);
     tcase_add_test(c, test_threads_are_shared_by_contexts);
+    tcase_add_test(c, test_each_chunk_runs_once);
     tcase_add_test(c, test_fault_67_context_of_one_position);
     tcase_add_test(c, test_fault_68_truncate_out_of_range);
     tcase_add_test(c, test_fault_71_busy);
