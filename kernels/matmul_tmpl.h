@@ -39,21 +39,26 @@ INLINE rw operand(bool each, const void *p, int i) {
                 : rw_all4((const uint8_t *)p + i * 16);
 }
 
-/* The product of blocks with activations of scale 1 (ref.c: block_dot). */
-INLINE rf lanes_dot(const quant_type *type, bool each, ri s0, ri s1, rf d0, rf d1, rw k,
-                    step_acts a) {
+/* What codes that stand for code - zero have too much, in both halves of blocks or (SCALE16) in one of them, negative. */
+INLINE ri zero_offset(const quant_type *type, bool each, step_acts a, int half) {
     int zero = type->zero == 128 ? SIGNED_ZERO : type->zero;
-    rw half = operand(each, a.half, 0);
-    if (type->geometry == SLM_SCALE16) {
-        s0 -= madd16(half, (rw){0} + (uint32_t)zero);
-        s1 -= madd16(half, (rw){0} + ((uint32_t)zero << 16));
-        return rf_fma(d1, to_float(s1), d0 * to_float(s0));
+    uint32_t minus = (uint32_t)-zero & 0xffff;
+    if (zero == 0) return (ri){0};
+    if (type->geometry == SLM_SCALE16) minus <<= 16 * half;
+    else minus *= 0x10001u;
+    return madd16(operand(each, a.half, 0), (rw){0} + minus);
+}
+
+/* The product of blocks with activations of scale 1 (ref.c: block_dot); s: of all 32, or of each half. */
+INLINE rf scaled(const quant_type *type, bool each, const ri s[2], const step *w, step_acts a) {
+    rf u = w->d0 * to_float(s[0]);
+    switch (type->geometry) {
+    case SLM_SCALE16: return rf_fma(w->d1, to_float(s[1]), u);
+    case SLM_SCALE_MIN: return rf_fma(w->d1, (rf)operand(each, a.sum, 0), u);
+    case SLM_SCALE_MIN16:
+        return rf_fma(w->d1, to_float(madd16(w->k, operand(each, a.half, 0))), u);
+    default: return u;
     }
-    if (zero) s0 -= madd16(half, (rw){0} + (uint32_t)zero * 0x10001u);
-    rf u = d0 * to_float(s0);
-    if (type->geometry == SLM_SCALE_MIN) return rf_fma(d1, (rf)operand(each, a.sum, 0), u);
-    if (type->geometry == SLM_SCALE_MIN16) return rf_fma(d1, to_float(madd16(k, half)), u);
-    return u;
 }
 
 /* `nv` vectors x `nt` tokens (both constant). */
@@ -61,35 +66,28 @@ INLINE void step_product(const quant_type *type, int nv, int nt, bool each, cons
                          const step_acts a[], rf u[TILE_VECTORS][TILE_TOKENS]) {
     const int limit = type->geometry == SLM_SCALE16 ? 4 : 8;
     const int run = DOT_RUN(type->max) < limit ? DOT_RUN(type->max) : limit;
-    ri sum[2][TILE_VECTORS][TILE_TOKENS];
+    ri sum[TILE_VECTORS][TILE_TOKENS][2];
     rdots part[TILE_VECTORS][TILE_TOKENS];
     UNROLL
     for (int g = 0; g < 8; g++) {
+        const int half = g / limit;
         UNROLL
         for (int t = 0; t < nt; t++) {
             rw x = operand(each, a[t].q, g);
             UNROLL
             for (int v = 0; v < nv; v++) {
-                part[v][t] = g % run == 0 ? dot_first(type->max, s[v]->q[g], x)
-                                          : dot_more(type->max, part[v][t], s[v]->q[g], x);
-            }
-        }
-        if (g % run != run - 1) continue;
-        UNROLL
-        for (int v = 0; v < nv; v++) {
-            UNROLL
-            for (int t = 0; t < nt; t++) {
-                ri *to = &sum[g / limit][v][t];
-                *to = g % limit == run - 1 ? dot_last(part[v][t]) : *to + dot_last(part[v][t]);
+                if (g % limit == 0) sum[v][t][half] = zero_offset(type, each, a[t], half);
+                part[v][t] = g % run == 0
+                                 ? dot_first(type->max, sum[v][t][half], s[v]->q[g], x)
+                                 : dot_more(type->max, part[v][t], s[v]->q[g], x);
+                if (g % run == run - 1) sum[v][t][half] = dot_last(part[v][t], sum[v][t][half]);
             }
         }
     }
     UNROLL
     for (int t = 0; t < nt; t++) {
         UNROLL
-        for (int v = 0; v < nv; v++)
-            u[v][t] = lanes_dot(type, each, sum[0][v][t], sum[limit == 4][v][t], s[v]->d0, s[v]->d1,
-                                s[v]->k, a[t]);
+        for (int v = 0; v < nv; v++) u[v][t] = scaled(type, each, sum[v][t], s[v], a[t]);
     }
 }
 

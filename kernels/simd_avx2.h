@@ -208,7 +208,8 @@ INLINE rf rf_join(const r1 part[ROWS]) {
     return (rf)_mm256_insertf128_ps(_mm256_castps128_ps256(part[0]), part[1], 1);
 }
 
-/* Dot products of groups of four codes, at most `max`, with activations of -127 .. 127; rdots: such a product in the making. */
+/* Dot products of groups of four codes, at most `max` or signed, with activations of -127 .. 127, added to a sum. A run of them begins with
+ * dot_first() and ends with dot_last(); both are given the sum, as one or the other adds it. rdots: a run in the making. */
 typedef ri rdots;
 #if defined(__AVXVNNI__)
 /* vpdpbusd wants one side unsigned: signed codes are kept as w + 128. */
@@ -219,26 +220,33 @@ INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
     (void)max;
     return (rdots)_mm256_dpbusd_avx_epi32((__m256i)part, (__m256i)w, (__m256i)a);
 }
-INLINE rdots dot_first(int max, rb w, rw a) { return dot_more(max, (rdots){0}, w, a); }
-INLINE ri dot_last(rdots part) { return part; }
+INLINE rdots dot_first(int max, ri sum, rb w, rw a) { return dot_more(max, sum, w, a); }
+INLINE ri dot_last(rdots part, ri sum) {
+    (void)sum;
+    return part;
+}
 #else
 /* Pairs of products are added in 16 bits, over as many groups as fit (DOT_RUN), then widened. Signed codes:
  * |w| * (a with the sign of w), which needs all of 16 bits. */
 enum { SIGNED_ZERO = 0 };
 #define DOT_RUN(max) ((max) <= 16 ? 8 : (max) <= 32 ? 4 : (max) <= 64 ? 2 : 1)
 INLINE rb signed_codes(rw x) { return (rb)x; }
-INLINE rdots dot_first(int max, rb w, rw a) {
+INLINE rdots products16(int max, rb w, rw a) {
     __m256i x = (__m256i)w, y = (__m256i)a;
     return (rdots)(max > 64 ? _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(y, x))
                             : _mm256_maddubs_epi16(x, y));
 }
 INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
-    __m256i sum = _mm256_add_epi16((__m256i)part, (__m256i)dot_first(max, w, a));
+    __m256i sum = _mm256_add_epi16((__m256i)part, (__m256i)products16(max, w, a));
     KEEP_CHAIN(sum);
     return (rdots)sum;
 }
-INLINE ri dot_last(rdots part) {
-    return (ri)_mm256_madd_epi16((__m256i)part, _mm256_set1_epi16(1));
+INLINE rdots dot_first(int max, ri sum, rb w, rw a) {
+    (void)sum;
+    return products16(max, w, a);
+}
+INLINE ri dot_last(rdots part, ri sum) {
+    return sum + (ri)_mm256_madd_epi16((__m256i)part, _mm256_set1_epi16(1));
 }
 #endif
 

@@ -162,41 +162,46 @@ INLINE rf rf_join(const r1 part[ROWS]) {
     return (rf)_mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
 }
 
-/* Dot products of groups of four codes, at most `max`, with activations of -127 .. 127; rdots: such a product in the making. */
+/* Dot products of groups of four codes, at most `max` or signed, with activations of -127 .. 127, added to a sum. A run of them begins with
+ * dot_first() and ends with dot_last(); both are given the sum, as one or the other adds it. rdots: a run in the making. */
 typedef ri rdots;
 #if defined(__AVX512VNNI__)
 /* vpdpbusd wants one side unsigned: signed codes are kept as w + 128. */
 enum { SIGNED_ZERO = 128 };
 #define DOT_RUN(max) 8
 INLINE rb signed_codes(rw x) { return (rb)(x ^ 0x80808080u); }
-INLINE rdots dot_first(int max, rb w, rw a) {
-    (void)max;
-    return (rdots)_mm512_dpbusd_epi32(_mm512_setzero_si512(), (__m512i)w, (__m512i)a);
-}
 INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
     (void)max;
     return (rdots)_mm512_dpbusd_epi32((__m512i)part, (__m512i)w, (__m512i)a);
 }
-INLINE ri dot_last(rdots part) { return part; }
+INLINE rdots dot_first(int max, ri sum, rb w, rw a) { return dot_more(max, sum, w, a); }
+INLINE ri dot_last(rdots part, ri sum) {
+    (void)sum;
+    return part;
+}
 #else
 /* Pairs of products are added in 16 bits, over as many groups as fit (DOT_RUN), then widened. Signed codes:
  * |w| * (a with the sign of w), which needs all of 16 bits. */
 enum { SIGNED_ZERO = 0 };
 #define DOT_RUN(max) ((max) <= 16 ? 8 : (max) <= 32 ? 4 : (max) <= 64 ? 2 : 1)
 INLINE rb signed_codes(rw x) { return (rb)x; }
-INLINE rdots dot_first(int max, rb w, rw a) {
+INLINE rdots products16(int max, rb w, rw a) {
     __m512i x = (__m512i)w, y = (__m512i)a;
     if (max <= 64) return (rdots)_mm512_maddubs_epi16(x, y);
     y = _mm512_mask_sub_epi8(y, _mm512_movepi8_mask(x), _mm512_setzero_si512(), y);
     return (rdots)_mm512_maddubs_epi16(_mm512_abs_epi8(x), y);
 }
 INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
-    __m512i sum = _mm512_add_epi16((__m512i)part, (__m512i)dot_first(max, w, a));
+    __m512i sum = _mm512_add_epi16((__m512i)part, (__m512i)products16(max, w, a));
     KEEP_CHAIN(sum);
     return (rdots)sum;
 }
-INLINE ri dot_last(rdots part) {
-    return (ri)_mm512_madd_epi16((__m512i)part, _mm512_set1_epi16(1));
+INLINE rdots dot_first(int max, ri sum, rb w, rw a) {
+    (void)sum;
+    return products16(max, w, a);
+}
+INLINE ri dot_last(rdots part, ri sum) {
+    return sum + (ri)_mm512_madd_epi16((__m512i)part, _mm512_set1_epi16(1));
 }
 #endif
 

@@ -216,7 +216,8 @@ INLINE r1 rf_part(rf x, int k) {
 }
 INLINE rf rf_join(const r1 part[ROWS]) { return part[0]; }
 
-/* Dot products of groups of four codes, at most `max` or signed, with activations of -127 .. 127. */
+/* Dot products of groups of four codes, at most `max` or signed, with activations of -127 .. 127, added to a sum. A run of them begins with
+ * dot_first() and ends with dot_last(); both are given the sum, as one or the other adds it. rdots: a run in the making. */
 INLINE rb signed_codes(rw x) { return (rb)x; }
 
 #if defined(__ARM_FEATURE_DOTPROD)
@@ -227,8 +228,11 @@ INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
     (void)max;
     return (rdots)vdotq_s32((int32x4_t)part, (int8x16_t)w, (int8x16_t)a);
 }
-INLINE rdots dot_first(int max, rb w, rw a) { return dot_more(max, (rdots){0}, w, a); }
-INLINE ri dot_last(rdots part) { return part; }
+INLINE rdots dot_first(int max, ri sum, rb w, rw a) { return dot_more(max, sum, w, a); }
+INLINE ri dot_last(rdots part, ri sum) {
+    (void)sum;
+    return part;
+}
 #else
 /* Products of 16 bits, those of the first two blocks and of the last two; over as many groups as fit (DOT_RUN) they are added one by one:
  * 8 * 31 * 127, 4 * 63 * 127 and 2 * 128 * 127 are below 2^15. */
@@ -237,9 +241,10 @@ enum { TILE_VECTORS = 2, TILE_TOKENS = 3 };
 typedef struct {
     int16x8_t low, high;
 } rdots;
-INLINE rdots dot_first(int max, rb w, rw a) {
+INLINE rdots dot_first(int max, ri sum, rb w, rw a) {
     int8x16_t x = (int8x16_t)w, y = (int8x16_t)a;
     (void)max;
+    (void)sum;
     return (rdots){vmull_s8(vget_low_s8(x), vget_low_s8(y)), vmull_high_s8(x, y)};
 }
 INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
@@ -248,8 +253,8 @@ INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
     return (rdots){vmlal_s8(part.low, vget_low_s8(x), vget_low_s8(y)),
                    vmlal_high_s8(part.high, x, y)};
 }
-INLINE ri dot_last(rdots part) {
-    return (ri)vpaddq_s32(vpaddlq_s16(part.low), vpaddlq_s16(part.high));
+INLINE ri dot_last(rdots part, ri sum) {
+    return sum + (ri)vpaddq_s32(vpaddlq_s16(part.low), vpaddlq_s16(part.high));
 }
 #endif
 
