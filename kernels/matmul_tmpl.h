@@ -44,8 +44,10 @@ INLINE ri zero_offset(const quant_type *type, bool each, step_acts a, int half) 
     int zero = type->zero == 128 ? SIGNED_ZERO : type->zero;
     uint32_t minus = (uint32_t)-zero & 0xffff;
     if (zero == 0) return (ri){0};
-    if (type->geometry == SLM_SCALE16) minus <<= 16 * half;
-    else minus *= 0x10001u;
+    if (type->geometry == SLM_SCALE16)
+        minus <<= 16 * half;
+    else
+        minus *= 0x10001u;
     return madd16(operand(each, a.half, 0), (rw){0} + minus);
 }
 
@@ -55,8 +57,7 @@ INLINE rf scaled(const quant_type *type, bool each, const ri s[2], const step *w
     switch (type->geometry) {
     case SLM_SCALE16: return rf_fma(w->d1, to_float(s[1]), u);
     case SLM_SCALE_MIN: return rf_fma(w->d1, (rf)operand(each, a.sum, 0), u);
-    case SLM_SCALE_MIN16:
-        return rf_fma(w->d1, to_float(madd16(w->k, operand(each, a.half, 0))), u);
+    case SLM_SCALE_MIN16: return rf_fma(w->d1, to_float(madd16(w->k, operand(each, a.half, 0))), u);
     default: return u;
     }
 }
@@ -77,9 +78,8 @@ INLINE void step_product(const quant_type *type, int nv, int nt, bool each, cons
             UNROLL
             for (int v = 0; v < nv; v++) {
                 if (g % limit == 0) sum[v][t][half] = zero_offset(type, each, a[t], half);
-                part[v][t] = g % run == 0
-                                 ? dot_first(type->max, sum[v][t][half], s[v]->q[g], x)
-                                 : dot_more(type->max, part[v][t], s[v]->q[g], x);
+                part[v][t] = g % run == 0 ? dot_first(type->max, sum[v][t][half], s[v]->q[g], x)
+                                          : dot_more(type->max, part[v][t], s[v]->q[g], x);
                 if (g % run == run - 1) sum[v][t][half] = dot_last(part[v][t], sum[v][t][half]);
             }
         }
@@ -294,6 +294,20 @@ INLINE void unpack_strip(const quant_type *type, const slm_matmul *m, int32_t ro
     }
 }
 
+/* Two vectors of rows and two tokens (or the last one): out[token * stride + row]. */
+INLINE void store_square(rf acc[TILE_VECTORS][TILE_TOKENS], int v, int t, int nt, int32_t n_rows,
+                         float *out, int64_t stride) {
+    if (t + 1 < nt && n_rows >= 2 * ROWS) {
+        fold_square(acc[v][t], acc[v + 1][t], acc[v][t + 1], acc[v + 1][t + 1], out + t * stride,
+                    out + (t + 1) * stride);
+        return;
+    }
+    for (int u = t; u < nt && u < t + 2; u++) {
+        store_rows(acc[v][u], n_rows, out + u * stride);
+        store_rows(acc[v + 1][u], n_rows - ROWS, out + u * stride + ROWS);
+    }
+}
+
 /* TILE_VECTORS vectors and nt (constant) tokens. */
 INLINE void tile(const quant_type *type, int nt, const slm_matmul *m, const step *strip,
                  int32_t token, int32_t row, int32_t n_rows) {
@@ -307,11 +321,12 @@ INLINE void tile(const quant_type *type, int nt, const slm_matmul *m, const step
         for (int t = 0; t < nt; t++) a[t] = acts_at(m->x, (token + t) * stored + i * SLM_STRIPES);
         add_step(type, TILE_VECTORS, nt, s, a, acc);
     }
-    for (int t = 0; t < nt; t++) {
-        for (int v = 0; v < TILE_VECTORS; v++) {
-            store_rows(acc[v][t], n_rows - v * ROWS,
-                       m->out + (token + t) * m->out_stride + row + v * ROWS);
-        }
+    float *out = m->out + token * m->out_stride + row;
+    UNROLL
+    for (int v = 0; v < TILE_VECTORS; v += 2) {
+        UNROLL
+        for (int t = 0; t < nt; t += 2)
+            store_square(acc, v, t, nt, n_rows - v * ROWS, out + v * ROWS, m->out_stride);
     }
 }
 

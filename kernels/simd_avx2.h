@@ -196,6 +196,17 @@ INLINE void fold_rows(rf x, float out[ROWS]) {
                   _mm_unpacklo_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
 }
 
+/* The sums of two vectors of rows (a, b) for two tokens: the rows of a, then those of b. */
+INLINE void fold_square(rf a0, rf b0, rf a1, rf b1, float *out0, float *out1) {
+    __m256 x = (__m256)((rf)zip_lo64((rw)a0, (rw)b0) + (rf)zip_hi64((rw)a0, (rw)b0));
+    __m256 y = (__m256)((rf)zip_lo64((rw)a1, (rw)b1) + (rf)zip_hi64((rw)a1, (rw)b1));
+    x = _mm256_add_ps(_mm256_shuffle_ps(x, y, 0x88), _mm256_shuffle_ps(x, y, 0xdd));
+    x = _mm256_add_ps(x, _mm256_setzero_ps()); /* of each row: a0, b0, a1, b1 */
+    x = _mm256_permutevar8x32_ps(x, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm_storeu_ps(out0, _mm256_castps256_ps128(x));
+    _mm_storeu_ps(out1, _mm256_extractf128_ps(x, 1));
+}
+
 /* ---- One part by itself ---- */
 
 typedef float r1 __attribute__((vector_size(16)));

@@ -144,6 +144,18 @@ INLINE void fold_rows(rf x, float out[ROWS]) {
     _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, y)));
 }
 
+/* The sums of two vectors of rows (a, b) for two tokens: the rows of a, then those of b. */
+INLINE void fold_square(rf a0, rf b0, rf a1, rf b1, float *out0, float *out1) {
+    __m512 x = (__m512)((rf)zip_lo64((rw)a0, (rw)b0) + (rf)zip_hi64((rw)a0, (rw)b0));
+    __m512 y = (__m512)((rf)zip_lo64((rw)a1, (rw)b1) + (rf)zip_hi64((rw)a1, (rw)b1));
+    x = _mm512_add_ps(_mm512_shuffle_ps(x, y, 0x88), _mm512_shuffle_ps(x, y, 0xdd));
+    x = _mm512_add_ps(x, _mm512_setzero_ps()); /* of each row: a0, b0, a1, b1 */
+    x = _mm512_permutexvar_ps(
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), x);
+    _mm256_storeu_ps(out0, _mm512_castps512_ps256(x));
+    _mm256_storeu_ps(out1, _mm512_extractf32x8_ps(x, 1));
+}
+
 /* ---- One part by itself ---- */
 
 typedef float r1 __attribute__((vector_size(16)));

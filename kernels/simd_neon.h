@@ -205,6 +205,15 @@ INLINE void from_f16_pairs(rw x, rf *low, rf *high) {
 /* The sum of the four lanes, (0 + 2) + (1 + 3), then + 0. */
 INLINE void fold_rows(rf x, float out[ROWS]) { out[0] = fold128((float32x4_t)x) + 0.0f; }
 
+/* The sums of two vectors of rows (a, b) for two tokens: the rows of a, then those of b. */
+INLINE void fold_square(rf a0, rf b0, rf a1, rf b1, float *out0, float *out1) {
+    float32x4_t x = (float32x4_t)((rf)zip_lo64((rw)a0, (rw)b0) + (rf)zip_hi64((rw)a0, (rw)b0));
+    float32x4_t y = (float32x4_t)((rf)zip_lo64((rw)a1, (rw)b1) + (rf)zip_hi64((rw)a1, (rw)b1));
+    x = vaddq_f32(vaddq_f32(vuzp1q_f32(x, y), vuzp2q_f32(x, y)), vdupq_n_f32(0));
+    vst1_f32(out0, vget_low_f32(x));
+    vst1_f32(out1, vget_high_f32(x));
+}
+
 /* ---- One part by itself ---- */
 
 typedef rf r1;
