@@ -273,19 +273,35 @@ INLINE void all_few_tokens(const quant_type *type, int nt, const slm_matmul *m, 
 
 /* ---- Several tokens ---- */
 
+/* The next strip, fetched piece by piece while this one is multiplied: more at once than the processor can wait for would be dropped. */
+typedef struct ahead {
+    const uint8_t *at, *end;
+    int64_t piece; /* for each step of a tile */
+} ahead;
+
+INLINE ahead next_strip(const slm_matmul *m, int32_t row, int32_t n_rows, int32_t n_steps) {
+    const uint8_t *at = m->w + (uint64_t)(row + n_rows) * m->row_bytes;
+    int64_t n_bytes = SLM_STRIP * (int64_t)m->row_bytes;
+    int64_t tiles = m->n_tokens / TILE_TOKENS + (m->n_tokens % TILE_TOKENS + 1) / 2;
+    int64_t times = tiles * n_steps * (SLM_STRIP / ROWS / TILE_VECTORS);
+    return (ahead){at, at + n_bytes, (n_bytes / times / 64 + 1) * 64};
+}
+
+INLINE void fetch_ahead(ahead *a) {
+    if (a->at >= a->end) return;
+    for (const uint8_t *end = a->at + a->piece; a->at < end; a->at += 64) __builtin_prefetch(a->at);
+}
+
 /* strip[v * n_steps + i]: step i of vector v of the strip. */
 INLINE void unpack_strip(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,
                          int32_t n_vectors, step *strip) {
     int32_t nb = slm__n_blocks(m->n_in), whole = nb / SLM_STRIPES;
     int32_t n_steps = slm__n_blocks_stored(m->n_in) / SLM_STRIPES;
-    const int32_t turn = ROWS * part_bytes(type);
     for (int32_t v = 0; v < n_vectors; v++) {
         const uint8_t *w[ROWS];
         int32_t first = v * ROWS < n_rows ? v * ROWS : n_rows - 1;
         row_pointers(m, row + first, n_rows - first, w);
-        const uint8_t *next_strip = w[0] + SLM_STRIP * m->row_bytes;
         for (int32_t i = 0; i < whole; i += type->steps) {
-            fetch(next_strip + (int64_t)(i / type->steps) * turn, turn);
             UNROLL
             for (int half = 0; half < type->steps; half++)
                 type->unpack(w, i + half, &strip[v * n_steps + i + half]);
@@ -310,13 +326,14 @@ INLINE void store_square(rf acc[TILE_VECTORS][TILE_TOKENS], int v, int t, int nt
 
 /* TILE_VECTORS vectors and nt (constant) tokens. */
 INLINE void tile(const quant_type *type, int nt, const slm_matmul *m, const step *strip,
-                 int32_t token, int32_t row, int32_t n_rows) {
+                 int32_t token, int32_t row, int32_t n_rows, ahead *next) {
     int64_t stored = slm__n_blocks_stored(m->n_in);
     int32_t n_steps = (int32_t)stored / SLM_STRIPES;
     rf acc[TILE_VECTORS][TILE_TOKENS] = {{{0}}};
     for (int32_t i = 0; i < n_steps; i++) {
         const step *s[TILE_VECTORS];
         step_acts a[TILE_TOKENS];
+        fetch_ahead(next);
         for (int v = 0; v < TILE_VECTORS; v++) s[v] = &strip[v * n_steps + i];
         for (int t = 0; t < nt; t++) a[t] = acts_at(m->x, (token + t) * stored + i * SLM_STRIPES);
         add_step(type, TILE_VECTORS, nt, s, a, acc);
@@ -332,22 +349,23 @@ INLINE void tile(const quant_type *type, int nt, const slm_matmul *m, const step
 
 /* All tiles of the strip with nt (constant) tokens. */
 INLINE void sweep(const quant_type *type, int nt, const slm_matmul *m, const step *strip,
-                  int32_t token, int32_t row, int32_t n_rows) {
+                  int32_t token, int32_t row, int32_t n_rows, ahead *next) {
     const int rows = TILE_VECTORS * ROWS;
     int32_t n_steps = slm__n_blocks_stored(m->n_in) / SLM_STRIPES;
     for (int32_t r = 0; r < n_rows; r += rows)
-        tile(type, nt, m, strip + r / ROWS * n_steps, token, row + r, n_rows - r);
+        tile(type, nt, m, strip + r / ROWS * n_steps, token, row + r, n_rows - r, next);
 }
 
 INLINE void several_tokens(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,
                            step *strip) {
     const int rows = TILE_VECTORS * ROWS;
     unpack_strip(type, m, row, n_rows, (n_rows + rows - 1) / rows * TILE_VECTORS, strip);
+    ahead next = next_strip(m, row, n_rows, slm__n_blocks_stored(m->n_in) / SLM_STRIPES);
     int32_t t = 0;
     for (; t + TILE_TOKENS <= m->n_tokens; t += TILE_TOKENS)
-        sweep(type, TILE_TOKENS, m, strip, t, row, n_rows);
-    for (; t + 2 <= m->n_tokens; t += 2) sweep(type, 2, m, strip, t, row, n_rows);
-    if (t < m->n_tokens) sweep(type, 1, m, strip, t, row, n_rows);
+        sweep(type, TILE_TOKENS, m, strip, t, row, n_rows, &next);
+    for (; t + 2 <= m->n_tokens; t += 2) sweep(type, 2, m, strip, t, row, n_rows, &next);
+    if (t < m->n_tokens) sweep(type, 1, m, strip, t, row, n_rows, &next);
 }
 
 INLINE void matmul_quant(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,
