@@ -244,8 +244,14 @@ INLINE void page_scores(store_kind store, int n, const slm_attn_page *a, int32_t
 static inline void page_softmax(float p[SLM_PAGE], int32_t first, int32_t last, float *max_out,
                                 float *sum_out) {
     uint64_t seen = (last == 63 ? ~0ull : (1ull << (last + 1)) - 1) & ~0ull << first;
-    float max = -INFINITY;
-    for (int32_t j = first; j <= last; j++) max = p[j] > max ? p[j] : max;
+    vf highest = vf_set1(-INFINITY);
+    UNROLL
+    for (int v = 0; v < PAGE_VECTORS; v++) {
+        vf x = vf_select((uint32_t)(seen >> v * SLM_LANES) & 0xffff, vf_load(p + v * SLM_LANES),
+                         highest);
+        highest = vf_max(x, highest); /* NaN is never the highest */
+    }
+    float max = vf_highest(highest) + 0.0f;
     vf sum = vf_zero();
     UNROLL
     for (int v = 0; v < PAGE_VECTORS; v++) {

@@ -218,6 +218,7 @@ static inline void attn_page(float (*load)(const void *, int64_t), const slm_att
             p[j] = score;
             max = score > max ? score : max;
         }
+        max += 0.0f;
         for (int32_t j = first; j <= last; j++) {
             p[j] = slm__expf(p[j] - max);
             lane[j % SLM_LANES] += p[j];

@@ -86,6 +86,10 @@ INLINE float vf_fold(vf x) { return fold128(vaddq_f32(vaddq_f32(x.a, x.c), vaddq
 INLINE float32x4_t f16_quarter(const slm_f16 *p) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 }
+/* The highest lane; none is NaN. */
+INLINE float vf_highest(vf x) {
+    return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.a, x.b), vmaxq_f32(x.c, x.d)));
+}
 INLINE vf vf_load_f16(const slm_f16 *p) {
     return (vf){f16_quarter(p), f16_quarter(p + 4), f16_quarter(p + 8), f16_quarter(p + 12)};
 }
