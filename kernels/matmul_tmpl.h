@@ -169,14 +169,8 @@ enum { FETCH_AHEAD = 4096 };
 INLINE int32_t part_bytes(const quant_type *type) {
     return type->block_bytes * (type->steps == 1 ? SLM_STRIPES : 1);
 }
-/* Parts in the whole blocks of a row, and turns: the last one may lack some parts, but no more than half of them. */
-INLINE int32_t n_parts(const quant_type *type, int32_t n_in) {
-    return slm__n_blocks(n_in) / (SLM_STRIPES * type->steps);
-}
 INLINE int32_t n_turns(const quant_type *type, int32_t n_in) {
-    int32_t parts = n_parts(type, n_in), left = parts % ROWS;
-    bool one_more = 2 * left >= ROWS && !has_last_step(type, slm__n_blocks(n_in));
-    return parts / ROWS + (left && one_more);
+    return slm__n_blocks(n_in) / (SLM_STRIPES * ROWS * type->steps);
 }
 
 typedef struct turn_acts {
@@ -186,12 +180,10 @@ typedef struct turn_acts {
 /* For each turn and each half: the activations of all parts, side by side. */
 INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t block, int32_t turns,
                         turn_acts *out) {
-    int32_t last = n_parts(type, x->n) - 1;
     for (int32_t i = 0; i < turns * type->steps; i++) {
         const uint8_t *q[ROWS], *sum[ROWS], *half[ROWS];
         for (int k = 0; k < ROWS; k++) {
-            int32_t part = i / type->steps * ROWS + k;
-            int32_t at = (part < last ? part : last) * type->steps + i % type->steps;
+            int32_t at = (i / type->steps * ROWS + k) * type->steps + i % type->steps;
             step_acts a = acts_at(x, block + at * SLM_STRIPES);
             q[k] = a.q, sum[k] = a.sum, half[k] = a.half;
         }
@@ -207,12 +199,11 @@ INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32
     const uint8_t *p = m->w + (uint64_t)row * m->row_bytes;
     const float *d = m->x->d;
     int64_t stored = slm__n_blocks_stored(m->n_in);
-    int32_t parts = n_parts(type, m->n_in);
     for (int32_t i = 0; i < turns;
-         i++, parts -= ROWS, p += ROWS * part_bytes(type), d += ROWS * type->steps * SLM_STRIPES) {
+         i++, p += ROWS * part_bytes(type), d += ROWS * type->steps * SLM_STRIPES) {
         const uint8_t *w[ROWS];
         rf u[2][TILE_VECTORS][TILE_TOKENS];
-        for (int k = 0; k < ROWS; k++) w[k] = p + (k < parts ? k : 0) * part_bytes(type);
+        for (int k = 0; k < ROWS; k++) w[k] = p + k * part_bytes(type);
         fetch(p + FETCH_AHEAD, ROWS * part_bytes(type));
         UNROLL
         for (int half = 0; half < type->steps; half++) {
@@ -228,15 +219,11 @@ INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32
         UNROLL
         for (int t = 0; t < nt; t++) {
             UNROLL
-            for (int j = 0; j < ROWS * type->steps; j++) {
-                if (j / type->steps >= parts) break;
+            for (int j = 0; j < ROWS * type->steps; j++)
                 acc[t] = r1_fma(r1_load(d + t * stored + j * SLM_STRIPES),
                                 rf_part(u[j % type->steps][0][t], j / type->steps), acc[t]);
-            }
         }
     }
-    for (const uint8_t *end = m->w + (uint64_t)(row + 1) * m->row_bytes; p < end; p += 64)
-        __builtin_prefetch(p + FETCH_AHEAD);
 }
 
 INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
