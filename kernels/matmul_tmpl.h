@@ -224,6 +224,8 @@ INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32
                                 rf_part(u[j % type->steps][0][t], j / type->steps), acc[t]);
         }
     }
+    for (const uint8_t *end = m->w + (uint64_t)(row + 1) * m->row_bytes; p < end; p += 64)
+        __builtin_prefetch(p + FETCH_AHEAD); /* what is left of the row */
 }
 
 INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
