@@ -4,7 +4,7 @@
 
 #include <immintrin.h>
 
-#include "inline.h"
+#include "simd_x86.h"
 #include "vmath.h"
 
 #define SLM_FROM_F16 _cvtsh_ss
@@ -70,19 +70,11 @@ INLINE vf vf_select(uint32_t bits, vf a, vf b) {
                 _mm256_blendv_ps(b.b, a.b, _mm256_castsi256_ps(m.b))};
 }
 /* By halves: lane i + lane i + 8, then + 4, + 2, + 1. */
-INLINE float fold128(__m128 x) {
-    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
-    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
-}
 INLINE float vf_fold(vf x) {
     __m256 y = _mm256_add_ps(x.a, x.b);
     return fold128(_mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
 }
 /* The highest lane; none is NaN. */
-INLINE float highest128(__m128 x) {
-    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
-    return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
-}
 INLINE float vf_highest(vf x) {
     __m256 y = _mm256_max_ps(x.a, x.b);
     return highest128(_mm_max_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
@@ -218,9 +210,6 @@ INLINE void fold_square(rf a0, rf b0, rf a1, rf b1, float *out0, float *out1) {
 
 /* ---- One part by itself ---- */
 
-typedef float r1 __attribute__((vector_size(16)));
-INLINE r1 r1_load(const float *p) { return (r1)_mm_loadu_ps(p); }
-INLINE r1 r1_fma(r1 a, r1 b, r1 c) { return (r1)_mm_fmadd_ps(a, b, c); }
 INLINE r1 rf_part(rf x, int k) {
     return (r1)(k == 0 ? _mm256_castps256_ps128((__m256)x) : _mm256_extractf128_ps((__m256)x, 1));
 }

@@ -4,7 +4,7 @@
 
 #include <immintrin.h>
 
-#include "inline.h"
+#include "simd_x86.h"
 #include "vmath.h"
 
 #define SLM_FROM_F16 _cvtsh_ss
@@ -42,19 +42,11 @@ INLINE vf vf_select(uint32_t bits, vf a, vf b) {
     return _mm512_mask_blend_ps((__mmask16)bits, b, a);
 }
 /* By halves: lane i + lane i + 8, then + 4, + 2, + 1. */
-INLINE float fold128(__m128 x) {
-    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
-    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
-}
 INLINE float vf_fold(vf x) {
     __m256 y = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
     return fold128(_mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
 }
 /* The highest lane; none is NaN. */
-INLINE float highest128(__m128 x) {
-    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
-    return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
-}
 INLINE float vf_highest(vf x) {
     __m256 y = _mm256_max_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
     return highest128(_mm_max_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
@@ -167,9 +159,6 @@ INLINE void fold_square(rf a0, rf b0, rf a1, rf b1, float *out0, float *out1) {
 
 /* ---- One part by itself ---- */
 
-typedef float r1 __attribute__((vector_size(16)));
-INLINE r1 r1_load(const float *p) { return (r1)_mm_loadu_ps(p); }
-INLINE r1 r1_fma(r1 a, r1 b, r1 c) { return (r1)_mm_fmadd_ps(a, b, c); }
 INLINE r1 rf_part(rf x, int k) {
     __m512 v = (__m512)x;
     return (r1)(k == 0   ? _mm512_castps512_ps128(v)

@@ -1,6 +1,6 @@
 /* One short unpacker per block type and vector width: four blocks of each of ROWS rows, as lanes that dot products want.
  *
- * Included by the isa_*.c after their simd_*.h. A vector is ROWS parts of 128 bits, a part is a row, and its four lanes of 32 bits are
+ * Included by the isa_*.c after their simd_*.h. A vector is ROWS parts of 128 bits, a part is a row (or, where matmul_tmpl.h says so, a step of one row), and its four lanes of 32 bits are
  * four consecutive blocks of 32: the four stripes of numerics.md. So a block's scale, its integer sum and its partial
  * sum all live in one lane, and nothing is ever summed across. Codes are in groups of four: vector g holds weights 4g .. 4g + 3 of
  * each block.

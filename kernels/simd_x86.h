@@ -1,0 +1,25 @@
+/* What the x86 vocabularies share: pieces of 128 bits. */
+#ifndef SLM_SIMD_X86_H
+#define SLM_SIMD_X86_H
+
+#include <immintrin.h>
+
+#include "inline.h"
+
+/* Lane 0 + lane 2, 1 + 3, then both. */
+INLINE float fold128(__m128 x) {
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+/* The highest lane; none is NaN. */
+INLINE float highest128(__m128 x) {
+    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+
+/* One part of a vector by itself. */
+typedef float r1 __attribute__((vector_size(16)));
+INLINE r1 r1_load(const float *p) { return (r1)_mm_loadu_ps(p); }
+INLINE r1 r1_fma(r1 a, r1 b, r1 c) { return (r1)_mm_fmadd_ps(a, b, c); }
+
+#endif
