@@ -159,8 +159,7 @@ INLINE void fetch(const uint8_t *from, int32_t n_bytes) {
 /* ---- A few tokens: steps straight from the unpacker, nt (constant) tokens ----
  *
  * Memory is fastest when it is read in one stream. So the parts of a vector are consecutive steps of one row (of super-blocks: the same
- * half of consecutive ones), a turn; and rows are taken one after the other. What is left of them makes vectors whose
- * parts are rows.
+ * half of consecutive ones), a turn, and go on from one row into the next: ROWS rows of n parts are n turns.
  */
 
 enum { FETCH_AHEAD = 4096 };
@@ -169,22 +168,29 @@ enum { FETCH_AHEAD = 4096 };
 INLINE int32_t part_bytes(const quant_type *type) {
     return type->block_bytes * (type->steps == 1 ? SLM_STRIPES : 1);
 }
-INLINE int32_t n_turns(const quant_type *type, int32_t n_in) {
-    return slm__n_blocks(n_in) / (SLM_STRIPES * ROWS * type->steps);
+INLINE int32_t n_parts(const quant_type *type, int32_t n_in) {
+    return slm__n_blocks(n_in) / (SLM_STRIPES * type->steps);
+}
+/* After so many turns, a row begins again with a turn. */
+INLINE int32_t turn_period(int32_t n_parts) {
+    int32_t period = n_parts;
+    for (int rows = ROWS; rows % 2 == 0 && period % 2 == 0; rows /= 2) period /= 2;
+    return period;
 }
 
 typedef struct turn_acts {
     rw q[8], sum, half;
 } turn_acts;
 
-/* For each turn and each half: the activations of all parts, side by side. */
-INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t block, int32_t turns,
-                        turn_acts *out) {
-    for (int32_t i = 0; i < turns * type->steps; i++) {
+/* For each turn of a period and each half: the activations of all parts, side by side. */
+INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t block, turn_acts *out) {
+    int32_t parts = n_parts(type, x->n), period = turn_period(parts);
+    for (int32_t i = 0; i < period * type->steps; i++) {
         const uint8_t *q[ROWS], *sum[ROWS], *half[ROWS];
         for (int k = 0; k < ROWS; k++) {
-            int32_t at = (i / type->steps * ROWS + k) * type->steps + i % type->steps;
-            step_acts a = acts_at(x, block + at * SLM_STRIPES);
+            int32_t part = (i / type->steps * ROWS + k) % parts;
+            int32_t step = part * type->steps + i % type->steps;
+            step_acts a = acts_at(x, block + step * SLM_STRIPES);
             q[k] = a.q, sum[k] = a.sum, half[k] = a.half;
         }
         for (int g = 0; g < 8; g++) out[i].q[g] = load_rows(q, 16 * g);
@@ -193,71 +199,82 @@ INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t block
     }
 }
 
-/* The turns of a row; acts [nt, turns * type->steps]. */
+/* One turn, u[half][0][token]. */
+INLINE void turn(const quant_type *type, int nt, const uint8_t *const w[ROWS],
+                 const turn_acts *acts, int32_t stride, rf u[2][TILE_VECTORS][TILE_TOKENS]) {
+    UNROLL
+    for (int half = 0; half < type->steps; half++) {
+        step s;
+        step_acts a[TILE_TOKENS];
+        type->unpack(w, half, &s);
+        for (int t = 0; t < nt; t++) {
+            const turn_acts *x = &acts[t * stride + half];
+            a[t] = (step_acts){x->q, &x->sum, &x->half, NULL};
+        }
+        step_product(type, 1, nt, true, &(const step *){&s}, a, u[half]);
+    }
+}
+
+/* The whole parts of up to ROWS rows; acts [nt, period * type->steps]. */
 INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
-                      int32_t turns, const turn_acts *acts, r1 acc[]) {
+                      int32_t n_rows, const turn_acts *acts, r1 sums[ROWS][TILE_TOKENS]) {
     const uint8_t *p = m->w + (uint64_t)row * m->row_bytes;
     const float *d = m->x->d;
     int64_t stored = slm__n_blocks_stored(m->n_in);
-    for (int32_t i = 0; i < turns;
-         i++, p += ROWS * part_bytes(type), d += ROWS * type->steps * SLM_STRIPES) {
+    int32_t parts = n_parts(type, m->n_in), period = turn_period(parts);
+    int64_t gap = (int64_t)m->row_bytes - parts * part_bytes(type);
+    int32_t part = 0, next = 0, r = 0, phase = 0;
+    r1 acc[TILE_TOKENS] = {{0}};
+    for (int32_t left = n_rows * parts; left > 0; left -= ROWS) {
         const uint8_t *w[ROWS];
         rf u[2][TILE_VECTORS][TILE_TOKENS];
-        for (int k = 0; k < ROWS; k++) w[k] = p + k * part_bytes(type);
         fetch(p + FETCH_AHEAD, ROWS * part_bytes(type));
         UNROLL
-        for (int half = 0; half < type->steps; half++) {
-            step s;
-            step_acts a[TILE_TOKENS];
-            type->unpack(w, half, &s);
-            for (int t = 0; t < nt; t++) {
-                const turn_acts *x = &acts[(t * turns + i) * type->steps + half];
-                a[t] = (step_acts){x->q, &x->sum, &x->half, NULL};
-            }
-            step_product(type, 1, nt, true, &(const step *){&s}, a, u[half]);
+        for (int k = 0; k < ROWS; k++) {
+            w[k] = k < left ? p : w[0];
+            p += part_bytes(type);
+            if (++next == parts) next = 0, p += gap;
         }
+        turn(type, nt, w, acts + phase * type->steps, period * type->steps, u);
+        if (++phase == period) phase = 0;
         UNROLL
-        for (int t = 0; t < nt; t++) {
+        for (int k = 0; k < ROWS; k++) {
+            if (k >= left) break;
             UNROLL
-            for (int j = 0; j < ROWS * type->steps; j++)
-                acc[t] = r1_fma(r1_load(d + t * stored + j * SLM_STRIPES),
-                                rf_part(u[j % type->steps][0][t], j / type->steps), acc[t]);
+            for (int t = 0; t < nt; t++) {
+                UNROLL
+                for (int half = 0; half < type->steps; half++)
+                    acc[t] =
+                        r1_fma(r1_load(d + t * stored + (part * type->steps + half) * SLM_STRIPES),
+                               rf_part(u[half][0][t], k), acc[t]);
+            }
+            if (++part < parts) continue;
+            for (int t = 0; t < nt; t++) sums[r][t] = acc[t], acc[t] = (r1){0};
+            part = 0, r++;
         }
     }
-    for (const uint8_t *end = m->w + (uint64_t)(row + 1) * m->row_bytes; p < end; p += 64)
-        __builtin_prefetch(p + FETCH_AHEAD); /* what is left of the row */
 }
 
 INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
-                       int32_t n_rows, int32_t turns, const turn_acts *acts) {
+                       int32_t n_rows, const turn_acts *acts) {
     int64_t stored = slm__n_blocks_stored(m->n_in);
-    int32_t nb = slm__n_blocks(m->n_in), whole = nb / SLM_STRIPES;
-    const uint8_t *w[ROWS];
-    step s;
-    step_acts a[TILE_TOKENS];
+    int32_t nb = slm__n_blocks(m->n_in);
     r1 sums[ROWS][TILE_TOKENS] = {{{0}}};
     rf acc[TILE_VECTORS][TILE_TOKENS] = {{{0}}};
-    for (int r = 0; r < ROWS && r < n_rows; r++)
-        row_turns(type, nt, m, row + r, turns, acts, sums[r]);
+    row_turns(type, nt, m, row, n_rows, acts, sums);
     for (int t = 0; t < nt; t++) {
         r1 parts[ROWS];
         for (int r = 0; r < ROWS; r++) parts[r] = sums[r][t];
         acc[0][t] = rf_join(parts);
     }
-    row_pointers(m, row, n_rows, w);
-    for (int32_t i = turns * ROWS * type->steps; i < whole; i += type->steps) {
-        UNROLL
-        for (int half = 0; half < type->steps; half++) {
-            type->unpack(w, i + half, &s);
-            for (int t = 0; t < nt; t++)
-                a[t] = acts_at(m->x, t * stored + (int64_t)(i + half) * SLM_STRIPES);
-            add_step(type, 1, nt, &(const step *){&s}, a, acc);
-        }
-    }
-    if (has_last_step(type, nb)) {
+    if (has_last_step(type, nb)) { /* here, parts are rows */
+        const uint8_t *w[ROWS];
+        step s;
+        step_acts a[TILE_TOKENS];
+        row_pointers(m, row, n_rows, w);
         last_step(type, m, w, &s);
         for (int t = 0; t < nt; t++)
-            a[t] = acts_at(m->x, t * stored + (int64_t)whole * SLM_STRIPES);
+            a[t] = acts_at(m->x, t * stored + nb / SLM_STRIPES * SLM_STRIPES);
         add_step(type, 1, nt, &(const step *){&s}, a, acc);
     }
     for (int t = 0; t < nt; t++) store_rows(acc[0][t], n_rows, m->out + t * m->out_stride + row);
@@ -265,12 +282,12 @@ INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int3
 
 INLINE void all_few_tokens(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
                            int32_t n_rows, turn_acts *acts) {
-    int32_t turns = n_turns(type, m->n_in);
+    int32_t period = turn_period(n_parts(type, m->n_in));
     for (int t = 0; t < nt; t++)
-        spread_acts(type, m->x, t * (int64_t)slm__n_blocks_stored(m->n_in), turns,
-                    acts + t * turns * type->steps);
+        spread_acts(type, m->x, t * (int64_t)slm__n_blocks_stored(m->n_in),
+                    acts + t * period * type->steps);
     for (int32_t end = row + n_rows; row < end; row += ROWS)
-        few_tokens(type, nt, m, row, end - row < ROWS ? end - row : ROWS, turns, acts);
+        few_tokens(type, nt, m, row, end - row < ROWS ? end - row : ROWS, acts);
 }
 
 /* ---- Several tokens ---- */

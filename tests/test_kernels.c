@@ -194,6 +194,9 @@ START_TEST(test_matmul_equal_bits) {
     }
     for (int32_t blocks = 1; blocks <= 20; blocks++)
         check_matmul(type, PLAIN, block * blocks, 19, 13, 0);
+    for (int32_t blocks = 1; blocks <= 40; blocks++) /* turns that go on from row to row */
+        for (int32_t n_tokens = 1; n_tokens <= 2; n_tokens++)
+            check_matmul(type, PLAIN, block * blocks, 2 + (blocks + n_tokens) % 9, n_tokens, 0);
     for (int32_t rows = 1; rows <= 20; rows++)
         check_matmul(type, PLAIN, 256, rows, 2 + rows % 2 * 20, 0);
 }

@@ -23,6 +23,7 @@ typedef union emu {
     simde__m512i i;
     simde__m256i half;
     simde__m128i quarter;
+    simde__m128 part;
     float f32[16];
     int32_t i32[16];
     uint16_t u16[32];
@@ -40,6 +41,11 @@ EMU(simde__m512, fmadd_ps)(simde__m512 x, simde__m512 y, simde__m512 z) {
     emu a = {.f = x}, b = {.f = y}, c = {.f = z};
     EACH(16) c.f32[i] = fmaf(a.f32[i], b.f32[i], c.f32[i]);
     return c.f;
+}
+EMU(simde__m128, fmadd128_ps)(simde__m128 x, simde__m128 y, simde__m128 z) {
+    emu a = {.part = x}, b = {.part = y}, c = {.part = z}; /* SIMDe rounds twice */
+    EACH(4) c.f32[i] = fmaf(a.f32[i], b.f32[i], c.f32[i]);
+    return c.part;
 }
 /* The second argument where one is NaN. */
 EMU(simde__m512, max_ps)(simde__m512 x, simde__m512 y) {
@@ -161,6 +167,7 @@ EMU(simde__m512i, broadcast_i32x4)(simde__m128i x) {
     return r.i;
 }
 
+#undef _mm_fmadd_ps
 #undef _mm512_fmadd_ps
 #undef _mm512_max_ps
 #undef _mm512_min_ps
@@ -173,6 +180,7 @@ EMU(simde__m512i, broadcast_i32x4)(simde__m128i x) {
 #undef _mm512_broadcast_i32x4
 #undef _cvtsh_ss
 #define _cvtsh_ss               slm__from_f16
+#define _mm_fmadd_ps            emu_fmadd128_ps
 #define _mm512_fmadd_ps         emu_fmadd_ps
 #define _mm512_max_ps           emu_max_ps
 #define _mm512_min_ps           emu_min_ps
