@@ -20,27 +20,11 @@ typedef struct quant_type {
     int steps; /* in a whole number of blocks: 2 in a super-block, whose halves differ */
 } quant_type;
 
-/* ---- Steps: four blocks in each part of a vector, with their activations ---- */
+/* ---- Products of steps: four blocks in each part of a vector ---- */
 
-/* Parts are rows, whose activations are the same, or (`each`) steps of one row, which have their own: vectors then. */
-typedef struct step_acts {
-    const void *q; /* [8 groups]                         */
-    const void *sum, *half;
-    const float *d; /* [4 blocks], used where parts are rows */
-} step_acts;
-
-INLINE step_acts acts_at(const slm_acts *x, int64_t block) {
-    return (step_acts){x->q + block * SLM_QBLOCK, x->sum + block, x->half + block * 2,
-                       x->d + block};
-}
-
-INLINE rw operand(bool each, const void *p, int i) {
-    return each ? rw_load((const uint8_t *)p + i * (int)sizeof(rw))
-                : rw_all4((const uint8_t *)p + i * 16);
-}
-
-/* What codes that stand for code - zero have too much, in both halves of blocks or (SCALE16) in one of them, negative. */
-INLINE ri zero_offset(const quant_type *type, bool each, step_acts a, int half) {
+/* What codes that stand for code - zero have too much, in both halves of blocks or (SCALE16) in one of them, negative. halves: sums of
+ * the activations in each half of the blocks. */
+INLINE ri zero_offset(const quant_type *type, rw halves, int half) {
     int zero = type->zero == 128 ? SIGNED_ZERO : type->zero;
     uint32_t minus = (uint32_t)-zero & 0xffff;
     if (zero == 0) return (ri){0};
@@ -48,59 +32,17 @@ INLINE ri zero_offset(const quant_type *type, bool each, step_acts a, int half) 
         minus <<= 16 * half;
     else
         minus *= 0x10001u;
-    return madd16(operand(each, a.half, 0), (rw){0} + minus);
+    return madd16(halves, (rw){0} + minus);
 }
 
-/* The product of blocks with activations of scale 1 (ref.c: block_dot); s: of all 32, or of each half. */
-INLINE rf scaled(const quant_type *type, bool each, const ri s[2], const step *w, step_acts a) {
+/* The product with activations of scale 1 (ref.c: block_dot). s: of all 32, or of each half; sum, halves: of the activations. */
+INLINE rf scaled(const quant_type *type, const ri s[2], const step *w, rw sum, rw halves) {
     rf u = w->d0 * to_float(s[0]);
     switch (type->geometry) {
     case SLM_SCALE16: return rf_fma(w->d1, to_float(s[1]), u);
-    case SLM_SCALE_MIN: return rf_fma(w->d1, (rf)operand(each, a.sum, 0), u);
-    case SLM_SCALE_MIN16: return rf_fma(w->d1, to_float(madd16(w->k, operand(each, a.half, 0))), u);
+    case SLM_SCALE_MIN: return rf_fma(w->d1, (rf)sum, u);
+    case SLM_SCALE_MIN16: return rf_fma(w->d1, to_float(madd16(w->k, halves)), u);
     default: return u;
-    }
-}
-
-/* `nv` vectors x `nt` tokens (both constant). */
-INLINE void step_product(const quant_type *type, int nv, int nt, bool each, const step *const s[],
-                         const step_acts a[], rf u[TILE_VECTORS][TILE_TOKENS]) {
-    const int limit = type->geometry == SLM_SCALE16 ? 4 : 8;
-    const int run = DOT_RUN(type->max) < limit ? DOT_RUN(type->max) : limit;
-    ri sum[TILE_VECTORS][TILE_TOKENS][2];
-    rdots part[TILE_VECTORS][TILE_TOKENS];
-    UNROLL
-    for (int g = 0; g < 8; g++) {
-        const int half = g / limit;
-        UNROLL
-        for (int t = 0; t < nt; t++) {
-            rw x = operand(each, a[t].q, g);
-            UNROLL
-            for (int v = 0; v < nv; v++) {
-                if (g % limit == 0) sum[v][t][half] = zero_offset(type, each, a[t], half);
-                part[v][t] = g % run == 0 ? dot_first(type->max, sum[v][t][half], s[v]->q[g], x)
-                                          : dot_more(type->max, part[v][t], s[v]->q[g], x);
-                if (g % run == run - 1) sum[v][t][half] = dot_last(part[v][t], sum[v][t][half]);
-            }
-        }
-    }
-    UNROLL
-    for (int t = 0; t < nt; t++) {
-        UNROLL
-        for (int v = 0; v < nv; v++) u[v][t] = scaled(type, each, sum[v][t], s[v], a[t]);
-    }
-}
-
-/* One step of `nv` vectors of rows: acc[v][t] goes on. */
-INLINE void add_step(const quant_type *type, int nv, int nt, const step *const s[],
-                     const step_acts a[], rf acc[TILE_VECTORS][TILE_TOKENS]) {
-    rf u[TILE_VECTORS][TILE_TOKENS];
-    step_product(type, nv, nt, false, s, a, u);
-    UNROLL
-    for (int t = 0; t < nt; t++) {
-        rf d = (rf)rw_all4(a[t].d);
-        UNROLL
-        for (int v = 0; v < nv; v++) acc[v][t] = rf_fma(d, u[v][t], acc[v][t]);
     }
 }
 
@@ -162,7 +104,7 @@ INLINE void fetch(const uint8_t *from, int32_t n_bytes) {
  * half of consecutive ones), a turn, and go on from one row into the next: ROWS rows of n parts are n turns.
  */
 
-enum { FETCH_AHEAD = 4096 };
+enum { FEW_TOKENS = 2, FETCH_AHEAD = 4096 };
 
 /* Where the next part begins: a step further, or a super-block. */
 INLINE int32_t part_bytes(const quant_type *type) {
@@ -178,56 +120,85 @@ INLINE int32_t turn_period(int32_t n_parts) {
     return period;
 }
 
+/* Activations as the codes of a step; those of a token: each turn of a period, each half, then the last step, the same in all parts. */
 typedef struct turn_acts {
     rw q[8], sum, half;
 } turn_acts;
 
-/* For each turn of a period and each half: the activations of all parts, side by side. */
-INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t block, turn_acts *out) {
-    int32_t parts = n_parts(type, x->n), period = turn_period(parts);
-    for (int32_t i = 0; i < period * type->steps; i++) {
-        const uint8_t *q[ROWS], *sum[ROWS], *half[ROWS];
+INLINE int32_t n_turn_acts(const quant_type *type, int32_t n_in) {
+    return turn_period(n_parts(type, n_in)) * type->steps +
+           has_last_step(type, slm__n_blocks(n_in));
+}
+
+/* Four blocks in each part, from block[k] on. */
+INLINE void gather_acts(const slm_acts *x, const int64_t block[ROWS], turn_acts *out) {
+    const uint8_t *q[ROWS], *sum[ROWS], *half[ROWS];
+    for (int k = 0; k < ROWS; k++) {
+        q[k] = (const uint8_t *)x->q + block[k] * SLM_QBLOCK;
+        sum[k] = (const uint8_t *)(x->sum + block[k]);
+        half[k] = (const uint8_t *)(x->half + 2 * block[k]);
+    }
+    for (int h = 0; h < 8; h += 4)
+        transpose(load_rows(q, 16 * h), load_rows(q, 16 * h + 16), load_rows(q, 16 * h + 32),
+                  load_rows(q, 16 * h + 48), out->q + h);
+    out->sum = load_rows(sum, 0);
+    out->half = load_rows(half, 0);
+}
+
+/* first: the first block of a token. */
+INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t first, turn_acts *out) {
+    int32_t nb = slm__n_blocks(x->n), parts = n_parts(type, x->n);
+    int32_t n = turn_period(parts) * type->steps;
+    int64_t block[ROWS];
+    for (int32_t i = 0; i < n; i++) {
         for (int k = 0; k < ROWS; k++) {
             int32_t part = (i / type->steps * ROWS + k) % parts;
-            int32_t step = part * type->steps + i % type->steps;
-            step_acts a = acts_at(x, block + step * SLM_STRIPES);
-            q[k] = a.q, sum[k] = a.sum, half[k] = a.half;
+            block[k] = first + (part * type->steps + i % type->steps) * SLM_STRIPES;
         }
-        for (int g = 0; g < 8; g++) out[i].q[g] = load_rows(q, 16 * g);
-        out[i].sum = load_rows(sum, 0);
-        out[i].half = load_rows(half, 0);
+        gather_acts(x, block, &out[i]);
     }
+    if (!has_last_step(type, nb)) return;
+    for (int k = 0; k < ROWS; k++) block[k] = first + nb / SLM_STRIPES * SLM_STRIPES;
+    gather_acts(x, block, &out[n]);
 }
 
-/* One turn, u[half][0][token]. */
-INLINE void turn(const quant_type *type, int nt, const uint8_t *const w[ROWS],
-                 const turn_acts *acts, int32_t stride, rf u[2][TILE_VECTORS][TILE_TOKENS]) {
+INLINE rf turn_product(const quant_type *type, const step *w, const turn_acts *x) {
+    const bool halves = type->geometry == SLM_SCALE16;
+    const int n = halves ? 1 : 2, run = DOT_RUN(type->max) < n ? DOT_RUN(type->max) : n;
+    ri sum[2];
     UNROLL
-    for (int half = 0; half < type->steps; half++) {
-        step s;
-        step_acts a[TILE_TOKENS];
-        type->unpack(w, half, &s);
-        for (int t = 0; t < nt; t++) {
-            const turn_acts *x = &acts[t * stride + half];
-            a[t] = (step_acts){x->q, &x->sum, &x->half, NULL};
+    for (int half = 0; half < 3 - n; half++) {
+        ri block[4] = {{0}, {0}, {0}, {0}};
+        UNROLL
+        for (int k = 0; k < 4; k++) {
+            rdots part;
+            UNROLL
+            for (int h = half; h < half + n; h++) {
+                part = (h - half) % run == 0
+                           ? dot_first(type->max, block[k], w->q[4 * h + k], x->q[4 * h + k])
+                           : dot_more(type->max, part, w->q[4 * h + k], x->q[4 * h + k]);
+                if ((h - half) % run == run - 1) block[k] = dot_last(part, block[k]);
+            }
         }
-        step_product(type, 1, nt, true, &(const step *){&s}, a, u[half]);
+        sum[half] = sums_of_lanes(block) + zero_offset(type, x->half, half);
     }
+    return scaled(type, sum, w, x->sum, x->half);
 }
 
-/* The whole parts of up to ROWS rows; acts [nt, period * type->steps]. */
+/* The whole parts of up to ROWS rows. */
 INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
-                      int32_t n_rows, const turn_acts *acts, r1 sums[ROWS][TILE_TOKENS]) {
+                      int32_t n_rows, const turn_acts *acts, r1 sums[ROWS][FEW_TOKENS]) {
     const uint8_t *p = m->w + (uint64_t)row * m->row_bytes;
     const float *d = m->x->d;
     int64_t stored = slm__n_blocks_stored(m->n_in);
     int32_t parts = n_parts(type, m->n_in), period = turn_period(parts);
+    int32_t stride = n_turn_acts(type, m->n_in);
     int64_t gap = (int64_t)m->row_bytes - parts * part_bytes(type);
     int32_t part = 0, next = 0, r = 0, phase = 0;
-    r1 acc[TILE_TOKENS] = {{0}};
+    r1 acc[FEW_TOKENS] = {{0}};
     for (int32_t left = n_rows * parts; left > 0; left -= ROWS) {
         const uint8_t *w[ROWS];
-        rf u[2][TILE_VECTORS][TILE_TOKENS];
+        rf u[FEW_TOKENS][2];
         fetch(p + FETCH_AHEAD, ROWS * part_bytes(type));
         UNROLL
         for (int k = 0; k < ROWS; k++) {
@@ -235,18 +206,24 @@ INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32
             p += part_bytes(type);
             if (++next == parts) next = 0, p += gap;
         }
-        turn(type, nt, w, acts + phase * type->steps, period * type->steps, u);
+        UNROLL
+        for (int half = 0; half < type->steps; half++) {
+            step s;
+            type->unpack(w, half, &s);
+            for (int t = 0; t < nt; t++)
+                u[t][half] = turn_product(type, &s, &acts[t * stride + phase * type->steps + half]);
+        }
         if (++phase == period) phase = 0;
         UNROLL
         for (int k = 0; k < ROWS; k++) {
             if (k >= left) break;
             UNROLL
             for (int t = 0; t < nt; t++) {
+                const float *dt = d + t * stored + part * type->steps * SLM_STRIPES;
                 UNROLL
                 for (int half = 0; half < type->steps; half++)
                     acc[t] =
-                        r1_fma(r1_load(d + t * stored + (part * type->steps + half) * SLM_STRIPES),
-                               rf_part(u[half][0][t], k), acc[t]);
+                        r1_fma(r1_load(dt + half * SLM_STRIPES), rf_part(u[t][half], k), acc[t]);
             }
             if (++part < parts) continue;
             for (int t = 0; t < nt; t++) sums[r][t] = acc[t], acc[t] = (r1){0};
@@ -257,35 +234,36 @@ INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32
 
 INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
                        int32_t n_rows, const turn_acts *acts) {
-    int64_t stored = slm__n_blocks_stored(m->n_in);
-    int32_t nb = slm__n_blocks(m->n_in);
-    r1 sums[ROWS][TILE_TOKENS] = {{{0}}};
-    rf acc[TILE_VECTORS][TILE_TOKENS] = {{{0}}};
+    int32_t nb = slm__n_blocks(m->n_in), n_acts = n_turn_acts(type, m->n_in);
+    r1 sums[ROWS][FEW_TOKENS];
+    rf acc[FEW_TOKENS];
+    for (int r = n_parts(type, m->n_in) ? n_rows : 0; r < ROWS; r++)
+        for (int t = 0; t < nt; t++) sums[r][t] = (r1){0};
     row_turns(type, nt, m, row, n_rows, acts, sums);
     for (int t = 0; t < nt; t++) {
         r1 parts[ROWS];
         for (int r = 0; r < ROWS; r++) parts[r] = sums[r][t];
-        acc[0][t] = rf_join(parts);
+        acc[t] = rf_join(parts);
     }
     if (has_last_step(type, nb)) { /* here, parts are rows */
         const uint8_t *w[ROWS];
         step s;
-        step_acts a[TILE_TOKENS];
         row_pointers(m, row, n_rows, w);
         last_step(type, m, w, &s);
-        for (int t = 0; t < nt; t++)
-            a[t] = acts_at(m->x, t * stored + nb / SLM_STRIPES * SLM_STRIPES);
-        add_step(type, 1, nt, &(const step *){&s}, a, acc);
+        for (int t = 0; t < nt; t++) {
+            const float *d = m->x->d + t * (int64_t)slm__n_blocks_stored(m->n_in);
+            rf u = turn_product(type, &s, &acts[(t + 1) * n_acts - 1]);
+            acc[t] = rf_fma((rf)rw_all4(d + nb / SLM_STRIPES * SLM_STRIPES), u, acc[t]);
+        }
     }
-    for (int t = 0; t < nt; t++) store_rows(acc[0][t], n_rows, m->out + t * m->out_stride + row);
+    for (int t = 0; t < nt; t++) store_rows(acc[t], n_rows, m->out + t * m->out_stride + row);
 }
 
 INLINE void all_few_tokens(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
                            int32_t n_rows, turn_acts *acts) {
-    int32_t period = turn_period(n_parts(type, m->n_in));
     for (int t = 0; t < nt; t++)
         spread_acts(type, m->x, t * (int64_t)slm__n_blocks_stored(m->n_in),
-                    acts + t * period * type->steps);
+                    acts + t * n_turn_acts(type, m->n_in));
     for (int32_t end = row + n_rows; row < end; row += ROWS)
         few_tokens(type, nt, m, row, end - row < ROWS ? end - row : ROWS, acts);
 }
@@ -322,10 +300,61 @@ INLINE void unpack_strip(const quant_type *type, const slm_matmul *m, int32_t ro
         row_pointers(m, row + first, n_rows - first, w);
         for (int32_t i = 0; i < whole; i += type->steps) {
             UNROLL
-            for (int half = 0; half < type->steps; half++)
-                type->unpack(w, i + half, &strip[v * n_steps + i + half]);
+            for (int half = 0; half < type->steps; half++) {
+                step *s = &strip[v * n_steps + i + half];
+                type->unpack(w, i + half, s);
+                group(s);
+            }
         }
-        if (has_last_step(type, nb)) last_step(type, m, w, &strip[v * n_steps + whole]);
+        if (has_last_step(type, nb)) {
+            last_step(type, m, w, &strip[v * n_steps + whole]);
+            group(&strip[v * n_steps + whole]);
+        }
+    }
+}
+
+/* The activations of four blocks, the same for all rows. */
+typedef struct step_acts {
+    const int8_t *q; /* [8 groups] */
+    const float *d, *sum;
+    const int16_t *half;
+} step_acts;
+
+INLINE step_acts acts_at(const slm_acts *x, int64_t block) {
+    return (step_acts){x->q + block * SLM_QBLOCK, x->d + block, x->sum + block,
+                       x->half + block * 2};
+}
+
+/* One step of `nv` vectors of rows x `nt` tokens (both constant), in groups: acc[v][t] goes on. */
+INLINE void add_step(const quant_type *type, int nv, int nt, const step *const s[],
+                     const step_acts a[], rf acc[TILE_VECTORS][TILE_TOKENS]) {
+    const int limit = type->geometry == SLM_SCALE16 ? 4 : 8;
+    const int run = DOT_RUN(type->max) < limit ? DOT_RUN(type->max) : limit;
+    ri sum[TILE_VECTORS][TILE_TOKENS][2];
+    rdots part[TILE_VECTORS][TILE_TOKENS];
+    UNROLL
+    for (int g = 0; g < 8; g++) {
+        const int half = g / limit;
+        UNROLL
+        for (int t = 0; t < nt; t++) {
+            rw x = rw_all4(a[t].q + 16 * g);
+            UNROLL
+            for (int v = 0; v < nv; v++) {
+                if (g % limit == 0) sum[v][t][half] = zero_offset(type, rw_all4(a[t].half), half);
+                part[v][t] = g % run == 0 ? dot_first(type->max, sum[v][t][half], s[v]->q[g], x)
+                                          : dot_more(type->max, part[v][t], s[v]->q[g], x);
+                if (g % run == run - 1) sum[v][t][half] = dot_last(part[v][t], sum[v][t][half]);
+            }
+        }
+    }
+    UNROLL
+    for (int t = 0; t < nt; t++) {
+        rf d = (rf)rw_all4(a[t].d);
+        UNROLL
+        for (int v = 0; v < nv; v++) {
+            rf u = scaled(type, sum[v][t], s[v], rw_all4(a[t].sum), rw_all4(a[t].half));
+            acc[v][t] = rf_fma(d, u, acc[v][t]);
+        }
     }
 }
 

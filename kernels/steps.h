@@ -1,9 +1,8 @@
-/* One short unpacker per block type and vector width: four blocks of each of ROWS rows, as lanes that dot products want.
+/* One short unpacker per block type: four blocks of each of ROWS rows.
  *
- * Included by the isa_*.c after their simd_*.h. A vector is ROWS parts of 128 bits, a part is a row (or, where matmul_tmpl.h says so, a step of one row), and its four lanes of 32 bits are
- * four consecutive blocks of 32: the four stripes of numerics.md. So a block's scale, its integer sum and its partial
- * sum all live in one lane, and nothing is ever summed across. Codes are in groups of four: vector g holds weights 4g .. 4g + 3 of
- * each block.
+ * Included by the isa_*.c after their simd_*.h. A vector is ROWS parts of 128 bits, and a part is a row (or, where matmul_tmpl.h says so, a
+ * step of one row). Codes stay as they are stored, 16 of a block in a part. What belongs to a block as a whole, its scales and its sums, is in
+ * one lane of 32 bits: the four lanes of a part are four consecutive blocks of 32, the four stripes of numerics.md.
  *
  * Arithmetic and shifts are the compiler's own on vectors (GCC and Clang, any processor); simd_*.h has the rest: loads of rows,
  * shuffles within 128 bits, conversions from f16. Formats: see blocks.h; unpack.h says the same in plain C.
@@ -16,7 +15,7 @@
 /* Code of weight = q - zero of the type (blocks.h); w = d0 * code (first half), d1 * code (second half) if SCALE16;
  * otherwise w = d0 * code + d1 * k. */
 typedef struct step {
-    rb q[8];
+    rb q[8]; /* [2 halves, 4 blocks]; after group(): [8 groups] */
     rf d0, d1;
     rw k; /* two multipliers of 16 bits (SCALE_MIN16) */
 } step;
@@ -35,12 +34,30 @@ INLINE void transpose(rw a, rw b, rw c, rw d, rw out[4]) {
     out[3] = zip_hi64(ab1, cd1);
 }
 
+/* Lane k: the sum of the four lanes of s[k]. */
+INLINE ri sums_of_lanes(const ri s[4]) {
+    rw a = (rw)s[0], b = (rw)s[1], c = (rw)s[2], d = (rw)s[3];
+    ri ab = (ri)zip_lo32(a, b) + (ri)zip_hi32(a, b), cd = (ri)zip_lo32(c, d) + (ri)zip_hi32(c, d);
+    return (ri)zip_lo64((rw)ab, (rw)cd) + (ri)zip_hi64((rw)ab, (rw)cd);
+}
+
 /* ---- Blocks of 32: four structs of `stride` bytes a row ---- */
 
-/* 16 bytes at `at` of each of the four blocks -> group g of 4 bytes of all blocks in out[g]. */
+/* For products with many tokens: group g of four codes of all four blocks in q[g], so that sums of blocks are lanes, too. */
+INLINE void group(step *s) {
+    UNROLL
+    for (int h = 0; h < 8; h += 4) {
+        rw q[4];
+        transpose((rw)s->q[h], (rw)s->q[h + 1], (rw)s->q[h + 2], (rw)s->q[h + 3], q);
+        UNROLL
+        for (int i = 0; i < 4; i++) s->q[h + i] = (rb)q[i];
+    }
+}
+
+/* 16 bytes at `at` of each of the four blocks. */
 INLINE void block_bytes(const uint8_t *const w[ROWS], int64_t at, int stride, rw out[4]) {
-    transpose(load_rows(w, at), load_rows(w, at + stride), load_rows(w, at + 2 * stride),
-              load_rows(w, at + 3 * stride), out);
+    UNROLL
+    for (int k = 0; k < 4; k++) out[k] = load_rows(w, at + k * stride);
 }
 
 /* The first 4 of those bytes only. */
@@ -61,18 +78,13 @@ INLINE void nibbles4(const uint8_t *const w[ROWS], int64_t at, int stride, step 
 
 /* A fifth bit for each code: bit j of h for weight j. */
 INLINE void fifth_bits(rw h, step *s) {
-    static const uint8_t byte_of_block[4][16] = {
-        {0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12},
-        {1, 1, 1, 1, 5, 5, 5, 5, 9, 9, 9, 9, 13, 13, 13, 13},
-        {2, 2, 2, 2, 6, 6, 6, 6, 10, 10, 10, 10, 14, 14, 14, 14},
-        {3, 3, 3, 3, 7, 7, 7, 7, 11, 11, 11, 11, 15, 15, 15, 15},
-    };
-    const rw low = (rw){0} + 0x08040201u, high = (rw){0} + 0x80402010u;
+    static const uint8_t byte_of_weight[2][16] = {{0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1},
+                                                  {2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3}};
+    const rb bit = (rb)LANES4(0x08040201, 0x80402010, 0x08040201, 0x80402010);
     UNROLL
-    for (int i = 0; i < 4; i++) {
-        rw x = (rw)shuffle(h, byte_of_block[i]);
-        s->q[2 * i] |= (rb)((rb)(x & low) == (rb)low) & (rb)fill8(16);
-        s->q[2 * i + 1] |= (rb)((rb)(x & high) == (rb)high) & (rb)fill8(16);
+    for (int i = 0; i < 8; i++) {
+        rb x = shuffle(dup_lane(h, i % 4), byte_of_weight[i / 4]);
+        s->q[i] |= (rb)((x & bit) == bit) & (rb)fill8(16);
     }
 }
 
@@ -153,12 +165,9 @@ INLINE void step_MXFP4(const uint8_t *const w[ROWS], int32_t i, step *s) {
 
 /* ---- Super-blocks of 256: a step is one half of it ---- */
 
-/* The four lanes of a row: codes that lie above each other in the same byte, `apart` bits, the lowest at `first`; to the bottom, or where
- * `mask` is. */
-INLINE rw stacked_bits(rw x, int lane, int first, int apart, uint8_t mask) {
-    rw each = LANES4((uint32_t)first, (uint32_t)(first + apart), (uint32_t)(first + 2 * apart),
-                     (uint32_t)(first + 3 * apart));
-    return dup_lane(x, lane) >> each & fill8(mask);
+/* From bit `from` of each byte to bit `to`, as many bits as `mask` (there) has. */
+INLINE rw move_bits(rw x, int from, int to, uint8_t mask) {
+    return (from > to ? x >> (from - to) : x << (to - from)) & fill8(mask);
 }
 
 /* Bytes 4 * n .. 4 * n + 3 of a row, one in each lane. */
@@ -198,34 +207,30 @@ INLINE void k_scales4(rw header, int half, step *s) {
     s->d1 = -from_f16((rw)shuffle(header, half_at_2)) * to_float((ri)min);
 }
 
-/* Low nibbles of 32 bytes are one block, high nibbles the next; two such are a half. */
-INLINE void k_nibbles(const uint8_t *const w[ROWS], int64_t at, step *s) {
+/* 64 bytes, block a in the low and block b in the high nibbles of the first 32, c and d in those of the others. */
+INLINE void half_nibbles(const uint8_t *const w[ROWS], int64_t at, int a, int b, int c, int d,
+                         step *s) {
     UNROLL
-    for (int i = 0; i < 2; i++) {
-        rw a = load_rows(w, at + 16 * i), b = load_rows(w, at + 32 + 16 * i);
-        rw x[2] = {zip_lo32(a, b), zip_hi32(a, b)};
-        UNROLL
-        for (int j = 0; j < 2; j++) {
-            rw low = x[j] & fill8(15), high = x[j] >> 4 & fill8(15);
-            s->q[4 * i + 2 * j] = (rb)zip_lo32(low, high);
-            s->q[4 * i + 2 * j + 1] = (rb)zip_hi32(low, high);
-        }
+    for (int i = 0; i < 4; i++) {
+        rw x = load_rows(w, at + 16 * i);
+        s->q[i % 2 * 4 + (i < 2 ? a : c)] = (rb)(x & fill8(15));
+        s->q[i % 2 * 4 + (i < 2 ? b : d)] = (rb)(x >> 4 & fill8(15));
     }
 }
 
 INLINE void step_Q4_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q4_k);
-    k_nibbles(w, at + 16 + (i & 1) * 64, s);
+    half_nibbles(w, at + 16 + (i & 1) * 64, 0, 1, 2, 3, s);
     k_scales4(load_rows(w, at), i & 1, s);
 }
 
 INLINE void step_Q5_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q5_k);
-    k_nibbles(w, at + 48 + (i & 1) * 64, s);
+    half_nibbles(w, at + 48 + (i & 1) * 64, 0, 1, 2, 3, s);
     UNROLL
-    for (int g = 0; g < 8; g++) {
-        rw h = load_rows(w, at + 16 + g / 4 * 16);
-        s->q[g] |= (rb)stacked_bits(i & 1 ? h : h << 4, g % 4, 0, 1, 16);
+    for (int j = 0; j < 8; j++) {
+        rw h = load_rows(w, at + 16 + j / 4 * 16);
+        s->q[j] |= (rb)move_bits(h, 4 * (i & 1) + j % 4, 4, 16);
     }
     k_scales4(load_rows(w, at), i & 1, s);
 }
@@ -233,18 +238,11 @@ INLINE void step_Q5_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
 INLINE void step_Q6_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q6_k);
     int half = i & 1;
+    half_nibbles(w, at + 64 * half, 0, 2, 1, 3, s);
     UNROLL
-    for (int j = 0; j < 2; j++) {
-        rw a = load_rows(w, at + 64 * half + 16 * j),
-           b = load_rows(w, at + 64 * half + 32 + 16 * j);
-        rw h = load_rows(w, at + 128 + 32 * half + 16 * j);
-        rw x[2] = {zip_lo32(a, b), zip_hi32(a, b)};
-        UNROLL
-        for (int k = 0; k < 4; k++) {
-            rw low = x[k / 2] & fill8(15), high = x[k / 2] >> 4 & fill8(15);
-            rw four = k % 2 ? zip_hi64(low, high) : zip_lo64(low, high);
-            s->q[4 * j + k] = (rb)(four | stacked_bits(h, k, 0, 2, 3) << 4);
-        }
+    for (int j = 0; j < 8; j++) {
+        rw h = load_rows(w, at + 128 + 32 * half + j / 4 * 16);
+        s->q[j] |= (rb)move_bits(h, 2 * (j % 4), 4, 48);
     }
     rw sc = load_rows(w, at + 192);
     rf d = from_f16((rw)shuffle(load_rows(w, at + 194), half_at_14));
@@ -258,10 +256,10 @@ INLINE void step_Q2_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     rw sc = load_rows(w, at), tail = load_rows(w, at + 68);
     rw first = (rw)shuffle(sc, even_in_lane[half]), second = (rw)shuffle(sc, odd_in_lane[half]);
     UNROLL
-    for (int g = 0; g < 8; g++) {
-        rw q = load_rows(w, at + 16 + 32 * half + g / 4 * 16);
-        rw scale = (g < 4 ? first : second) & 15;
-        s->q[g] = (rb)(rw)((rh)stacked_bits(q, g % 4, 0, 2, 3) * (rh)(scale | scale << 16));
+    for (int j = 0; j < 8; j++) {
+        rw q = load_rows(w, at + 16 + 32 * half + j / 4 * 16);
+        rw scale = dup_lane((j < 4 ? first : second) & 15, j % 4);
+        s->q[j] = (rb)(rw)((rh)move_bits(q, 2 * (j % 4), 0, 3) * (rh)(scale | scale << 16));
     }
     s->k = first >> 4 | second >> 4 << 16;
     rw d = dup_lane(tail, 3);
@@ -288,11 +286,9 @@ INLINE void step_Q3_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
         rw six = (low[j] >> (4 * half) & 15) | (high[j] >> shift & 3) << 4;
         *(j == 0 ? &s->d0 : &s->d1) = d * to_float((ri)six - 32);
         rw q = load_rows(w, at + 32 + 32 * half + 16 * j), h = load_rows(w, at + 16 * j);
-        if (!half) h <<= 2;
         UNROLL
         for (int k = 0; k < 4; k++)
-            s->q[4 * j + k] =
-                (rb)(stacked_bits(q, k, 0, 2, 3) | stacked_bits(h, k, 2 * half, 1, 4));
+            s->q[4 * j + k] = (rb)(move_bits(q, 2 * k, 0, 3) | move_bits(h, 4 * half + k, 2, 4));
     }
 }
 
