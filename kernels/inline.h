@@ -2,6 +2,8 @@
 #ifndef SLM_INLINE_H
 #define SLM_INLINE_H
 
+#include <stdbool.h>
+
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define SLM_SANITIZED 1

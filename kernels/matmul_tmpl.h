@@ -13,7 +13,7 @@
 
 /* What differs from type to type: constants, once inlined. */
 typedef struct quant_type {
-    void (*unpack)(const uint8_t *const w[ROWS], int32_t i, step *s);
+    void (*unpack)(const parts *w, int32_t i, step *s);
     slm_geometry geometry;
     int max, zero; /* codes are 0 .. max and stand for code - zero */
     int32_t block_bytes;
@@ -59,9 +59,11 @@ INLINE void store_rows(rf acc, int32_t n_rows, float *out) {
 /* ---- Rows ---- */
 
 /* Rows that are not there repeat the last one; their results are dropped. */
-INLINE void row_pointers(const slm_matmul *m, int32_t row, int32_t n_rows, const uint8_t *w[ROWS]) {
+INLINE parts rows_at(const slm_matmul *m, int32_t row, int32_t n_rows) {
+    parts w = {.joined = false};
     for (int r = 0; r < ROWS; r++)
-        w[r] = m->w + (uint64_t)(row + (r < n_rows ? r : n_rows - 1)) * m->row_bytes;
+        w.at[r] = m->w + (uint64_t)(row + (r < n_rows ? r : n_rows - 1)) * m->row_bytes;
+    return w;
 }
 
 /* The last step of rows whose blocks are no whole number of steps. It reads on into the next rows, or a copy where there are
@@ -72,30 +74,25 @@ INLINE bool has_last_step(const quant_type *type, int32_t nb) {
     return type->steps == 1 && nb % SLM_STRIPES != 0;
 }
 
-INLINE void last_step(const quant_type *type, const slm_matmul *m, const uint8_t *const w[ROWS],
-                      step *s) {
+INLINE void last_step(const quant_type *type, const slm_matmul *m, const parts *w, step *s) {
     static const uint32_t lanes[4][4] = {{0}, {~0u}, {~0u, ~0u}, {~0u, ~0u, ~0u}};
-    const uint8_t *end = m->w + (uint64_t)m->n_out * m->row_bytes, *at[ROWS];
+    const uint8_t *end = m->w + (uint64_t)m->n_out * m->row_bytes;
+    parts p = {.joined = false};
     uint8_t copy[ROWS][STEP_BYTES];
     int32_t nb = slm__n_blocks(m->n_in), left = nb % SLM_STRIPES;
     int64_t from = (int64_t)(nb - left) * type->block_bytes;
-    bool whole = end - (w[ROWS - 1] + from) >= SLM_STRIPES * type->block_bytes;
+    bool whole = end - (w->at[ROWS - 1] + from) >= SLM_STRIPES * type->block_bytes;
     for (int r = 0; r < ROWS; r++) {
-        at[r] = w[r] + from;
+        p.at[r] = w->at[r] + from;
         if (whole) continue;
         memset(copy[r], 0, sizeof copy[r]);
-        memcpy(copy[r], at[r], (size_t)(left * type->block_bytes));
-        at[r] = copy[r];
+        memcpy(copy[r], p.at[r], (size_t)(left * type->block_bytes));
+        p.at[r] = copy[r];
     }
-    type->unpack(at, 0, s);
+    type->unpack(&p, 0, s);
     rw keep = rw_all4(lanes[left]);
     s->d0 = (rf)((rw)s->d0 & keep);
     if (type->geometry == SLM_SCALE_MIN) s->d1 = (rf)((rw)s->d1 & keep);
-}
-
-INLINE void fetch(const uint8_t *from, int32_t n_bytes) {
-    UNROLL
-    for (int32_t i = 0; i < n_bytes; i += 64) __builtin_prefetch(from + i);
 }
 
 /* ---- A few tokens: steps straight from the unpacker, nt (constant) tokens ----
@@ -104,7 +101,13 @@ INLINE void fetch(const uint8_t *from, int32_t n_bytes) {
  * half of consecutive ones), a turn, and go on from one row into the next: ROWS rows of n parts are n turns.
  */
 
-enum { FEW_TOKENS = 2, FETCH_AHEAD = 4096 };
+enum { FEW_TOKENS = 2, FETCH_AHEAD = 12288, MAX_PART_BYTES = sizeof(slm_q6_k) };
+
+/* To the second-level cache, and far ahead: the first level waits for no more than some lines at a time, which holds back the others. */
+INLINE void fetch_ahead(const uint8_t *p, int32_t n_bytes) {
+    UNROLL
+    for (int32_t i = 0; i < n_bytes; i += 64) __builtin_prefetch(p + FETCH_AHEAD + i, 0, 2);
+}
 
 /* Where the next part begins: a step further, or a super-block. */
 INLINE int32_t part_bytes(const quant_type *type) {
@@ -112,6 +115,10 @@ INLINE int32_t part_bytes(const quant_type *type) {
 }
 INLINE int32_t n_parts(const quant_type *type, int32_t n_in) {
     return slm__n_blocks(n_in) / (SLM_STRIPES * type->steps);
+}
+/* Whether blocks and parts change places in the codes of a turn (steps.h). */
+INLINE bool swaps(const quant_type *type) {
+    return SWAPS && type->steps == 1 && quads_fit(type->block_bytes);
 }
 /* After so many turns, a row begins again with a turn. */
 INLINE int32_t turn_period(int32_t n_parts) {
@@ -131,38 +138,43 @@ INLINE int32_t n_turn_acts(const quant_type *type, int32_t n_in) {
 }
 
 /* Four blocks in each part, from block[k] on. */
-INLINE void gather_acts(const slm_acts *x, const int64_t block[ROWS], turn_acts *out) {
+INLINE void gather_acts(bool swapped, const slm_acts *x, const int64_t block[ROWS],
+                        turn_acts *out) {
     const uint8_t *q[ROWS], *sum[ROWS], *half[ROWS];
     for (int k = 0; k < ROWS; k++) {
         q[k] = (const uint8_t *)x->q + block[k] * SLM_QBLOCK;
         sum[k] = (const uint8_t *)(x->sum + block[k]);
         half[k] = (const uint8_t *)(x->half + 2 * block[k]);
     }
-    for (int h = 0; h < 8; h += 4)
-        transpose(load_rows(q, 16 * h), load_rows(q, 16 * h + 16), load_rows(q, 16 * h + 32),
-                  load_rows(q, 16 * h + 48), out->q + h);
+    for (int h = 0; h < 8; h += 4) {
+        if (!swapped)
+            transpose(load_rows(q, 16 * h), load_rows(q, 16 * h + 16), load_rows(q, 16 * h + 32),
+                      load_rows(q, 16 * h + 48), out->q + h);
+        for (int k = 0; swapped && k < ROWS; k++)
+            out->q[h + k] = swap_lanes(rw_load(q[k] + 16 * h));
+    }
     out->sum = load_rows(sum, 0);
     out->half = load_rows(half, 0);
 }
 
 /* first: the first block of a token. */
 INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t first, turn_acts *out) {
-    int32_t nb = slm__n_blocks(x->n), parts = n_parts(type, x->n);
-    int32_t n = turn_period(parts) * type->steps;
+    int32_t nb = slm__n_blocks(x->n), n_row = n_parts(type, x->n);
+    int32_t n = turn_period(n_row) * type->steps;
     int64_t block[ROWS];
     for (int32_t i = 0; i < n; i++) {
         for (int k = 0; k < ROWS; k++) {
-            int32_t part = (i / type->steps * ROWS + k) % parts;
+            int32_t part = (i / type->steps * ROWS + k) % n_row;
             block[k] = first + (part * type->steps + i % type->steps) * SLM_STRIPES;
         }
-        gather_acts(x, block, &out[i]);
+        gather_acts(swaps(type), x, block, &out[i]);
     }
     if (!has_last_step(type, nb)) return;
     for (int k = 0; k < ROWS; k++) block[k] = first + nb / SLM_STRIPES * SLM_STRIPES;
-    gather_acts(x, block, &out[n]);
+    gather_acts(false, x, block, &out[n]);
 }
 
-INLINE rf turn_product(const quant_type *type, const step *w, const turn_acts *x) {
+INLINE rf turn_product(const quant_type *type, bool swapped, const step *w, const turn_acts *x) {
     const bool halves = type->geometry == SLM_SCALE16;
     const int n = halves ? 1 : 2, run = DOT_RUN(type->max) < n ? DOT_RUN(type->max) : n;
     ri sum[2];
@@ -180,54 +192,73 @@ INLINE rf turn_product(const quant_type *type, const step *w, const turn_acts *x
                 if ((h - half) % run == run - 1) block[k] = dot_last(part, block[k]);
             }
         }
-        sum[half] = sums_of_lanes(block) + zero_offset(type, x->half, half);
+        sum[half] = sums_of_lanes(block);
+        if (swapped) sum[half] = (ri)swap_lanes((rw)sum[half]);
+        sum[half] += zero_offset(type, x->half, half);
     }
     return scaled(type, sum, w, x->sum, x->half);
 }
 
-/* The whole parts of up to ROWS rows. */
+/* n parts that do not follow each other, as rows end in a last step, or are fewer than a turn: copied so that they do. */
+INLINE const uint8_t *join_parts(const quant_type *type, const uint8_t *p, int32_t n,
+                                 int64_t of_row, int32_t n_parts, int64_t gap, uint8_t *copy) {
+    memset(copy, 0, (size_t)(ROWS * part_bytes(type)));
+    for (int32_t k = 0; k < ROWS && k < n; k++, of_row--) {
+        if (of_row == 0) of_row = n_parts, p += gap;
+        memcpy(copy + k * part_bytes(type), p + k * part_bytes(type), (size_t)part_bytes(type));
+    }
+    return copy;
+}
+
+/* The products of one turn, u[token][half]. */
+INLINE void turn(const quant_type *type, int nt, const uint8_t *from, const turn_acts *acts,
+                 int32_t stride, rf u[FEW_TOKENS][2]) {
+    parts w = {.joined = true};
+    for (int k = 0; k < ROWS; k++) w.at[k] = from + k * part_bytes(type);
+    UNROLL
+    for (int half = 0; half < type->steps; half++) {
+        step s;
+        type->unpack(&w, half, &s);
+        for (int t = 0; t < nt; t++)
+            u[t][half] = turn_product(type, swaps(type), &s, &acts[t * stride + half]);
+    }
+}
+
+/* The whole parts of up to ROWS rows. A last turn that is not full makes sums of rows that are not there. */
 INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
                       int32_t n_rows, const turn_acts *acts, r1 sums[ROWS][FEW_TOKENS]) {
+    const int part_d = type->steps * SLM_STRIPES;
     const uint8_t *p = m->w + (uint64_t)row * m->row_bytes;
-    const float *d = m->x->d;
     int64_t stored = slm__n_blocks_stored(m->n_in);
-    int32_t parts = n_parts(type, m->n_in), period = turn_period(parts);
-    int32_t stride = n_turn_acts(type, m->n_in);
-    int64_t gap = (int64_t)m->row_bytes - parts * part_bytes(type);
-    int32_t part = 0, next = 0, r = 0, phase = 0;
+    int32_t n = n_parts(type, m->n_in), stride = n_turn_acts(type, m->n_in), r = 0;
+    int64_t gap = (int64_t)m->row_bytes - n * part_bytes(type);
+    const float *d = m->x->d, *d_end = d + n * part_d;
+    const turn_acts *x = acts, *x_end = acts + turn_period(n) * type->steps;
     r1 acc[FEW_TOKENS] = {{0}};
-    for (int32_t left = n_rows * parts; left > 0; left -= ROWS) {
-        const uint8_t *w[ROWS];
+    for (int32_t left = n_rows * n; left > 0; left -= ROWS) {
         rf u[FEW_TOKENS][2];
-        fetch(p + FETCH_AHEAD, ROWS * part_bytes(type));
+        uint8_t copy[ROWS * MAX_PART_BYTES];
+        const uint8_t *from = p;
+        if (left < ROWS || (gap && d_end - d < ROWS * part_d))
+            from = join_parts(type, p, left, (d_end - d) / part_d, n, gap, copy);
+        fetch_ahead(p, ROWS * part_bytes(type));
+        turn(type, nt, from, x, stride, u);
+        p += ROWS * part_bytes(type);
+        x += type->steps;
+        if (x == x_end) x = acts;
         UNROLL
         for (int k = 0; k < ROWS; k++) {
-            w[k] = k < left ? p : w[0];
-            p += part_bytes(type);
-            if (++next == parts) next = 0, p += gap;
-        }
-        UNROLL
-        for (int half = 0; half < type->steps; half++) {
-            step s;
-            type->unpack(w, half, &s);
-            for (int t = 0; t < nt; t++)
-                u[t][half] = turn_product(type, &s, &acts[t * stride + phase * type->steps + half]);
-        }
-        if (++phase == period) phase = 0;
-        UNROLL
-        for (int k = 0; k < ROWS; k++) {
-            if (k >= left) break;
             UNROLL
             for (int t = 0; t < nt; t++) {
-                const float *dt = d + t * stored + part * type->steps * SLM_STRIPES;
                 UNROLL
                 for (int half = 0; half < type->steps; half++)
-                    acc[t] =
-                        r1_fma(r1_load(dt + half * SLM_STRIPES), rf_part(u[t][half], k), acc[t]);
+                    acc[t] = r1_fma(r1_load(d + t * stored + half * SLM_STRIPES),
+                                    rf_part(u[t][half], k), acc[t]);
             }
-            if (++part < parts) continue;
+            d += part_d;
+            if (d < d_end) continue;
             for (int t = 0; t < nt; t++) sums[r][t] = acc[t], acc[t] = (r1){0};
-            part = 0, r++;
+            d = m->x->d, p += gap, r++;
         }
     }
 }
@@ -241,18 +272,17 @@ INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int3
         for (int t = 0; t < nt; t++) sums[r][t] = (r1){0};
     row_turns(type, nt, m, row, n_rows, acts, sums);
     for (int t = 0; t < nt; t++) {
-        r1 parts[ROWS];
-        for (int r = 0; r < ROWS; r++) parts[r] = sums[r][t];
-        acc[t] = rf_join(parts);
+        r1 rows[ROWS];
+        for (int r = 0; r < ROWS; r++) rows[r] = sums[r][t];
+        acc[t] = rf_join(rows);
     }
     if (has_last_step(type, nb)) { /* here, parts are rows */
-        const uint8_t *w[ROWS];
         step s;
-        row_pointers(m, row, n_rows, w);
-        last_step(type, m, w, &s);
+        parts w = rows_at(m, row, n_rows);
+        last_step(type, m, &w, &s);
         for (int t = 0; t < nt; t++) {
             const float *d = m->x->d + t * (int64_t)slm__n_blocks_stored(m->n_in);
-            rf u = turn_product(type, &s, &acts[(t + 1) * n_acts - 1]);
+            rf u = turn_product(type, false, &s, &acts[(t + 1) * n_acts - 1]);
             acc[t] = rf_fma((rf)rw_all4(d + nb / SLM_STRIPES * SLM_STRIPES), u, acc[t]);
         }
     }
@@ -284,7 +314,7 @@ INLINE ahead next_strip(const slm_matmul *m, int32_t row, int32_t n_rows, int32_
     return (ahead){at, at + n_bytes, (n_bytes / times / 64 + 1) * 64};
 }
 
-INLINE void fetch_ahead(ahead *a) {
+INLINE void fetch_piece(ahead *a) {
     if (a->at >= a->end) return;
     for (const uint8_t *end = a->at + a->piece; a->at < end; a->at += 64) __builtin_prefetch(a->at);
 }
@@ -295,19 +325,18 @@ INLINE void unpack_strip(const quant_type *type, const slm_matmul *m, int32_t ro
     int32_t nb = slm__n_blocks(m->n_in), whole = nb / SLM_STRIPES;
     int32_t n_steps = slm__n_blocks_stored(m->n_in) / SLM_STRIPES;
     for (int32_t v = 0; v < n_vectors; v++) {
-        const uint8_t *w[ROWS];
         int32_t first = v * ROWS < n_rows ? v * ROWS : n_rows - 1;
-        row_pointers(m, row + first, n_rows - first, w);
+        parts w = rows_at(m, row + first, n_rows - first);
         for (int32_t i = 0; i < whole; i += type->steps) {
             UNROLL
             for (int half = 0; half < type->steps; half++) {
                 step *s = &strip[v * n_steps + i + half];
-                type->unpack(w, i + half, s);
+                type->unpack(&w, i + half, s);
                 group(s);
             }
         }
         if (has_last_step(type, nb)) {
-            last_step(type, m, w, &strip[v * n_steps + whole]);
+            last_step(type, m, &w, &strip[v * n_steps + whole]);
             group(&strip[v * n_steps + whole]);
         }
     }
@@ -381,7 +410,7 @@ INLINE void tile(const quant_type *type, int nt, const slm_matmul *m, const step
     for (int32_t i = 0; i < n_steps; i++) {
         const step *s[TILE_VECTORS];
         step_acts a[TILE_TOKENS];
-        fetch_ahead(next);
+        fetch_piece(next);
         for (int v = 0; v < TILE_VECTORS; v++) s[v] = &strip[v * n_steps + i];
         for (int t = 0; t < nt; t++) a[t] = acts_at(m->x, (token + t) * stored + i * SLM_STRIPES);
         add_step(type, TILE_VECTORS, nt, s, a, acc);

@@ -172,6 +172,8 @@ INLINE rw zip_hi32(rw a, rw b) { return (rw)_mm256_unpackhi_epi32((__m256i)a, (_
 INLINE rw zip_lo64(rw a, rw b) { return (rw)_mm256_unpacklo_epi64((__m256i)a, (__m256i)b); }
 INLINE rw zip_hi64(rw a, rw b) { return (rw)_mm256_unpackhi_epi64((__m256i)a, (__m256i)b); }
 
+/* x added to the bytes of q where `bits` are set in h. */
+INLINE rb add_where(rb q, rb h, rb bits, rb x) { return q + ((rb)((h & bits) == bits) & x); }
 INLINE rf rf_fma(rf a, rf b, rf c) { return (rf)_mm256_fmadd_ps(a, b, c); }
 INLINE rf to_float(ri a) { return (rf)_mm256_cvtepi32_ps((__m256i)a); }
 INLINE ri madd16(rw a, rw b) { return (ri)_mm256_madd_epi16((__m256i)a, (__m256i)b); }

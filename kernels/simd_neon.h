@@ -188,6 +188,8 @@ INLINE rw zip_hi32(rw a, rw b) { return (rw)vzip2q_u32((uint32x4_t)a, (uint32x4_
 INLINE rw zip_lo64(rw a, rw b) { return (rw)vzip1q_u64((uint64x2_t)a, (uint64x2_t)b); }
 INLINE rw zip_hi64(rw a, rw b) { return (rw)vzip2q_u64((uint64x2_t)a, (uint64x2_t)b); }
 
+/* x added to the bytes of q where `bits` are set in h. */
+INLINE rb add_where(rb q, rb h, rb bits, rb x) { return q + ((rb)((h & bits) == bits) & x); }
 INLINE rf rf_fma(rf a, rf b, rf c) {
     return (rf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 }

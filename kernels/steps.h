@@ -14,6 +14,18 @@
 
 /* Code of weight = q - zero of the type (blocks.h); w = d0 * code (first half), d1 * code (second half) if SCALE16;
  * otherwise w = d0 * code + d1 * k. */
+#ifndef SWAPS
+#define SWAPS 0
+INLINE rw swap_lanes(rw x) { return x; }
+INLINE bool quads_fit(int stride) { return stride < 0; }
+#endif
+
+/* Where the parts begin; joined: each where the one before it ends. */
+typedef struct parts {
+    const uint8_t *at[ROWS];
+    bool joined;
+} parts;
+
 typedef struct step {
     rb q[8]; /* [2 halves, 4 blocks]; after group(): [8 groups] */
     rf d0, d1;
@@ -55,18 +67,28 @@ INLINE void group(step *s) {
 }
 
 /* 16 bytes at `at` of each of the four blocks. */
-INLINE void block_bytes(const uint8_t *const w[ROWS], int64_t at, int stride, rw out[4]) {
+INLINE void block_bytes(const parts *w, int64_t at, int stride, rw out[4]) {
+#if SWAPS
+    if (w->joined && quads_fit(stride)) {
+        UNROLL
+        for (int k = 0; k < 4; k++) out[k] = quad_bytes(w->at[0], k, (int)at, stride);
+        return;
+    }
+#endif
     UNROLL
-    for (int k = 0; k < 4; k++) out[k] = load_rows(w, at + k * stride);
+    for (int k = 0; k < 4; k++) out[k] = load_rows(w->at, at + k * stride);
 }
 
 /* The first 4 of those bytes only. */
-INLINE rw block_words(const uint8_t *const w[ROWS], int64_t at, int stride) {
-    return zip_lo64(zip_lo32(load_rows(w, at), load_rows(w, at + stride)),
-                    zip_lo32(load_rows(w, at + 2 * stride), load_rows(w, at + 3 * stride)));
+INLINE rw block_words(const parts *w, int64_t at, int stride) {
+#if SWAPS
+    if (w->joined && quads_fit(stride)) return stream_words(w->at[0], (int)at, stride);
+#endif
+    return zip_lo64(zip_lo32(load_rows(w->at, at), load_rows(w->at, at + stride)),
+                    zip_lo32(load_rows(w->at, at + 2 * stride), load_rows(w->at, at + 3 * stride)));
 }
 
-INLINE void nibbles4(const uint8_t *const w[ROWS], int64_t at, int stride, step *s) {
+INLINE void nibbles4(const parts *w, int64_t at, int stride, step *s) {
     rw x[4];
     block_bytes(w, at, stride, x);
     UNROLL
@@ -77,48 +99,55 @@ INLINE void nibbles4(const uint8_t *const w[ROWS], int64_t at, int stride, step 
 }
 
 /* A fifth bit for each code: bit j of h for weight j. */
-INLINE void fifth_bits(rw h, step *s) {
-    static const uint8_t byte_of_weight[2][16] = {{0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1},
-                                                  {2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3}};
-    const rb bit = (rb)LANES4(0x08040201, 0x80402010, 0x08040201, 0x80402010);
-    UNROLL
-    for (int i = 0; i < 8; i++) {
-        rb x = shuffle(dup_lane(h, i % 4), byte_of_weight[i / 4]);
-        s->q[i] |= (rb)((x & bit) == bit) & (rb)fill8(16);
+INLINE void fifth_bits(const parts *w, rw h, step *s) {
+#define TWO_BYTES(i)                                                                         \
+    {                                                                                        \
+        (i), (i), (i), (i), (i), (i), (i), (i), (i) + 1, (i) + 1, (i) + 1, (i) + 1, (i) + 1, \
+            (i) + 1, (i) + 1, (i) + 1                                                        \
     }
+    static const uint8_t byte_of_weight[8][16] = {
+        TWO_BYTES(0), TWO_BYTES(4), TWO_BYTES(8),  TWO_BYTES(12),
+        TWO_BYTES(2), TWO_BYTES(6), TWO_BYTES(10), TWO_BYTES(14),
+    };
+#undef TWO_BYTES
+    const rb bits = (rb)LANES4(0x08040201, 0x80402010, 0x08040201, 0x80402010);
+    if (SWAPS && w->joined) h = swap_lanes(h);
+    UNROLL
+    for (int i = 0; i < 8; i++)
+        s->q[i] = add_where(s->q[i], shuffle(h, byte_of_weight[i]), bits, (rb)fill8(16));
 }
 
-INLINE void step_Q4_0(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q4_0(const parts *w, int32_t i, step *s) {
     const int size = sizeof(slm_q4_0);
     int64_t at = (int64_t)i * 4 * size;
     nibbles4(w, at + 2, size, s);
     s->d0 = from_f16(block_words(w, at, size) & 0xffff);
 }
 
-INLINE void step_Q4_1(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q4_1(const parts *w, int32_t i, step *s) {
     const int size = sizeof(slm_q4_1);
     int64_t at = (int64_t)i * 4 * size;
     nibbles4(w, at + 4, size, s);
     from_f16_pairs(block_words(w, at, size), &s->d0, &s->d1);
 }
 
-INLINE void step_Q5_0(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q5_0(const parts *w, int32_t i, step *s) {
     const int size = sizeof(slm_q5_0);
     int64_t at = (int64_t)i * 4 * size;
     nibbles4(w, at + 6, size, s);
-    fifth_bits(block_words(w, at + 2, size), s);
+    fifth_bits(w, block_words(w, at + 2, size), s);
     s->d0 = from_f16(block_words(w, at, size) & 0xffff);
 }
 
-INLINE void step_Q5_1(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q5_1(const parts *w, int32_t i, step *s) {
     const int size = sizeof(slm_q5_1);
     int64_t at = (int64_t)i * 4 * size;
     nibbles4(w, at + 8, size, s);
-    fifth_bits(block_words(w, at + 4, size), s);
+    fifth_bits(w, block_words(w, at + 4, size), s);
     from_f16_pairs(block_words(w, at, size), &s->d0, &s->d1);
 }
 
-INLINE void step_Q8_0(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q8_0(const parts *w, int32_t i, step *s) {
     const int size = sizeof(slm_q8_0);
     int64_t at = (int64_t)i * 4 * size;
     rw x[8];
@@ -144,12 +173,12 @@ INLINE void signed_look_up4(step *s) {
     for (int g = 0; g < 8; g++) s->q[g] = signed_codes((rw)s->q[g]);
 }
 
-INLINE void step_IQ4_NL(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_IQ4_NL(const parts *w, int32_t i, step *s) {
     step_Q4_0(w, i, s); /* the same struct */
     signed_look_up4(s);
 }
 
-INLINE void step_MXFP4(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_MXFP4(const parts *w, int32_t i, step *s) {
     static const int8_t signed_codes12[16] = {SLM_MXFP4_CODES};
     const int size = sizeof(slm_mxfp4);
     int64_t at = (int64_t)i * 4 * size;
@@ -208,56 +237,55 @@ INLINE void k_scales4(rw header, int half, step *s) {
 }
 
 /* 64 bytes, block a in the low and block b in the high nibbles of the first 32, c and d in those of the others. */
-INLINE void half_nibbles(const uint8_t *const w[ROWS], int64_t at, int a, int b, int c, int d,
-                         step *s) {
+INLINE void half_nibbles(const parts *w, int64_t at, int a, int b, int c, int d, step *s) {
     UNROLL
     for (int i = 0; i < 4; i++) {
-        rw x = load_rows(w, at + 16 * i);
+        rw x = load_rows(w->at, at + 16 * i);
         s->q[i % 2 * 4 + (i < 2 ? a : c)] = (rb)(x & fill8(15));
         s->q[i % 2 * 4 + (i < 2 ? b : d)] = (rb)(x >> 4 & fill8(15));
     }
 }
 
-INLINE void step_Q4_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q4_K(const parts *w, int32_t i, step *s) {
     int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q4_k);
     half_nibbles(w, at + 16 + (i & 1) * 64, 0, 1, 2, 3, s);
-    k_scales4(load_rows(w, at), i & 1, s);
+    k_scales4(load_rows(w->at, at), i & 1, s);
 }
 
-INLINE void step_Q5_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q5_K(const parts *w, int32_t i, step *s) {
     int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q5_k);
     half_nibbles(w, at + 48 + (i & 1) * 64, 0, 1, 2, 3, s);
     UNROLL
     for (int j = 0; j < 8; j++) {
-        rw h = load_rows(w, at + 16 + j / 4 * 16);
+        rw h = load_rows(w->at, at + 16 + j / 4 * 16);
         s->q[j] |= (rb)move_bits(h, 4 * (i & 1) + j % 4, 4, 16);
     }
-    k_scales4(load_rows(w, at), i & 1, s);
+    k_scales4(load_rows(w->at, at), i & 1, s);
 }
 
-INLINE void step_Q6_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q6_K(const parts *w, int32_t i, step *s) {
     int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q6_k);
     int half = i & 1;
     half_nibbles(w, at + 64 * half, 0, 2, 1, 3, s);
     UNROLL
     for (int j = 0; j < 8; j++) {
-        rw h = load_rows(w, at + 128 + 32 * half + j / 4 * 16);
+        rw h = load_rows(w->at, at + 128 + 32 * half + j / 4 * 16);
         s->q[j] |= (rb)move_bits(h, 2 * (j % 4), 4, 48);
     }
-    rw sc = load_rows(w, at + 192);
-    rf d = from_f16((rw)shuffle(load_rows(w, at + 194), half_at_14));
+    rw sc = load_rows(w->at, at + 192);
+    rf d = from_f16((rw)shuffle(load_rows(w->at, at + 194), half_at_14));
     s->d0 = d * to_float((ri)((rw)shuffle(sc, even_in_lane[half]) << 24) >> 24);
     s->d1 = d * to_float((ri)((rw)shuffle(sc, odd_in_lane[half]) << 24) >> 24);
 }
 
-INLINE void step_Q2_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q2_K(const parts *w, int32_t i, step *s) {
     int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q2_k);
     int half = i & 1;
-    rw sc = load_rows(w, at), tail = load_rows(w, at + 68);
+    rw sc = load_rows(w->at, at), tail = load_rows(w->at, at + 68);
     rw first = (rw)shuffle(sc, even_in_lane[half]), second = (rw)shuffle(sc, odd_in_lane[half]);
     UNROLL
     for (int j = 0; j < 8; j++) {
-        rw q = load_rows(w, at + 16 + 32 * half + j / 4 * 16);
+        rw q = load_rows(w->at, at + 16 + 32 * half + j / 4 * 16);
         rw scale = dup_lane((j < 4 ? first : second) & 15, j % 4);
         s->q[j] = (rb)(rw)((rh)move_bits(q, 2 * (j % 4), 0, 3) * (rh)(scale | scale << 16));
     }
@@ -267,7 +295,7 @@ INLINE void step_Q2_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     s->d1 = -from_f16(d >> 16);
 }
 
-INLINE void step_Q3_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_Q3_K(const parts *w, int32_t i, step *s) {
     static const uint8_t from_2[16] = {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 128, 128, 128, 128};
     static const uint8_t high_of_even[16] = {8, 128, 128, 128, 10, 128, 128, 128,
                                              8, 128, 128, 128, 10, 128, 128, 128};
@@ -275,7 +303,7 @@ INLINE void step_Q3_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
                                             9, 128, 128, 128, 11, 128, 128, 128};
     int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q3_k);
     int half = i & 1;
-    rw tail = load_rows(w, at + 94); /* 2 bytes of codes, 12 of scales, d */
+    rw tail = load_rows(w->at, at + 94); /* 2 bytes of codes, 12 of scales, d */
     rw sc = (rw)shuffle(tail, from_2);
     rw shift = LANES4(0, 0, 2, 2) + (uint32_t)(4 * half);
     rf d = from_f16((rw)shuffle(tail, half_at_14));
@@ -285,14 +313,14 @@ INLINE void step_Q3_K(const uint8_t *const w[ROWS], int32_t i, step *s) {
     for (int j = 0; j < 2; j++) {
         rw six = (low[j] >> (4 * half) & 15) | (high[j] >> shift & 3) << 4;
         *(j == 0 ? &s->d0 : &s->d1) = d * to_float((ri)six - 32);
-        rw q = load_rows(w, at + 32 + 32 * half + 16 * j), h = load_rows(w, at + 16 * j);
+        rw q = load_rows(w->at, at + 32 + 32 * half + 16 * j), h = load_rows(w->at, at + 16 * j);
         UNROLL
         for (int k = 0; k < 4; k++)
             s->q[4 * j + k] = (rb)(move_bits(q, 2 * k, 0, 3) | move_bits(h, 4 * half + k, 2, 4));
     }
 }
 
-INLINE void step_IQ4_XS(const uint8_t *const w[ROWS], int32_t i, step *s) {
+INLINE void step_IQ4_XS(const parts *w, int32_t i, step *s) {
     static const uint8_t l_of_block[2][16] = {
         {4, 128, 128, 128, 4, 128, 128, 128, 5, 128, 128, 128, 5, 128, 128, 128},
         {6, 128, 128, 128, 6, 128, 128, 128, 7, 128, 128, 128, 7, 128, 128, 128},
@@ -301,7 +329,7 @@ INLINE void step_IQ4_XS(const uint8_t *const w[ROWS], int32_t i, step *s) {
     int half = i & 1;
     nibbles4(w, at + 8 + 64 * half, 16, s);
     signed_look_up4(s);
-    rw header = load_rows(w, at);
+    rw header = load_rows(w->at, at);
     rw low = (rw)shuffle(header, l_of_block[half]) >> LANES4(0, 4, 0, 4) & 15;
     rw high = (rw)shuffle(header, half_at_2) >> (LANES4(0, 2, 4, 6) + (uint32_t)(8 * half)) & 3;
     ri scale = (ri)(low | high << 4) - 32;
