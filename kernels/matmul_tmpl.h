@@ -280,6 +280,9 @@ INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int3
         step s;
         parts w = rows_at(m, row, n_rows);
         last_step(type, m, &w, &s);
+        for (int r = 0; r < ROWS; r++)
+            fetch_ahead(w.at[r] + n_parts(type, m->n_in) * part_bytes(type),
+                        SLM_STRIPES * type->block_bytes);
         for (int t = 0; t < nt; t++) {
             const float *d = m->x->d + t * (int64_t)slm__n_blocks_stored(m->n_in);
             rf u = turn_product(type, false, &s, &acts[(t + 1) * n_acts - 1]);
