@@ -275,7 +275,7 @@ void slm__attention(slm_context *ctx, int32_t layer) {
         return;
     }
     int64_t cost = (int64_t)(queries(hp) * 2 * hp->head_dim) * (longest + 1);
-    int32_t piece = slm__piece_chunks(cost, slm__pool_n_threads(ctx->pool));
+    int32_t piece = slm__piece_chunks(ctx, cost);
     for (; l.begin < n && !ctx->work.cancelled; l.begin += piece) {
         if (l.begin > 0) slm__tick(ctx);
         slm__pool_run(ctx->pool, n - l.begin < piece ? n - l.begin : piece, attention_chunk, &l);

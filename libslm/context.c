@@ -181,6 +181,8 @@ slm_status slm_context_create(const slm_model *model, const slm_context_params *
     ctx->model = model;
     ctx->params = p;
     ctx->kernels = kernels;
+    /* plain C makes a tenth of the multiplications a second of any vectors, and every piece ends with a wait */
+    ctx->piece_cost = INT64_C(16) << (kernels == slm__kernels_level(0) ? 20 : 24);
     slm_status s = fill_context(ctx, err);
     if (s != SLM_OK) {
         slm_context_free(ctx);

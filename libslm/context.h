@@ -48,6 +48,7 @@ struct slm_context {
     const slm_model *model;
     slm_context_params params; /* with defaults filled in */
     const slm_kernels *kernels;
+    int64_t piece_cost; /* multiply-adds of a piece of work on one thread */
     slm__pool *pool;
     slm__kv kv;
     slm__work work;
@@ -62,11 +63,8 @@ int32_t slm__tile_tokens(const slm__hparams *hp);
  * plain C. */
 void slm__tick(slm_context *ctx);
 
-/* Multiply-adds of a piece on one thread. */
-#define SLM_PIECE (INT64_C(16) << 20)
-
 /* Chunks of `cost` multiply-adds that make a piece on all threads. */
-int32_t slm__piece_chunks(int64_t cost, int32_t n_threads);
+int32_t slm__piece_chunks(const slm_context *ctx, int64_t cost);
 
 /* One part of a batch through the network: fills logits rows from `first_row` on. false: cancelled. */
 bool slm__forward(slm_context *ctx, int32_t first_row);

@@ -175,9 +175,9 @@ static void matmul_chunk(void *arg, int32_t chunk, int32_t thread) {
     }
 }
 
-int32_t slm__piece_chunks(int64_t cost, int32_t n_threads) {
-    int64_t each = SLM_PIECE / cost;
-    return n_threads * (int32_t)(each < 1 ? 1 : each > 4096 ? 4096 : each);
+int32_t slm__piece_chunks(const slm_context *ctx, int64_t cost) {
+    int64_t each = ctx->piece_cost / cost;
+    return slm__pool_n_threads(ctx->pool) * (int32_t)(each < 1 ? 1 : each > 4096 ? 4096 : each);
 }
 
 void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
@@ -185,17 +185,17 @@ void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
     matmul_loop l = {ctx, x, n_tokens, products, n, 0, {0}, 0};
     int64_t rows = 0;
     for (int32_t i = 0; i < n; i++) rows += products[i].w->dims[1];
-    int32_t n_threads = slm__pool_n_threads(ctx->pool);
     int64_t row_cost = (int64_t)x->n * n_tokens;
-    /* whole strips, some eight chunks a thread and at least four in a piece, so that one that comes late finds less to do */
-    int64_t share = rows / (n_threads * 8), most = SLM_PIECE / 4 / row_cost;
+    /* whole strips, some 32 chunks a thread and at least four in a piece: the last ones end at about the same time */
+    int64_t share = rows / (slm__pool_n_threads(ctx->pool) * 32),
+            most = ctx->piece_cost / 4 / row_cost;
     l.rows_per_chunk = (int32_t)((share < most ? share : most) / SLM_STRIP + 1) * SLM_STRIP;
     for (int32_t i = 0; i < n; i++) {
         int32_t chunks =
             (int32_t)((products[i].w->dims[1] + l.rows_per_chunk - 1) / l.rows_per_chunk);
         l.first_chunk[i + 1] = l.first_chunk[i] + chunks;
     }
-    int32_t piece = slm__piece_chunks(l.rows_per_chunk * row_cost, n_threads);
+    int32_t piece = slm__piece_chunks(ctx, l.rows_per_chunk * row_cost);
     for (; l.begin < l.first_chunk[n] && !ctx->work.cancelled; l.begin += piece) {
         int32_t left = l.first_chunk[n] - l.begin, here = left < piece ? left : piece;
         if (l.begin > 0) slm__tick(ctx);
