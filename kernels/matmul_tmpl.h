@@ -319,7 +319,7 @@ INLINE ahead next_strip(const slm_matmul *m, int32_t row, int32_t n_rows, int32_
 
 INLINE void fetch_piece(ahead *a) {
     if (a->at >= a->end) return;
-    for (const uint8_t *end = a->at + a->piece; a->at < end; a->at += 64) __builtin_prefetch(a->at);
+    for (const uint8_t *end = a->at + a->piece; a->at < end; a->at += 64) __builtin_prefetch(a->at, 0, 2);
 }
 
 /* strip[v * n_steps + i]: step i of vector v of the strip. */
