@@ -303,28 +303,30 @@ INLINE void all_few_tokens(const quant_type *type, int nt, const slm_matmul *m, 
 
 /* ---- Several tokens ---- */
 
-/* The next strip, fetched piece by piece while this one is multiplied: more at once than the processor can wait for would be dropped. */
+/* The next strip, or what lies further ahead if strips are short, fetched piece by piece while this one is unpacked and multiplied: more at once than the processor can wait for would be dropped. */
 typedef struct ahead {
     const uint8_t *at, *end;
-    int64_t piece; /* for each step of a tile */
+    int64_t piece; /* for each step of a vector or a tile */
 } ahead;
 
-INLINE ahead next_strip(const slm_matmul *m, int32_t row, int32_t n_rows, int32_t n_steps) {
-    const uint8_t *at = m->w + (uint64_t)(row + n_rows) * m->row_bytes;
+INLINE ahead next_strip(const slm_matmul *m, int32_t row, int32_t n_steps) {
     int64_t n_bytes = SLM_STRIP * (int64_t)m->row_bytes;
+    const uint8_t *at =
+        m->w + (uint64_t)row * m->row_bytes + (n_bytes > FETCH_AHEAD ? n_bytes : FETCH_AHEAD);
     int64_t tiles = m->n_tokens / TILE_TOKENS + (m->n_tokens % TILE_TOKENS + 1) / 2;
-    int64_t times = tiles * n_steps * (SLM_STRIP / ROWS / TILE_VECTORS);
+    int64_t times = (tiles + TILE_VECTORS) * n_steps * (SLM_STRIP / ROWS / TILE_VECTORS);
     return (ahead){at, at + n_bytes, (n_bytes / times / 64 + 1) * 64};
 }
 
 INLINE void fetch_piece(ahead *a) {
     if (a->at >= a->end) return;
-    for (const uint8_t *end = a->at + a->piece; a->at < end; a->at += 64) __builtin_prefetch(a->at, 0, 2);
+    for (const uint8_t *end = a->at + a->piece; a->at < end; a->at += 64)
+        __builtin_prefetch(a->at, 0, 2);
 }
 
 /* strip[v * n_steps + i]: step i of vector v of the strip. */
 INLINE void unpack_strip(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,
-                         int32_t n_vectors, step *strip) {
+                         int32_t n_vectors, step *strip, ahead *next) {
     int32_t nb = slm__n_blocks(m->n_in), whole = nb / SLM_STRIPES;
     int32_t n_steps = slm__n_blocks_stored(m->n_in) / SLM_STRIPES;
     for (int32_t v = 0; v < n_vectors; v++) {
@@ -333,6 +335,7 @@ INLINE void unpack_strip(const quant_type *type, const slm_matmul *m, int32_t ro
         for (int32_t i = 0; i < whole; i += type->steps) {
             UNROLL
             for (int half = 0; half < type->steps; half++) {
+                fetch_piece(next);
                 step *s = &strip[v * n_steps + i + half];
                 type->unpack(&w, i + half, s);
                 group(s);
@@ -439,8 +442,8 @@ INLINE void sweep(const quant_type *type, int nt, const slm_matmul *m, const ste
 INLINE void several_tokens(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,
                            step *strip) {
     const int rows = TILE_VECTORS * ROWS;
-    unpack_strip(type, m, row, n_rows, (n_rows + rows - 1) / rows * TILE_VECTORS, strip);
-    ahead next = next_strip(m, row, n_rows, slm__n_blocks_stored(m->n_in) / SLM_STRIPES);
+    ahead next = next_strip(m, row, slm__n_blocks_stored(m->n_in) / SLM_STRIPES);
+    unpack_strip(type, m, row, n_rows, (n_rows + rows - 1) / rows * TILE_VECTORS, strip, &next);
     int32_t t = 0;
     for (; t + TILE_TOKENS <= m->n_tokens; t += TILE_TOKENS)
         sweep(type, TILE_TOKENS, m, strip, t, row, n_rows, &next);
