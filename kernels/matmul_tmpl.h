@@ -1,6 +1,6 @@
 /* Matrix products, written once over the vector vocabulary of a simd_*.h and the unpackers of steps.h. Bits as ref.c.
  *
- * A step is four blocks, the four stripes, in the four lanes of each part (128 bits) of a vector. One token or two take their steps
+ * A step is four blocks, the four stripes, in each part (128 bits) of a vector. One token or two take their steps
  * straight from the unpacker, parts being steps of one row. More tokens sweep over a strip of rows, parts being rows, that was
  * unpacked into the thread's scratch once, so weights are read once however many tokens there are.
  */
@@ -174,6 +174,7 @@ INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t first
     gather_acts(false, x, block, &out[n]);
 }
 
+/* Of four blocks in each part; sums of a block are added up over its part, and then are in its lane. */
 INLINE rf turn_product(const quant_type *type, bool swapped, const step *w, const turn_acts *x) {
     const bool halves = type->geometry == SLM_SCALE16;
     const int n = halves ? 1 : 2, run = DOT_RUN(type->max) < n ? DOT_RUN(type->max) : n;
@@ -303,7 +304,8 @@ INLINE void all_few_tokens(const quant_type *type, int nt, const slm_matmul *m, 
 
 /* ---- Several tokens ---- */
 
-/* The next strip, or what lies further ahead if strips are short, fetched piece by piece while this one is unpacked and multiplied: more at once than the processor can wait for would be dropped. */
+/* The next strip, or what lies further ahead if strips are short: fetched piece by piece while this one is unpacked and multiplied, as
+ * the processor drops what is more than it can wait for. */
 typedef struct ahead {
     const uint8_t *at, *end;
     int64_t piece; /* for each step of a vector or a tile */

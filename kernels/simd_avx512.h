@@ -102,56 +102,69 @@ INLINE rw load_rows(const uint8_t *const w[ROWS], int64_t at) {
     __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(x2), x3, 1);
     return (rw)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
-/* From parts of four blocks that follow each other in one stream of 16 (stride: bytes of a block, even): 32 words, word i of them from byte
- * offset(i) on. AVX-512 takes them from two whole vectors with one instruction, where loads of single parts are four, and three to put
- * them together. */
-#define SWAPS        1
-#define EACH4(X, i)  X(i), X(i + 1), X(i + 2), X(i + 3)
-#define EACH16(X, i) EACH4(X, i), EACH4(X, i + 4), EACH4(X, i + 8), EACH4(X, i + 12)
-#define EACH32(X)    EACH16(X, 0), EACH16(X, 16)
+/* A whole vector. */
+INLINE rw rw_load(const void *p) { return (rw)_mm512_loadu_si512(p); }
+
+/* ---- Parts of four blocks in one stream of 16 (stride: bytes of a block) ----
+ *
+ * Any 32 words of two whole vectors come together in one instruction, where single parts take four loads, and three instructions to
+ * join them. Blocks and parts change places by that: swap_lanes(). */
+#define SWAPS 1
 
 /* Whether four blocks are within two vectors. */
 INLINE bool quads_fit(int stride) { return stride % 2 == 0 && stride > 16 && stride <= 32; }
 
-/* Of one part: 16 bytes at `at` of each of its four blocks, block p in part p of the vector. */
-INLINE rw quad_bytes(const uint8_t *part0, int part, int at, int stride) {
-    const int from = 4 * part * stride + at, to = from + 3 * stride + 16;
-    const int whole = from / 64 * 64, a = whole + 128 >= to ? whole : from;
-    const int b = a != whole ? to - 64 : a + 128 <= 16 * stride ? a + 64 : 16 * stride - 64;
-#define WORD(i) (from + (i) / 8 * stride + (i) % 8 * 2)
-#define AT(i)   (uint16_t)(WORD(i) < a + 64 ? (WORD(i) - a) / 2 : 32 + (WORD(i) - b) / 2)
-    const rh words = {EACH32(AT)};
-#undef AT
-#undef WORD
-    return (rw)_mm512_permutex2var_epi16(_mm512_loadu_si512(part0 + a), (__m512i)words,
-                                         _mm512_loadu_si512(part0 + b));
+/* For each of 32 words, X(number); the number, among the words of the vectors at offsets a and b, of the one at offset `at`. */
+#define EACH4(X, i)       X(i), X(i + 1), X(i + 2), X(i + 3)
+#define EACH16(X, i)      EACH4(X, i), EACH4(X, i + 4), EACH4(X, i + 8), EACH4(X, i + 12)
+#define EACH32(X)         EACH16(X, 0), EACH16(X, 16)
+#define WORD_OF(at, a, b) (uint16_t)((at) < (a) + 64 ? ((at) - (a)) / 2 : 32 + ((at) - (b)) / 2)
+
+INLINE rw words_of_two(const uint8_t *a, rh words, const uint8_t *b) {
+    return (rw)_mm512_permutex2var_epi16(_mm512_loadu_si512(a), (__m512i)words,
+                                         _mm512_loadu_si512(b));
 }
 
-/* 4 bytes at `at` of each of the 16 blocks, lane by lane. */
-INLINE rw stream_words(const uint8_t *part0, int at, int stride) {
+/* Of one part: 16 bytes at `at` of each of its four blocks, block p in part p of the vector. */
+INLINE rw quad_bytes(const uint8_t *stream, int part, int at, int stride) {
+    const int from = 4 * part * stride + at, to = from + 3 * stride + 16, end = 16 * stride;
+    const bool whole = from / 64 * 64 + 128 >= to; /* vectors that other parts load, too */
+    const int a = whole ? from / 64 * 64 : from;
+    const int b = !whole ? to - 64 : a + 128 <= end ? a + 64 : end - 64;
+#define QUAD_WORD(i) WORD_OF(from + (i) / 8 * stride + (i) % 8 * 2, a, b)
+    return words_of_two(stream + a, (rh){EACH32(QUAD_WORD)}, stream + b);
+#undef QUAD_WORD
+}
+
+/* 4 bytes at `at` of each of the 16 blocks, lane by lane: from two vectors after the other. */
+INLINE rw stream_words(const uint8_t *stream, int at, int stride) {
     const int end = 16 * stride;
     __m512i x = _mm512_setzero_si512();
     UNROLL
-    for (int a = 0; a < end; a += 128) {
-        const int b = a + 128 <= end ? a + 64 : end - 64, c = a + 64 <= end ? a : end - 64;
-#define WORD(i)   ((i) / 2 * stride + at + (i) % 2 * 2)
-#define AT(i)     (uint16_t)(WORD(i) < c + 64 ? (WORD(i) - c) / 2 : 32 + (WORD(i) - b) / 2)
-#define WITHIN(i) (uint32_t)(WORD(i) >= a && WORD(i) < a + 128) << (i)
-#define OR(i)     WITHIN(i) | WITHIN(i + 1) | WITHIN(i + 2) | WITHIN(i + 3)
-        const rh words = {EACH32(AT)};
-        const __mmask32 mask = OR(0) | OR(4) | OR(8) | OR(12) | OR(16) | OR(20) | OR(24) | OR(28);
-        __m512i y = _mm512_permutex2var_epi16(_mm512_loadu_si512(part0 + c), (__m512i)words,
-                                              _mm512_loadu_si512(part0 + b));
-        x = a == 0 ? y : _mm512_mask_blend_epi16(mask, x, y);
-#undef OR
-#undef WITHIN
-#undef AT
-#undef WORD
+    for (int two = 0; two < end; two += 128) {
+        const int a = two + 64 <= end ? two : end - 64, b = two + 128 <= end ? two + 64 : end - 64;
+        __mmask32 here = 0;
+        UNROLL
+        for (int i = 0; i < 32; i++) {
+            int place = i / 2 * stride + at + i % 2 * 2;
+            here |= (uint32_t)(place >= two && place < two + 128) << i;
+        }
+#define LANE_WORD(i) WORD_OF((i) / 2 * stride + at + (i) % 2 * 2, a, b)
+        rw y = words_of_two(stream + a, (rh){EACH32(LANE_WORD)}, stream + b);
+#undef LANE_WORD
+        x = _mm512_mask_blend_epi16(here, x, (__m512i)y);
     }
     return (rw)x;
 }
-/* A whole vector. */
-INLINE rw rw_load(const void *p) { return (rw)_mm512_loadu_si512(p); }
+
+/* Lane k of part p and lane p of part k change places. */
+INLINE rw swap_lanes(rw x) {
+    const __m512i from = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return (rw)_mm512_permutexvar_epi32(from, (__m512i)x);
+}
+
+/* ---- Within each part ---- */
+
 /* The same 16 bytes in every row. */
 INLINE rw rw_all4(const void *p) {
     return (rw)_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p));
@@ -179,12 +192,6 @@ INLINE rb add_where(rb q, rb h, rb bits, rb x) {
     __mmask64 where = _mm512_test_epi8_mask((__m512i)h, (__m512i)bits);
     return (rb)_mm512_mask_add_epi8((__m512i)q, where, (__m512i)q, (__m512i)x);
 }
-/* Lane k of part p and lane p of part k change places. */
-INLINE rw swap_lanes(rw x) {
-    const __m512i from = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    return (rw)_mm512_permutexvar_epi32(from, (__m512i)x);
-}
-
 INLINE rf rf_fma(rf a, rf b, rf c) { return (rf)_mm512_fmadd_ps(a, b, c); }
 INLINE rf to_float(ri a) { return (rf)_mm512_cvtepi32_ps((__m512i)a); }
 INLINE ri madd16(rw a, rw b) { return (ri)_mm512_madd_epi16((__m512i)a, (__m512i)b); }

@@ -12,22 +12,23 @@
 
 #include "inline.h"
 
-/* Code of weight = q - zero of the type (blocks.h); w = d0 * code (first half), d1 * code (second half) if SCALE16;
- * otherwise w = d0 * code + d1 * k. */
 #ifndef SWAPS
 #define SWAPS 0
-INLINE rw swap_lanes(rw x) { return x; }
 INLINE bool quads_fit(int stride) { return stride < 0; }
+INLINE rw swap_lanes(rw x) { return x; }
 #endif
 
-/* Where the parts begin; joined: each where the one before it ends. */
+/* Where the parts begin; joined: each where the one before it ends. Where quads_fit(), codes of joined parts are then swapped: q[h][k] has the
+ * blocks of part k. */
 typedef struct parts {
     const uint8_t *at[ROWS];
     bool joined;
 } parts;
 
+/* Code of weight = q - zero of the type (blocks.h); w = d0 * code (first half), d1 * code (second half) if SCALE16;
+ * otherwise w = d0 * code + d1 * k. */
 typedef struct step {
-    rb q[8]; /* [2 halves, 4 blocks]; after group(): [8 groups] */
+    rb q[8]; /* [2 halves of 16, 4 blocks]; after group(): [8 groups of 4], a block in a lane */
     rf d0, d1;
     rw k; /* two multipliers of 16 bits (SCALE_MIN16) */
 } step;
@@ -53,8 +54,6 @@ INLINE ri sums_of_lanes(const ri s[4]) {
     return (ri)zip_lo64((rw)ab, (rw)cd) + (ri)zip_hi64((rw)ab, (rw)cd);
 }
 
-/* ---- Blocks of 32: four structs of `stride` bytes a row ---- */
-
 /* For products with many tokens: group g of four codes of all four blocks in q[g], so that sums of blocks are lanes, too. */
 INLINE void group(step *s) {
     UNROLL
@@ -65,6 +64,8 @@ INLINE void group(step *s) {
         for (int i = 0; i < 4; i++) s->q[h + i] = (rb)q[i];
     }
 }
+
+/* ---- Blocks of 32: four structs of `stride` bytes a row ---- */
 
 /* 16 bytes at `at` of each of the four blocks. */
 INLINE void block_bytes(const parts *w, int64_t at, int stride, rw out[4]) {
@@ -92,9 +93,9 @@ INLINE void nibbles4(const parts *w, int64_t at, int stride, step *s) {
     rw x[4];
     block_bytes(w, at, stride, x);
     UNROLL
-    for (int g = 0; g < 4; g++) {
-        s->q[g] = (rb)(x[g] & fill8(15));
-        s->q[4 + g] = (rb)(x[g] >> 4 & fill8(15));
+    for (int k = 0; k < 4; k++) {
+        s->q[k] = (rb)(x[k] & fill8(15));
+        s->q[4 + k] = (rb)(x[k] >> 4 & fill8(15));
     }
 }
 
