@@ -1,9 +1,11 @@
-/* What each matrix product reaches, per level and type, on one thread:
+/* What each matrix product reaches, per level and type:
  *
  *     build/bench/kernels [rows columns tokens]
  *
- * decode: GB of weights read a second, one token; prefill: 10^12 integer operations (2 per weight and token) a second. Best
- * of several runs; compare only figures of one run of the program. */
+ * On one thread: decode, GB of weights read a second, one token, from the cache if it holds the rows; prefill, 10^12 integer operations
+ * (2 per weight and token) a second; best of several runs. Then decode of weights in memory on one thread and on two, as a share of what
+ * plain reading of the same bytes takes just before: the median. Compare only figures of one run of the program. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +45,92 @@ static double best_time(const slm_kernels *k, slm_type type, const slm_matmul *m
         best = t < best ? t : best;
     }
     return best;
+}
+
+/* ---- Weights in memory ---- */
+
+enum { N_THREADS = 2, CHUNK_ROWS = 32, MEMORY_BYTES = 64 << 20, MEMORY_RUNS = 9 };
+
+typedef struct share {
+    const slm_kernels *k; /* or NULL: only read */
+    slm_type type;
+    const slm_matmul *m;
+    int32_t from, end; /* rows */
+    void *scratch;
+    uint64_t sum;
+} share;
+
+static void *run_share(void *arg) {
+    share *s = arg;
+    const uint64_t *p = (const uint64_t *)(s->m->w + (uint64_t)s->from * s->m->row_bytes);
+    uint64_t n = (uint64_t)(s->end - s->from) * s->m->row_bytes / 64, sum[8] = {0};
+    for (int32_t row = s->from; s->k && row < s->end; row += CHUNK_ROWS) {
+        int32_t left = s->end - row;
+        s->k->matmul[s->type](s->m, row, left < CHUNK_ROWS ? left : CHUNK_ROWS, s->scratch);
+    }
+    for (uint64_t i = 0; !s->k && i < n; i++)
+        for (int j = 0; j < 8; j++) sum[j] += p[i * 8 + j];
+    for (int j = 0; j < 8; j++) s->sum += sum[j];
+    return NULL;
+}
+
+static double memory_time(const slm_kernels *k, slm_type type, const slm_matmul *m, int n_threads,
+                          void *const scratch[N_THREADS]) {
+    share shares[N_THREADS];
+    pthread_t threads[N_THREADS];
+    double begin = now();
+    for (int i = 0; i < n_threads; i++) {
+        int32_t each = m->n_out / n_threads;
+        shares[i] = (share){k, type, m, i * each, (i + 1) * each, scratch[i], 0};
+        if (i > 0) pthread_create(&threads[i], NULL, run_share, &shares[i]);
+    }
+    run_share(&shares[0]);
+    for (int i = 1; i < n_threads; i++) pthread_join(threads[i], NULL);
+    return now() - begin;
+}
+
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double memory_share(const slm_kernels *k, slm_type type, const slm_matmul *m, int n_threads,
+                           void *const scratch[N_THREADS]) {
+    double shares[MEMORY_RUNS];
+    for (int i = 0; i < MEMORY_RUNS; i++) {
+        double reading = memory_time(NULL, type, m, n_threads, scratch);
+        shares[i] = reading / memory_time(k, type, m, n_threads, scratch);
+    }
+    qsort(shares, MEMORY_RUNS, sizeof *shares, by_size);
+    return shares[MEMORY_RUNS / 2];
+}
+
+static void show_memory_shares(const slm_acts *x, void *scratch) {
+    void *scratches[N_THREADS] = {scratch,
+                                  aligned_alloc(64, (slm__matmul_scratch(x->n) + 63) / 64 * 64)};
+    uint8_t *w = aligned_alloc(64, MEMORY_BYTES);
+    float *out = malloc((size_t)MEMORY_BYTES / (size_t)x->n * 4 * sizeof *out);
+    printf("\nfrom memory, one token, share of plain reading on 1 and 2 threads\n\n");
+    for (int32_t level = 1; slm__kernels_level(level); level++) {
+        const slm_kernels *k = slm__kernels_level(level);
+        printf("%-12s", k->name);
+        for (int t = 0; t < SLM_N_TYPES; t++) {
+            const slm_type_info *info = &slm__type_info[t];
+            uint64_t row_bytes = (uint64_t)x->n / info->block_weights * info->block_bytes;
+            int32_t rows = (int32_t)(MEMORY_BYTES / row_bytes);
+            if (x->n % (int32_t)info->block_weights != 0) {
+                printf("%13s", "-");
+                continue;
+            }
+            fill((slm_type)t, w, (size_t)rows * (size_t)x->n);
+            slm_matmul m = {w, row_bytes, x->n, rows, 1, x, out, rows};
+            for (int n = 1; n <= N_THREADS; n++)
+                printf(n == 1 ? "%7.2f" : " %5.2f", memory_share(k, (slm_type)t, &m, n, scratches));
+            fflush(stdout);
+        }
+        printf("\n");
+    }
+    free(w), free(out), free(scratches[1]);
 }
 
 int main(int argc, char **argv) {
@@ -86,6 +174,7 @@ int main(int argc, char **argv) {
         }
         printf("\n");
     }
+    show_memory_shares(&x, scratch);
     free(x.x), free(x.q), free(x.d), free(x.sum), free(x.half), free(out), free(scratch), free(w);
     return 0;
 }

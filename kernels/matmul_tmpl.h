@@ -485,8 +485,15 @@ static inline vf weights_BF16(const void *w, int64_t i) {
     return vf_load_bf16((const slm_bf16 *)w + i);
 }
 
+/* Rows that come after these, some multiple of FLOAT_ROWS, begin so many bytes further. */
+INLINE int64_t rows_ahead(const slm_matmul *m) {
+    int64_t n_bytes = FLOAT_ROWS * (int64_t)m->row_bytes;
+    return (FETCH_AHEAD / n_bytes + 1) * n_bytes;
+}
+
 INLINE void float_tile(load_weights_fn load, size_t weight_bytes, int n, const slm_matmul *m,
                        int32_t row, int32_t n_rows, int32_t token) {
+    int64_t further = rows_ahead(m);
     const uint8_t *w[FLOAT_ROWS];
     const float *x = m->x->x + (int64_t)token * m->n_in;
     vf acc[FLOAT_ROWS][FLOAT_TOKENS];
@@ -501,6 +508,7 @@ INLINE void float_tile(load_weights_fn load, size_t weight_bytes, int n, const s
         UNROLL
         for (int r = 0; r < FLOAT_ROWS; r++) {
             vf wr = load(w[r], i);
+            if (n == 1) __builtin_prefetch(w[r] + further + (size_t)i * weight_bytes, 0, 2);
             UNROLL
             for (int t = 0; t < n; t++)
                 acc[r][t] = vf_fma(wr, vf_load(x + (int64_t)t * m->n_in + i), acc[r][t]);
