@@ -176,8 +176,8 @@ INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t first
 
 /* Of four blocks in each part; sums of a block are added up over its part, and then are in its lane. */
 INLINE rf turn_product(const quant_type *type, bool swapped, const step *w, const turn_acts *x) {
-    const bool halves = type->geometry == SLM_SCALE16;
-    const int n = halves ? 1 : 2, run = DOT_RUN(type->max) < n ? DOT_RUN(type->max) : n;
+    const int n = type->geometry == SLM_SCALE16 || type->geometry == SLM_SCALE_MIN16 ? 1 : 2,
+              run = DOT_RUN(type->max) < n ? DOT_RUN(type->max) : n;
     ri sum[2];
     UNROLL
     for (int half = 0; half < 3 - n; half++) {
@@ -197,6 +197,8 @@ INLINE rf turn_product(const quant_type *type, bool swapped, const step *w, cons
         if (swapped) sum[half] = (ri)swap_lanes((rw)sum[half]);
         sum[half] += zero_offset(type, x->half, half);
     }
+    if (type->geometry == SLM_SCALE_MIN16) /* sums of codes of 2 bits: they fit in 16 */
+        sum[0] = madd16(((rw)sum[0] & 0xffff) | (rw)sum[1] << 16, w->c);
     return scaled(type, sum, w, x->sum, x->half);
 }
 
@@ -340,6 +342,7 @@ INLINE void unpack_strip(const quant_type *type, const slm_matmul *m, int32_t ro
                 fetch_piece(next);
                 step *s = &strip[v * n_steps + i + half];
                 type->unpack(&w, i + half, s);
+                if (type->geometry == SLM_SCALE_MIN16) multiply_codes(s);
                 group(s);
             }
         }

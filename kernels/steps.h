@@ -26,11 +26,12 @@ typedef struct parts {
 } parts;
 
 /* Code of weight = q - zero of the type (blocks.h); w = d0 * code (first half), d1 * code (second half) if SCALE16;
- * otherwise w = d0 * code + d1 * k. */
+ * w = d0 * c * code + d1 * k if SCALE_MIN16; otherwise w = d0 * code + d1. */
 typedef struct step {
     rb q[8]; /* [2 halves of 16, 4 blocks]; after group(): [8 groups of 4], a block in a lane */
     rf d0, d1;
-    rw k; /* two multipliers of 16 bits (SCALE_MIN16) */
+    rw c,
+        k; /* two multipliers of 16 bits each, of the halves of the codes and of d1 (SCALE_MIN16) */
 } step;
 
 /* The row of a lane is its 128 bits: the four lanes alike in every row. */
@@ -63,6 +64,14 @@ INLINE void group(step *s) {
         UNROLL
         for (int i = 0; i < 4; i++) s->q[h + i] = (rb)q[i];
     }
+}
+
+/* Codes times their multipliers, which then need not be kept. */
+INLINE void multiply_codes(step *s) {
+    rw first = (s->c & 0xffff) | s->c << 16, second = (s->c & 0xffff0000u) | s->c >> 16;
+    UNROLL
+    for (int j = 0; j < 8; j++)
+        s->q[j] = (rb)(rw)((rh)s->q[j] * (rh)dup_lane(j < 4 ? first : second, j % 4));
 }
 
 /* ---- Blocks of 32: four structs of `stride` bytes a row ---- */
@@ -287,9 +296,9 @@ INLINE void step_Q2_K(const parts *w, int32_t i, step *s) {
     UNROLL
     for (int j = 0; j < 8; j++) {
         rw q = load_rows(w->at, at + 16 + 32 * half + j / 4 * 16);
-        rw scale = dup_lane((j < 4 ? first : second) & 15, j % 4);
-        s->q[j] = (rb)(rw)((rh)move_bits(q, 2 * (j % 4), 0, 3) * (rh)(scale | scale << 16));
+        s->q[j] = (rb)move_bits(q, 2 * (j % 4), 0, 3);
     }
+    s->c = (first & 15) | (second & 15) << 16;
     s->k = first >> 4 | second >> 4 << 16;
     rw d = dup_lane(tail, 3);
     s->d0 = from_f16(d & 0xffff);
