@@ -49,7 +49,7 @@ static double best_time(const slm_kernels *k, slm_type type, const slm_matmul *m
 
 /* ---- Weights in memory ---- */
 
-enum { N_THREADS = 2, CHUNK_ROWS = 32, MEMORY_BYTES = 64 << 20, MEMORY_RUNS = 9 };
+enum { N_THREADS = 2, CHUNK_ROWS = 32, MEMORY_BYTES = 128 << 20, MEMORY_RUNS = 9 };
 
 typedef struct share {
     const slm_kernels *k; /* or NULL: only read */
@@ -62,14 +62,17 @@ typedef struct share {
 
 static void *run_share(void *arg) {
     share *s = arg;
-    const uint64_t *p = (const uint64_t *)(s->m->w + (uint64_t)s->from * s->m->row_bytes);
+    const uint8_t *p = s->m->w + (uint64_t)s->from * s->m->row_bytes;
     uint64_t n = (uint64_t)(s->end - s->from) * s->m->row_bytes / 64, sum[8] = {0};
     for (int32_t row = s->from; s->k && row < s->end; row += CHUNK_ROWS) {
         int32_t left = s->end - row;
         s->k->matmul[s->type](s->m, row, left < CHUNK_ROWS ? left : CHUNK_ROWS, s->scratch);
     }
-    for (uint64_t i = 0; !s->k && i < n; i++)
-        for (int j = 0; j < 8; j++) sum[j] += p[i * 8 + j];
+    for (uint64_t i = 0; !s->k && i < n; i++) {
+        uint64_t line[8];
+        memcpy(line, p + i * 64, sizeof line);
+        for (int j = 0; j < 8; j++) sum[j] += line[j];
+    }
     for (int j = 0; j < 8; j++) s->sum += sum[j];
     return NULL;
 }
@@ -110,7 +113,9 @@ static void show_memory_shares(const slm_acts *x, void *scratch) {
                                   aligned_alloc(64, (slm__matmul_scratch(x->n) + 63) / 64 * 64)};
     uint8_t *w = aligned_alloc(64, MEMORY_BYTES);
     float *out = malloc((size_t)MEMORY_BYTES / (size_t)x->n * 4 * sizeof *out);
-    printf("\nfrom memory, one token, share of plain reading on 1 and 2 threads\n\n");
+    printf("\nfrom memory, one token, share of plain reading on 1 and 2 threads\n\n%-12s", "");
+    for (int t = 0; t < SLM_N_TYPES; t++) printf("%13s", slm__type_info[t].name);
+    printf("\n");
     for (int32_t level = 1; slm__kernels_level(level); level++) {
         const slm_kernels *k = slm__kernels_level(level);
         printf("%-12s", k->name);

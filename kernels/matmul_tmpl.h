@@ -176,38 +176,41 @@ INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t first
 
 /* Of four blocks in each part; sums of a block are added up over its part, and then are in its lane. */
 INLINE rf turn_product(const quant_type *type, bool swapped, const step *w, const turn_acts *x) {
-    const int n = type->geometry == SLM_SCALE16 || type->geometry == SLM_SCALE_MIN16 ? 1 : 2,
-              run = DOT_RUN(type->max) < n ? DOT_RUN(type->max) : n;
+    /* two halves of a block make one sum, or one each; as many of them in a run as 16 bits hold (simd_*.h) */
+    const int n = type->geometry == SLM_SCALE16 || type->geometry == SLM_SCALE_MIN16 ? 1 : 2;
+    const int run = DOT_RUN(type->max) < n ? DOT_RUN(type->max) : n;
     ri sum[2];
     UNROLL
-    for (int half = 0; half < 3 - n; half++) {
+    for (int first = 0; first < 3 - n; first++) {
         ri block[4] = {{0}, {0}, {0}, {0}};
         UNROLL
         for (int k = 0; k < 4; k++) {
-            rdots part;
+            rdots dots = {0};
             UNROLL
-            for (int h = half; h < half + n; h++) {
-                part = (h - half) % run == 0
-                           ? dot_first(type->max, block[k], w->q[4 * h + k], x->q[4 * h + k])
-                           : dot_more(type->max, part, w->q[4 * h + k], x->q[4 * h + k]);
-                if ((h - half) % run == run - 1) block[k] = dot_last(part, block[k]);
+            for (int i = 0; i < n; i++) {
+                rb q = w->q[4 * (first + i) + k];
+                rw a = x->q[4 * (first + i) + k];
+                dots = i % run == 0 ? dot_first(type->max, block[k], q, a)
+                                    : dot_more(type->max, dots, q, a);
+                if (i % run == run - 1) block[k] = dot_last(dots, block[k]);
             }
         }
-        sum[half] = sums_of_lanes(block);
-        if (swapped) sum[half] = (ri)swap_lanes((rw)sum[half]);
-        sum[half] += zero_offset(type, x->half, half);
+        sum[first] = sums_of_lanes(block);
+        if (swapped) sum[first] = (ri)swap_lanes((rw)sum[first]);
+        sum[first] += zero_offset(type, x->half, first);
     }
-    if (type->geometry == SLM_SCALE_MIN16) /* sums of codes of 2 bits: they fit in 16 */
+    if (type->geometry == SLM_SCALE_MIN16) /* sums of 16 codes below 16: they fit in 16 bits */
         sum[0] = madd16(((rw)sum[0] & 0xffff) | (rw)sum[1] << 16, w->c);
     return scaled(type, sum, w, x->sum, x->half);
 }
 
-/* n parts that do not follow each other, as rows end in a last step, or are fewer than a turn: copied so that they do. */
-INLINE const uint8_t *join_parts(const quant_type *type, const uint8_t *p, int32_t n,
-                                 int64_t of_row, int32_t n_parts, int64_t gap, uint8_t *copy) {
+/* n parts that do not follow each other, as rows (of n_row, of which `left` are to come) end in a last step, or are fewer than a
+ * turn: copied so that they do. */
+INLINE const uint8_t *join_parts(const quant_type *type, const uint8_t *p, int32_t n, int64_t left,
+                                 int32_t n_row, int64_t gap, uint8_t *copy) {
     memset(copy, 0, (size_t)(ROWS * part_bytes(type)));
-    for (int32_t k = 0; k < ROWS && k < n; k++, of_row--) {
-        if (of_row == 0) of_row = n_parts, p += gap;
+    for (int32_t k = 0; k < ROWS && k < n; k++, left--) {
+        if (left == 0) left = n_row, p += gap;
         memcpy(copy + k * part_bytes(type), p + k * part_bytes(type), (size_t)part_bytes(type));
     }
     return copy;
@@ -269,10 +272,8 @@ INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32
 INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
                        int32_t n_rows, const turn_acts *acts) {
     int32_t nb = slm__n_blocks(m->n_in), n_acts = n_turn_acts(type, m->n_in);
-    r1 sums[ROWS][FEW_TOKENS];
+    r1 sums[ROWS][FEW_TOKENS] = {{{0}}};
     rf acc[FEW_TOKENS];
-    for (int r = n_parts(type, m->n_in) ? n_rows : 0; r < ROWS; r++)
-        for (int t = 0; t < nt; t++) sums[r][t] = (r1){0};
     row_turns(type, nt, m, row, n_rows, acts, sums);
     for (int t = 0; t < nt; t++) {
         r1 rows[ROWS];
@@ -469,6 +470,8 @@ INLINE void matmul_quant(const quant_type *type, const slm_matmul *m, int32_t ro
 }
 
 #define X(name, id, bw, block, geometry, max, zero)                                              \
+    _Static_assert(sizeof(block) <= ((bw) == 32 ? STEP_BYTES / SLM_STRIPES : MAX_PART_BYTES),    \
+                   "copies of " #name);                                                          \
     static void matmul_##name(const slm_matmul *m, int32_t row, int32_t n_rows, void *scratch) { \
         const quant_type type = {step_##name, SLM_##geometry, max,                               \
                                  zero,        sizeof(block),  (bw) / 256 + 1};                   \

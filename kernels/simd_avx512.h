@@ -111,7 +111,7 @@ INLINE rw rw_load(const void *p) { return (rw)_mm512_loadu_si512(p); }
  * join them. Blocks and parts change places by that: swap_lanes(). */
 #define SWAPS 1
 
-/* Whether four blocks are within two vectors. */
+/* Whether four blocks are within two vectors. Not blocks of 16 bytes, which are those of a super-block: its scales do not swap. */
 INLINE bool quads_fit(int stride) { return stride % 2 == 0 && stride > 16 && stride <= 32; }
 
 /* For each of 32 words, X(number); the number, among the words of the vectors at offsets a and b, of the one at offset `at`. */

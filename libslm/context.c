@@ -181,8 +181,9 @@ slm_status slm_context_create(const slm_model *model, const slm_context_params *
     ctx->model = model;
     ctx->params = p;
     ctx->kernels = kernels;
-    /* plain C makes a tenth of the multiplications a second of any vectors, and every piece ends with a wait */
-    ctx->piece_cost = INT64_C(16) << (kernels == slm__kernels_level(0) ? 20 : 24);
+    /* vectors make more than ten times as many multiplications a second, and every piece ends with a wait */
+    bool slow = p.reference || kernels == slm__kernels_level(0);
+    ctx->piece_cost = INT64_C(16) << (slow ? 20 : 23);
     slm_status s = fill_context(ctx, err);
     if (s != SLM_OK) {
         slm_context_free(ctx);

@@ -59,8 +59,7 @@ struct slm_context {
 /* Queries of one KV head that a tile of attention may have. */
 int32_t slm__tile_tokens(const slm__hparams *hp);
 
-/* Tell the caller how far the call is, and ask whether to go on: between pieces of work that take less than 250 ms even in
- * plain C. */
+/* Tell the caller how far the call is, and ask whether to go on: between pieces of work that take less than 250 ms. */
 void slm__tick(slm_context *ctx);
 
 /* Chunks of `cost` multiply-adds that make a piece on all threads. */

@@ -196,7 +196,8 @@ START_TEST(test_matmul_equal_bits) {
         check_matmul(type, PLAIN, block * blocks, 19, 13, 0);
     for (int32_t blocks = 1; blocks <= 40; blocks++) /* turns that go on from row to row */
         for (int32_t n_tokens = 1; n_tokens <= 2; n_tokens++)
-            check_matmul(type, PLAIN, block * blocks, 2 + (blocks + n_tokens) % 9, n_tokens, 0);
+            check_matmul(type, (blocks + n_tokens) % N_KINDS, block * blocks,
+                         2 + (blocks + n_tokens) % 9, n_tokens, blocks & 1);
     for (int32_t rows = 1; rows <= 20; rows++)
         check_matmul(type, PLAIN, 256, rows, 2 + rows % 2 * 20, 0);
 }
