@@ -108,34 +108,55 @@ static double memory_share(const slm_kernels *k, slm_type type, const slm_matmul
     return shares[MEMORY_RUNS / 2];
 }
 
-static void show_memory_shares(const slm_acts *x, void *scratch) {
-    void *scratches[N_THREADS] = {scratch,
-                                  aligned_alloc(64, (slm__matmul_scratch(x->n) + 63) / 64 * 64)};
-    uint8_t *w = aligned_alloc(64, MEMORY_BYTES);
-    float *out = malloc((size_t)MEMORY_BYTES / (size_t)x->n * 4 * sizeof *out);
-    printf("\nfrom memory, one token, share of plain reading on 1 and 2 threads\n\n%-12s", "");
+/* ---- Tables: a column for each type, a row for each level but plain C ---- */
+
+typedef void (*show_fn)(const slm_kernels *k, slm_type type, const slm_matmul *m,
+                        void *const scratch[N_THREADS]);
+
+static void show_rates(const slm_kernels *k, slm_type type, const slm_matmul *m,
+                       void *const scratch[N_THREADS]) {
+    slm_matmul one = *m;
+    one.n_tokens = 1;
+    double decode = best_time(k, type, &one, m->n_out, scratch[0]);
+    double prefill = best_time(k, type, m, m->n_out, scratch[0]);
+    printf("%7.1f %5.3f", (double)m->row_bytes * m->n_out / decode * 1e-9,
+           2.0 * m->n_out * m->n_in * m->n_tokens / prefill * 1e-12);
+}
+
+static void show_memory_shares(const slm_kernels *k, slm_type type, const slm_matmul *m,
+                               void *const scratch[N_THREADS]) {
+    for (int n = 1; n <= N_THREADS; n++)
+        printf(n == 1 ? "%7.2f" : " %5.2f", memory_share(k, type, m, n, scratch));
+}
+
+/* rows: 0 for as many as MEMORY_BYTES hold. */
+static void show_table(const char *unit, show_fn show, const slm_acts *x, int32_t rows,
+                       int32_t tokens, void *const scratch[N_THREADS]) {
+    size_t n = (size_t)x->n, most = rows ? (size_t)rows : MEMORY_BYTES / n * 4;
+    uint8_t *w = aligned_alloc(64, rows ? most * n * 4 : MEMORY_BYTES);
+    float *out = calloc(most * (size_t)tokens, sizeof *out);
+    printf("%-12s", "");
     for (int t = 0; t < SLM_N_TYPES; t++) printf("%13s", slm__type_info[t].name);
-    printf("\n");
+    printf("   (%s)\n", unit);
     for (int32_t level = 1; slm__kernels_level(level); level++) {
         const slm_kernels *k = slm__kernels_level(level);
         printf("%-12s", k->name);
         for (int t = 0; t < SLM_N_TYPES; t++) {
             const slm_type_info *info = &slm__type_info[t];
-            uint64_t row_bytes = (uint64_t)x->n / info->block_weights * info->block_bytes;
-            int32_t rows = (int32_t)(MEMORY_BYTES / row_bytes);
-            if (x->n % (int32_t)info->block_weights != 0) {
+            if (n % info->block_weights != 0) {
                 printf("%13s", "-");
                 continue;
             }
-            fill((slm_type)t, w, (size_t)rows * (size_t)x->n);
-            slm_matmul m = {w, row_bytes, x->n, rows, 1, x, out, rows};
-            for (int n = 1; n <= N_THREADS; n++)
-                printf(n == 1 ? "%7.2f" : " %5.2f", memory_share(k, (slm_type)t, &m, n, scratches));
+            uint64_t row_bytes = (uint64_t)n / info->block_weights * info->block_bytes;
+            int32_t n_out = rows ? rows : (int32_t)(MEMORY_BYTES / row_bytes);
+            fill((slm_type)t, w, (size_t)n_out * n);
+            slm_matmul m = {w, row_bytes, x->n, n_out, tokens, x, out, n_out};
+            show(k, (slm_type)t, &m, scratch);
             fflush(stdout);
         }
         printf("\n");
     }
-    free(w), free(out), free(scratches[1]);
+    free(w), free(out);
 }
 
 int main(int argc, char **argv) {
@@ -151,35 +172,15 @@ int main(int argc, char **argv) {
     x.half = calloc((size_t)stored * (size_t)tokens, 4);
     for (int32_t i = 0; i < n * tokens; i++) x.x[i] = (float)(rand() % 2001 - 1000) * 1e-3f;
     for (int32_t t = 0; t < tokens; t++) slm__kernels_level(0)->quantize(&x, t);
-    float *out = calloc((size_t)rows * (size_t)tokens, 4);
-    void *scratch = aligned_alloc(64, (slm__matmul_scratch(n) + 63) / 64 * 64);
-    uint8_t *w = aligned_alloc(64, (size_t)rows * (size_t)n * 4);
+    void *scratch[N_THREADS];
+    for (int i = 0; i < N_THREADS; i++)
+        scratch[i] = aligned_alloc(64, (slm__matmul_scratch(n) + 63) / 64 * 64);
 
-    printf("%d rows, %d columns; prefill of %d tokens\n\n%-12s", rows, n, tokens, "");
-    for (int t = 0; t < SLM_N_TYPES; t++) printf("%13s", slm__type_info[t].name);
-    printf("   (decode GB/s, prefill TOPS)\n");
-    for (int32_t level = 1; slm__kernels_level(level); level++) {
-        const slm_kernels *k = slm__kernels_level(level);
-        printf("%-12s", k->name);
-        for (int t = 0; t < SLM_N_TYPES; t++) {
-            uint64_t row_bytes =
-                (uint64_t)n / slm__type_info[t].block_weights * slm__type_info[t].block_bytes;
-            if (n % slm__type_info[t].block_weights != 0) {
-                printf("%13s", "-");
-                continue;
-            }
-            fill((slm_type)t, w, (size_t)rows * (size_t)n);
-            slm_matmul m = {w, row_bytes, n, rows, 1, &x, out, rows};
-            double decode = best_time(k, (slm_type)t, &m, rows, scratch);
-            m.n_tokens = tokens;
-            double prefill = best_time(k, (slm_type)t, &m, rows, scratch);
-            printf("%7.1f %5.3f", (double)row_bytes * rows / decode * 1e-9,
-                   2.0 * rows * n * tokens / prefill * 1e-12);
-            fflush(stdout);
-        }
-        printf("\n");
-    }
-    show_memory_shares(&x, scratch);
-    free(x.x), free(x.q), free(x.d), free(x.sum), free(x.half), free(out), free(scratch), free(w);
+    printf("%d rows, %d columns; prefill of %d tokens\n\n", rows, n, tokens);
+    show_table("decode GB/s, prefill TOPS", show_rates, &x, rows, tokens, scratch);
+    printf("\nfrom memory, one token\n\n");
+    show_table("share of plain reading on 1 and 2 threads", show_memory_shares, &x, 0, 1, scratch);
+    for (int i = 0; i < N_THREADS; i++) free(scratch[i]);
+    free(x.x), free(x.q), free(x.d), free(x.sum), free(x.half);
     return 0;
 }
