@@ -118,7 +118,7 @@ INLINE int32_t n_parts(const quant_type *type, int32_t n_in) {
 }
 /* Whether blocks and parts change places in the codes of a turn (steps.h). */
 INLINE bool swaps(const quant_type *type) {
-    return SWAPS && type->steps == 1 && quads_fit(type->block_bytes);
+    return type->steps == 1 && quads_fit(type->block_bytes);
 }
 /* After so many turns, a row begins again with a turn. */
 INLINE int32_t turn_period(int32_t n_parts) {
@@ -150,8 +150,11 @@ INLINE void gather_acts(bool swapped, const slm_acts *x, const int64_t block[ROW
         if (!swapped)
             transpose(load_rows(q, 16 * h), load_rows(q, 16 * h + 16), load_rows(q, 16 * h + 32),
                       load_rows(q, 16 * h + 48), out->q + h);
-        for (int k = 0; swapped && k < ROWS; k++)
-            out->q[h + k] = swap_lanes(rw_load(q[k] + 16 * h));
+        for (int k = 0; swapped && k < ROWS; k++) {
+            rw groups;
+            memcpy(&groups, q[k] + 16 * h, sizeof groups);
+            out->q[h + k] = swap_lanes(groups);
+        }
     }
     out->sum = load_rows(sum, 0);
     out->half = load_rows(half, 0);

@@ -148,8 +148,6 @@ INLINE rw load_rows(const uint8_t *const w[ROWS], int64_t at) {
     return (rw)_mm256_inserti128_si256(_mm256_castsi128_si256(low),
                                        _mm_loadu_si128((const __m128i *)(w[1] + at)), 1);
 }
-/* A whole vector. */
-INLINE rw rw_load(const void *p) { return (rw)_mm256_loadu_si256((const __m256i *)p); }
 /* The same 16 bytes in every row. */
 INLINE rw rw_all4(const void *p) {
     return (rw)_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));

@@ -102,8 +102,6 @@ INLINE rw load_rows(const uint8_t *const w[ROWS], int64_t at) {
     __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(x2), x3, 1);
     return (rw)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
-/* A whole vector. */
-INLINE rw rw_load(const void *p) { return (rw)_mm512_loadu_si512(p); }
 
 /* ---- Parts of four blocks in one stream of 16 (stride: bytes of a block) ----
  *

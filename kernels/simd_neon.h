@@ -169,8 +169,6 @@ typedef float rf __attribute__((vector_size(16)));
 
 /* 16 bytes at `at` of the row. */
 INLINE rw load_rows(const uint8_t *const w[ROWS], int64_t at) { return (rw)vld1q_u8(w[0] + at); }
-/* A whole vector. */
-INLINE rw rw_load(const void *p) { return (rw)vld1q_u8(p); }
 /* The same 16 bytes in every row. */
 INLINE rw rw_all4(const void *p) { return (rw)vld1q_u8(p); }
 /* Bytes by number (above 127: zero), lane k everywhere, lanes of a and b in turn. */

@@ -121,7 +121,7 @@ INLINE void fifth_bits(const parts *w, rw h, step *s) {
     };
 #undef TWO_BYTES
     const rb bits = (rb)LANES4(0x08040201, 0x80402010, 0x08040201, 0x80402010);
-    if (SWAPS && w->joined) h = swap_lanes(h); /* all types with a fifth bit fit */
+    if (w->joined) h = swap_lanes(h); /* all types with a fifth bit fit */
     UNROLL
     for (int i = 0; i < 8; i++)
         s->q[i] = add_where(s->q[i], shuffle(h, byte_of_weight[i]), bits, (rb)fill8(16));
