@@ -42,6 +42,8 @@ FLOATS = {
     T.Q4_0: (0, -1), T.Q4_1: (0, 2), T.Q5_0: (0, -1), T.Q5_1: (0, 2), T.Q8_0: (0, -1), T.IQ4_NL: (0, -1), T.IQ4_XS: (0, -1),
     T.Q2_K: (80, 82), T.Q3_K: (108, -1), T.Q4_K: (0, 2), T.Q5_K: (0, 2), T.Q6_K: (208, -1),
 }
+# Or as an exponent in one byte, here of about SPREAD.
+EXPONENTS = {T.MXFP4: (0, 120)}
 # For rows that are no whole number of super-blocks.
 SMALLER = {T.Q2_K: T.IQ4_NL, T.Q3_K: T.IQ4_NL, T.IQ4_XS: T.IQ4_NL, T.Q4_K: T.Q5_0, T.Q5_K: T.Q5_1, T.Q6_K: T.Q8_0}
 
@@ -57,7 +59,9 @@ class Blocks:
 
     def bytes(self, n_blocks, t, scale, minimum):
         blocks = self.random.integers(0, 256, size=(n_blocks, gguf.GGML_QUANT_SIZES[t][1]), dtype=np.uint8)
-        for at, value in zip(FLOATS[t], (scale, minimum)):
+        if t in EXPONENTS:
+            blocks[:, EXPONENTS[t][0]] = EXPONENTS[t][1]
+        for at, value in zip(FLOATS.get(t, ()), (scale, minimum)):
             if at >= 0:
                 blocks[:, at:at + 2] = np.frombuffer(np.float16(value).tobytes(), dtype=np.uint8)
         return blocks
@@ -72,8 +76,9 @@ class Blocks:
         return self.found[t]
 
     def rows(self, n_rows, n, t):
-        if t in FLOATS:
-            return self.bytes(n_rows * (n // gguf.GGML_QUANT_SIZES[t][0]), t, *self.floats(t)).reshape(n_rows, -1)
+        if t in FLOATS or t in EXPONENTS:
+            floats = self.floats(t) if t in FLOATS else (0, 0)
+            return self.bytes(n_rows * (n // gguf.GGML_QUANT_SIZES[t][0]), t, *floats).reshape(n_rows, -1)
         return gguf.quants.quantize(self.random.standard_normal((n_rows, n), dtype=np.float32) * SPREAD, t)
 
 
@@ -199,7 +204,7 @@ def write(path, shape, wanted, vocab=None, seed=1):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("shape", choices=SHAPES)
-    p.add_argument("type", choices=["Q4_K_M", "F32", "F16", "BF16"] + [t.name for t in FLOATS], metavar="TYPE")
+    p.add_argument("type", choices=["Q4_K_M", "F32", "F16", "BF16"] + [t.name for t in (*FLOATS, *EXPONENTS)], metavar="TYPE")
     p.add_argument("out")
     p.add_argument("--vocab", metavar="FILE", help="take the vocabulary of this GGUF file")
     p.add_argument("--layers", type=int, metavar="N", help="fewer layers, for trials")
