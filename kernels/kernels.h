@@ -77,9 +77,10 @@ typedef struct slm_attn_page {
     const float *q; /* [n_q, head_dim_stored], scaled                         */
     const int32_t *first,
         *last; /* [n_q]: query i sees positions first[i] .. last[i] of the page, 0 <= first <= last < 64 */
-    float *max; /* [n_q] out: the highest score                           */
-    float *sum; /* [n_q] out: sum of exp(score - max)                     */
-    float *out; /* [n_q, head_dim_stored] out: sum of exp(score - max) * v */
+    float soft_cap; /* > 0: scores are cap * tanh(score / cap)                */
+    float *max;     /* [n_q] out: the highest score                           */
+    float *sum;     /* [n_q] out: sum of exp(score - max)                     */
+    float *out;     /* [n_q, head_dim_stored] out: sum of exp(score - max) * v */
 } slm_attn_page;
 
 /* Q8_0: integers of 8 bits, 32 values of a position of a head share a scale. */
@@ -106,6 +107,12 @@ typedef struct slm_kernels {
 
     /* out = gate / (1 + exp(-gate)) * up; out may be gate or up. */
     void (*silu_mul)(const float *gate, const float *up, int32_t n, float *out);
+
+    /* out = gelu(gate) * up, the form with tanh; out may be gate or up. */
+    void (*gelu_mul)(const float *gate, const float *up, int32_t n, float *out);
+
+    /* x = cap * tanh(x / cap) */
+    void (*soft_cap)(float *x, int32_t n, float cap);
 
     /* out = exp((x - max) / temperature), at least exp(-87). */
     void (*weights)(const float *x, int32_t n, float max, float temperature, float *out);

@@ -494,6 +494,22 @@ static inline vf weights_BF16(const void *w, int64_t i) {
     return vf_load_bf16((const slm_bf16 *)w + i);
 }
 
+/* ---- Rows of float types as floats (of quantized types: unpack.h) ---- */
+
+#define X(name, id, bw, type)                                                               \
+    static void dequantize_##name(const void *w, int64_t n, float *out) {                   \
+        int64_t i = 0;                                                                      \
+        for (; i + SLM_LANES <= n; i += SLM_LANES) vf_store(out + i, weights_##name(w, i)); \
+        if (i == n) return;                                                                 \
+        uint8_t tail[SLM_LANES * sizeof(float)] = {0};                                      \
+        memcpy(tail, (const type *)w + i, (size_t)(n - i) * sizeof(type));                  \
+        vf_store_n(out + i, weights_##name(tail, 0), (int)(n - i));                         \
+    }
+SLM_FLOAT_TYPES(X)
+#undef X
+
+/* ---- Their products ---- */
+
 /* Rows that come after these, some multiple of FLOAT_ROWS, begin so many bytes further. */
 INLINE int64_t rows_ahead(const slm_matmul *m) {
     int64_t n_bytes = FLOAT_ROWS * (int64_t)m->row_bytes;
@@ -517,7 +533,7 @@ INLINE void float_tile(load_weights_fn load, size_t weight_bytes, int n, const s
         UNROLL
         for (int r = 0; r < FLOAT_ROWS; r++) {
             vf wr = load(w[r], i);
-            if (n == 1) __builtin_prefetch(w[r] + further + (size_t)i * weight_bytes, 0, 2);
+            if (token == 0) __builtin_prefetch(w[r] + further + (size_t)i * weight_bytes, 0, 2);
             UNROLL
             for (int t = 0; t < n; t++)
                 acc[r][t] = vf_fma(wr, vf_load(x + (int64_t)t * m->n_in + i), acc[r][t]);
@@ -550,35 +566,44 @@ INLINE void float_rows(load_weights_fn load, size_t weight_bytes, int nt, const 
                    token);
 }
 
+/* All tokens, a few at a time, none by itself where that can be had. */
+INLINE void float_strip(load_weights_fn load, size_t weight_bytes, const slm_matmul *m,
+                        int32_t from, int32_t end) {
+    int32_t t = 0, left = m->n_tokens;
+    for (; left == FLOAT_TOKENS || left > FLOAT_TOKENS + 1; t += FLOAT_TOKENS, left -= FLOAT_TOKENS)
+        float_rows(load, weight_bytes, FLOAT_TOKENS, m, from, end, t);
+    for (; left >= 2; t += 2, left -= 2) float_rows(load, weight_bytes, 2, m, from, end, t);
+    if (left) float_rows(load, weight_bytes, 1, m, from, end, t);
+}
+
+/* So many tokens are worth making floats of a strip of rows first. */
+enum { WIDEN_TOKENS = 12 };
+
 /* A strip of rows stays in the second-level cache while all tokens pass, a few of them in the first. */
-INLINE void matmul_float(load_weights_fn load, size_t weight_bytes, const slm_matmul *m,
-                         int32_t row, int32_t n_rows) {
+INLINE void matmul_float(load_weights_fn load, size_t weight_bytes,
+                         void (*dequantize)(const void *w, int64_t n, float *out),
+                         const slm_matmul *m, int32_t row, int32_t n_rows, float *scratch) {
+    bool widen = weight_bytes < sizeof(float) && m->n_tokens >= WIDEN_TOKENS;
     for (int32_t end = row + n_rows; row < end; row += SLM_STRIP) {
-        int32_t to = end - row < SLM_STRIP ? end : row + SLM_STRIP, t = 0;
-        for (; t + FLOAT_TOKENS <= m->n_tokens; t += FLOAT_TOKENS)
-            float_rows(load, weight_bytes, FLOAT_TOKENS, m, row, to, t);
-        for (; t < m->n_tokens; t++) float_rows(load, weight_bytes, 1, m, row, to, t);
+        int32_t n = end - row < SLM_STRIP ? end - row : SLM_STRIP;
+        if (!widen) {
+            float_strip(load, weight_bytes, m, row, row + n);
+            continue;
+        }
+        slm_matmul wide = *m;
+        wide.w = (const uint8_t *)scratch;
+        wide.row_bytes = (uint64_t)m->n_in * sizeof(float);
+        wide.out = m->out + row;
+        for (int32_t r = 0; r < n; r++)
+            dequantize(m->w + (uint64_t)(row + r) * m->row_bytes, m->n_in,
+                       scratch + (int64_t)r * m->n_in);
+        float_strip(weights_F32, sizeof(float), &wide, 0, n);
     }
 }
 
 #define X(name, id, bw, type)                                                                    \
     static void matmul_##name(const slm_matmul *m, int32_t row, int32_t n_rows, void *scratch) { \
-        (void)scratch;                                                                           \
-        matmul_float(weights_##name, sizeof(type), m, row, n_rows);                              \
-    }
-SLM_FLOAT_TYPES(X)
-#undef X
-
-/* ---- Rows of float types as floats (of quantized types: unpack.h) ---- */
-
-#define X(name, id, bw, type)                                                               \
-    static void dequantize_##name(const void *w, int64_t n, float *out) {                   \
-        int64_t i = 0;                                                                      \
-        for (; i + SLM_LANES <= n; i += SLM_LANES) vf_store(out + i, weights_##name(w, i)); \
-        if (i == n) return;                                                                 \
-        uint8_t tail[SLM_LANES * sizeof(float)] = {0};                                      \
-        memcpy(tail, (const type *)w + i, (size_t)(n - i) * sizeof(type));                  \
-        vf_store_n(out + i, weights_##name(tail, 0), (int)(n - i));                         \
+        matmul_float(weights_##name, sizeof(type), dequantize_##name, m, row, n_rows, scratch);  \
     }
 SLM_FLOAT_TYPES(X)
 #undef X

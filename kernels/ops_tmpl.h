@@ -44,13 +44,37 @@ static inline vf silu_mul_lanes(vf gate, vf up) {
     return vf_mul(vf_div(gate, vf_add(vf_set1(1.0f), e)), up);
 }
 
-static void silu_mul(const float *gate, const float *up, int32_t n, float *out) {
+static inline vf gelu_mul_lanes(vf gate, vf up) {
+    vf z = vf_mul(gate, vf_fma(vf_mul(gate, gate), vf_set1(SLM_GELU_C3), vf_set1(SLM_GELU_C1)));
+    vf e = vf_exp(vf_sub(vf_set1(-0.0f), z));
+    return vf_mul(vf_div(gate, vf_add(vf_set1(1.0f), e)), up);
+}
+
+INLINE void gated(vf (*lanes)(vf gate, vf up), const float *gate, const float *up, int32_t n,
+                  float *out) {
     int32_t i = 0;
-    for (; i + SLM_LANES <= n; i += SLM_LANES) {
-        vf_store(out + i, silu_mul_lanes(vf_load(gate + i), vf_load(up + i)));
-    }
-    vf_store_n(out + i, silu_mul_lanes(vf_load_n(gate + i, n - i), vf_load_n(up + i, n - i)),
-               n - i);
+    for (; i + SLM_LANES <= n; i += SLM_LANES)
+        vf_store(out + i, lanes(vf_load(gate + i), vf_load(up + i)));
+    vf_store_n(out + i, lanes(vf_load_n(gate + i, n - i), vf_load_n(up + i, n - i)), n - i);
+}
+
+static void silu_mul(const float *gate, const float *up, int32_t n, float *out) {
+    gated(silu_mul_lanes, gate, up, n, out);
+}
+static void gelu_mul(const float *gate, const float *up, int32_t n, float *out) {
+    gated(gelu_mul_lanes, gate, up, n, out);
+}
+
+static inline vf soft_cap_lanes(vf x, vf cap) {
+    vf e = vf_exp(vf_mul(vf_div(x, cap), vf_set1(2.0f)));
+    return vf_mul(cap, vf_sub(vf_set1(1.0f), vf_div(vf_set1(2.0f), vf_add(vf_set1(1.0f), e))));
+}
+
+static void soft_cap(float *x, int32_t n, float cap) {
+    int32_t i = 0;
+    for (; i + SLM_LANES <= n; i += SLM_LANES)
+        vf_store(x + i, soft_cap_lanes(vf_load(x + i), vf_set1(cap)));
+    vf_store_n(x + i, soft_cap_lanes(vf_load_n(x + i, n - i), vf_set1(cap)), n - i);
 }
 
 static void weights(const float *x, int32_t n, float max, float temperature, float *out) {
@@ -328,6 +352,7 @@ INLINE void page_queries(store_kind store, int n, const slm_attn_page *a, int32_
     float p[ATTN_QUERIES][SLM_PAGE];
     page_scores(store, n, a, i, p);
     int32_t common_first = 0, common_last = SLM_PAGE - 1;
+    if (a->soft_cap > 0) soft_cap(p[0], n * SLM_PAGE, a->soft_cap);
     UNROLL
     for (int k = 0; k < n; k++) {
         page_softmax(p[k], a->first[i + k], a->last[i + k], &a->max[i + k], &a->sum[i + k]);

@@ -166,6 +166,21 @@ static void silu_mul(const float *gate, const float *up, int32_t n, float *out) 
     for (int32_t i = 0; i < n; i++) out[i] = gate[i] / (1.0f + slm__expf(-gate[i])) * up[i];
 }
 
+static void gelu_mul(const float *gate, const float *up, int32_t n, float *out) {
+    for (int32_t i = 0; i < n; i++) {
+        float z = gate[i] * fmaf(gate[i] * gate[i], SLM_GELU_C3, SLM_GELU_C1);
+        out[i] = gate[i] / (1.0f + slm__expf(-z)) * up[i];
+    }
+}
+
+static float capped(float x, float cap) {
+    return cap * (1.0f - 2.0f / (1.0f + slm__expf(x / cap * 2.0f)));
+}
+
+static void soft_cap(float *x, int32_t n, float cap) {
+    for (int32_t i = 0; i < n; i++) x[i] = capped(x[i], cap);
+}
+
 static void weights(const float *x, int32_t n, float max, float temperature, float *out) {
     for (int32_t i = 0; i < n; i++) out[i] = slm__expf((x[i] - max) / temperature);
 }
@@ -215,6 +230,7 @@ static inline void attn_page(float (*load)(const void *, int64_t), const slm_att
         float max = -INFINITY;
         for (int32_t j = first; j <= last; j++) {
             float score = key_score(load, a, q, j);
+            if (a->soft_cap > 0) score = capped(score, a->soft_cap);
             p[j] = score;
             max = score > max ? score : max;
         }
@@ -262,6 +278,8 @@ const slm_kernels slm__kernels_c = {
     .quantize = quantize,
     .rms_norm = rms_norm,
     .silu_mul = silu_mul,
+    .gelu_mul = gelu_mul,
+    .soft_cap = soft_cap,
     .weights = weights,
     .add = add,
     .to_f16 = to_f16,

@@ -90,6 +90,11 @@ static inline float slm__expf(float x) {
            slm__float((slm__bits(shifted) << 23) + 0x3f800000); /* exact: 2^n, p is at least 0.7 */
 }
 
+/* gelu(x) = x / 2 * (1 + tanh(z / 2)) = x / (1 + exp(-z)), z = 2 sqrt(2 / pi) (x + 0.044715 x^3)   (Hendrycks and Gimpel 2016,
+ * arXiv:1606.08415) */
+#define SLM_GELU_C1 0x1.988454p+0f /* 2 sqrt(2 / pi) */
+#define SLM_GELU_C3 0x1.2444f2p-4f /* times 0.044715 */
+
 /* ---- log2, exp2, sine and cosine in double, for tables made once ---- */
 
 /* x > 0 and normal. x = 2^e * m with m in [sqrt(1/2), sqrt(2)); ln m = 2 atanh(t), t = (m - 1) / (m + 1). */

@@ -71,6 +71,7 @@ void slm_model_close(slm_model *m) {
     slm__gguf_close(&m->gguf);
     slm__free(&allocator, m->layers);
     slm__free(&allocator, m->rope_freq);
+    slm__free(&allocator, m->views);
     slm__free(&allocator, m);
 }
 

@@ -18,7 +18,7 @@ int32_t slm__tile_tokens(const slm__hparams *hp) {
 
 /* Queries of a tile: [token, head of the group]. */
 typedef struct tile_state {
-    float *q;                   /* [n_q, head_dim_stored] scaled by 1 / sqrt(head_dim) */
+    float *q;                   /* [n_q, head_dim_stored] scaled */
     float *out, *page_out;      /* [n_q, head_dim_stored] */
     float *max, *sum;           /* [n_q] */
     float *page_max, *page_sum; /* [n_q] */
@@ -58,8 +58,13 @@ static tile_state tile_in_scratch(const slm_context *ctx, int32_t thread) {
 typedef struct attention_loop {
     slm_context *ctx;
     int32_t layer;
+    int32_t first; /* page of all */
     int32_t begin; /* chunk 0 of the piece at work, or page 0 of the round */
 } attention_loop;
+
+typedef struct page_range {
+    int32_t first, last;
+} page_range;
 
 /* Work is counted in pairs: tile * n_head_kv + KV head. */
 static const slm__tile *tile_of(const attention_loop *l, int32_t pair) {
@@ -75,7 +80,7 @@ static void begin_tile(const slm_context *ctx, const slm__tile *tile, int32_t he
     const slm__hparams *hp = &ctx->model->hp;
     uint32_t group = hp->n_head / hp->n_head_kv, hd = hp->head_dim;
     uint64_t stored = stored_dim(hp);
-    float scale = 1.0f / sqrtf((float)hd);
+    float scale = hp->attn_scale;
     for (int32_t i = 0; i < tile->n_tokens * (int32_t)group; i++) {
         uint64_t token = (uint64_t)tile->token + (uint32_t)i / group;
         uint64_t head = (uint64_t)head_kv * group + (uint32_t)i % group;
@@ -102,26 +107,55 @@ static void end_tile(const slm_context *ctx, const slm__tile *tile, int32_t head
     }
 }
 
-/* First query of a tile that sees the page. */
-static int32_t first_query(const slm_context *ctx, const slm__tile *tile, int32_t page) {
-    const slm__hparams *hp = &ctx->model->hp;
-    int32_t begin = page * SLM_PAGE, first_pos = ctx->work.positions[tile->token];
-    return (begin > first_pos ? begin - first_pos : 0) * (int32_t)(hp->n_head / hp->n_head_kv);
+static int32_t heads_of_group(const slm_context *ctx) {
+    return (int32_t)(ctx->model->hp.n_head / ctx->model->hp.n_head_kv);
 }
 
 static int32_t n_queries(const slm_context *ctx, const slm__tile *tile) {
-    return tile->n_tokens * (int32_t)(ctx->model->hp.n_head / ctx->model->hp.n_head_kv);
+    return tile->n_tokens * heads_of_group(ctx);
+}
+
+/* The first position that a token at `position` sees. */
+static int32_t window_begin(const slm_context *ctx, int32_t layer, int32_t position) {
+    int64_t window = ctx->model->layers[layer].window;
+    return window && position >= window ? (int32_t)(position - window + 1) : 0;
+}
+
+static int32_t first_page(const slm_context *ctx, const slm__tile *tile, int32_t layer) {
+    return window_begin(ctx, layer, ctx->work.positions[tile->token]) / SLM_PAGE;
+}
+
+static int32_t last_page(const slm_context *ctx, const slm__tile *tile) {
+    return ctx->work.positions[tile->token + tile->n_tokens - 1] / SLM_PAGE;
+}
+
+/* Queries of a tile that see some of the page: `begin` to `end` - 1. Those before come too early in the text; those behind have a
+ * window that has left it. */
+typedef struct query_range {
+    int32_t begin, end;
+} query_range;
+
+static query_range queries_of(const slm_context *ctx, const slm__tile *tile, int32_t layer,
+                              int32_t page) {
+    int32_t begin = page * SLM_PAGE, end = tile->n_tokens,
+            first_pos = ctx->work.positions[tile->token], group = heads_of_group(ctx);
+    while (end > 0 && window_begin(ctx, layer, first_pos + end - 1) >= begin + SLM_PAGE) end--;
+    return (query_range){(begin > first_pos ? begin - first_pos : 0) * group, end * group};
 }
 
 /* s->page_max, page_sum, page_out of the queries that see the page; the one after it, if it is at most `end`, comes next. */
 static void compute_page(const slm_context *ctx, const slm__tile *tile, int32_t layer,
                          int32_t head_kv, int32_t page, int32_t end, const tile_state *s) {
     const slm__kv *kv = &ctx->kv;
-    int32_t group = n_queries(ctx, tile) / tile->n_tokens, stored = kv->head_dim_stored;
-    int32_t n_q = n_queries(ctx, tile), at = first_query(ctx, tile, page);
-    for (int32_t i = at; i < n_q; i++) {
-        int32_t last = ctx->work.positions[tile->token] + i / group - page * SLM_PAGE;
-        s->first[i] = 0;
+    int32_t group = heads_of_group(ctx), stored = kv->head_dim_stored;
+    query_range q = queries_of(ctx, tile, layer, page);
+    int32_t at = q.begin;
+    if (q.begin >= q.end) return;
+    for (int32_t i = q.begin; i < q.end; i++) {
+        int32_t position = ctx->work.positions[tile->token] + i / group;
+        int32_t first = window_begin(ctx, layer, position) - page * SLM_PAGE;
+        int32_t last = position - page * SLM_PAGE;
+        s->first[i] = first > 0 ? first : 0;
         s->last[i] = last < SLM_PAGE ? last : SLM_PAGE - 1;
     }
     int32_t seq = ctx->work.sequences[tile->token];
@@ -135,7 +169,8 @@ static void compute_page(const slm_context *ctx, const slm__tile *tile, int32_t 
         .next_k = page < end ? slm__kv_keys(kv, layer, seq, page + 1, head_kv) : NULL,
         .head_dim = kv->head_dim,
         .head_dim_stored = stored,
-        .n_q = n_q - at,
+        .n_q = q.end - at,
+        .soft_cap = ctx->model->hp.attn_cap,
         .q = s->q + (int64_t)at * stored,
         .first = s->first + at,
         .last = s->last + at,
@@ -146,18 +181,15 @@ static void compute_page(const slm_context *ctx, const slm__tile *tile, int32_t 
     ctx->kernels->attn_page[kv->store](&a);
 }
 
-static void fold_page(const slm_context *ctx, const slm__tile *tile, int32_t page,
+static void fold_page(const slm_context *ctx, const slm__tile *tile, int32_t layer, int32_t page,
                       const tile_state *s) {
     int32_t stored = ctx->kv.head_dim_stored;
-    for (int32_t i = first_query(ctx, tile, page); i < n_queries(ctx, tile); i++) {
+    query_range q = queries_of(ctx, tile, layer, page);
+    for (int32_t i = q.begin; i < q.end; i++) {
         ctx->kernels->attn_merge(&s->max[i], &s->sum[i], s->out + (int64_t)i * stored,
                                  s->page_max[i], s->page_sum[i], s->page_out + (int64_t)i * stored,
                                  stored);
     }
-}
-
-static int32_t last_page(const slm_context *ctx, const slm__tile *tile) {
-    return ctx->work.positions[tile->token + tile->n_tokens - 1] / SLM_PAGE;
 }
 
 /* ---- A tile and a KV head at a time ---- */
@@ -172,9 +204,9 @@ static void attention_chunk(void *arg, int32_t chunk, int32_t thread) {
 
     int32_t last = last_page(ctx, tile);
     begin_tile(ctx, tile, head_kv, &s);
-    for (int32_t page = 0; page <= last; page++) {
+    for (int32_t page = first_page(ctx, tile, l->layer); page <= last; page++) {
         compute_page(ctx, tile, l->layer, head_kv, page, last, &s);
-        fold_page(ctx, tile, page, &s);
+        fold_page(ctx, tile, l->layer, page, &s);
     }
     end_tile(ctx, tile, head_kv, &s);
 }
@@ -236,18 +268,18 @@ static void fold_chunk(void *arg, int32_t pair, int32_t thread) {
     int32_t head_kv = head_of(l, pair), n_q = n_queries(ctx, tile), last = last_page(ctx, tile);
     tile_state s = tile_in_scratch(ctx, thread);
     set_result(result_at(l, pair, SPLIT_PAGES), n_q, &s.max, &s.sum, &s.out);
-    if (l->begin == 0) begin_tile(ctx, tile, head_kv, &s);
+    if (l->begin == l->first) begin_tile(ctx, tile, head_kv, &s);
     for (int32_t i = 0; i < SPLIT_PAGES && l->begin + i <= last; i++) {
         set_result(result_at(l, pair, i), n_q, &s.page_max, &s.page_sum, &s.page_out);
-        fold_page(ctx, tile, l->begin + i, &s);
+        fold_page(ctx, tile, l->layer, l->begin + i, &s);
     }
     if (l->begin <= last && last < l->begin + SPLIT_PAGES) end_tile(ctx, tile, head_kv, &s);
 }
 
-static void attend_split(slm_context *ctx, int32_t layer, int32_t n_pairs, int32_t n_pages) {
-    attention_loop l = {ctx, layer, 0};
-    for (; l.begin < n_pages && !ctx->work.cancelled; l.begin += SPLIT_PAGES) {
-        if (l.begin > 0) slm__tick(ctx);
+static void attend_split(slm_context *ctx, int32_t layer, int32_t n_pairs, page_range pages) {
+    attention_loop l = {ctx, layer, pages.first, pages.first};
+    for (; l.begin <= pages.last && !ctx->work.cancelled; l.begin += SPLIT_PAGES) {
+        if (l.begin > l.first) slm__tick(ctx);
         slm__pool_run(ctx->pool, n_pairs * (SPLIT_PAGES / CHUNK_PAGES), pages_chunk, &l);
         slm__pool_run(ctx->pool, n_pairs, fold_chunk, &l);
     }
@@ -256,25 +288,32 @@ static void attend_split(slm_context *ctx, int32_t layer, int32_t n_pairs, int32
 /* ---- Both ---- */
 
 /* Is a split worth two loops, and is there room for it? */
-static bool splits(const slm_context *ctx, int32_t n_pairs, int32_t n_pages) {
+static bool splits(const slm_context *ctx, int32_t n_pairs, page_range pages) {
+    int32_t n_pages = pages.last - pages.first + 1;
     if (n_pairs > split_pairs(slm__pool_n_threads(ctx->pool)) || n_pages < 4) return false;
     for (int32_t i = 0; i < ctx->work.n_tiles; i++)
         if (ctx->work.tiles[i].n_tokens > SPLIT_TOKENS) return false;
     return true;
 }
 
-/* In pieces, as slm__matmul(): a chunk is at most a tile's queries by the longest sequence. */
+/* In pieces, as slm__matmul(): a chunk is at most a tile's queries by the most pages. */
 void slm__attention(slm_context *ctx, int32_t layer) {
     const slm__hparams *hp = &ctx->model->hp;
-    attention_loop l = {ctx, layer, 0};
-    int32_t n = ctx->work.n_tiles * (int32_t)hp->n_head_kv, longest = 0;
-    for (int32_t t = 0; t < ctx->work.n_tokens; t++)
-        longest = ctx->work.positions[t] > longest ? ctx->work.positions[t] : longest;
-    if (splits(ctx, n, longest / SLM_PAGE + 1)) {
-        attend_split(ctx, layer, n, longest / SLM_PAGE + 1);
+    attention_loop l = {ctx, layer, 0, 0};
+    int32_t n = ctx->work.n_tiles * (int32_t)hp->n_head_kv, most = 0;
+    page_range all = {INT32_MAX, 0};
+    for (int32_t t = 0; t < ctx->work.n_tiles; t++) {
+        const slm__tile *tile = &ctx->work.tiles[t];
+        int32_t first = first_page(ctx, tile, layer), last = last_page(ctx, tile);
+        all.first = first < all.first ? first : all.first;
+        all.last = last > all.last ? last : all.last;
+        most = last - first + 1 > most ? last - first + 1 : most;
+    }
+    if (splits(ctx, n, all)) {
+        attend_split(ctx, layer, n, all);
         return;
     }
-    int64_t cost = (int64_t)(queries(hp) * 2 * hp->head_dim) * (longest + 1);
+    int64_t cost = (int64_t)(queries(hp) * 2 * hp->head_dim) * most * SLM_PAGE;
     int32_t piece = slm__piece_chunks(ctx, cost);
     for (; l.begin < n && !ctx->work.cancelled; l.begin += piece) {
         if (l.begin > 0) slm__tick(ctx);

@@ -99,7 +99,8 @@ static void take_all(layout *l, slm__work *w, const slm__hparams *hp, const slm_
     w->sequences = take(l, t, sizeof *w->sequences);
     w->wanted = take(l, t, sizeof *w->wanted);
     w->tiles = take(l, t, sizeof *w->tiles);
-    w->rope = take(l, t * hp->n_rot, sizeof *w->rope);
+    w->rope[ROPE_GLOBAL] = take(l, t * hp->n_rot, sizeof(float));
+    w->rope[ROPE_LOCAL] = take(l, t * hp->n_rot, sizeof(float));
     w->x = take(l, t * hp->n_embd, sizeof *w->x);
     w->normed = take_acts(l, t, hp->n_embd);
     w->attended = take_acts(l, t, n_q);
@@ -181,6 +182,8 @@ slm_status slm_context_create(const slm_model *model, const slm_context_params *
     ctx->model = model;
     ctx->params = p;
     ctx->kernels = kernels;
+    bool is_long = (uint32_t)p.n_ctx > model->hp.n_ctx_orig && model->rope[ROPE_LONG].freq;
+    ctx->global_rope = is_long ? ROPE_LONG : ROPE_GLOBAL;
     /* vectors make more than ten times as many multiplications a second, and every piece ends with a wait */
     bool slow = p.reference || kernels == slm__kernels_level(0);
     ctx->piece_cost = INT64_C(16) << (slow ? 20 : 23);

@@ -23,7 +23,8 @@ typedef struct slm__work {
     int32_t n_wanted;
     slm__tile *tiles; /* [T] */
     int32_t n_tiles;
-    float *rope;       /* [T, n_rot] cosine and sine of each pair */
+    float *rope
+        [N_ROPE_KINDS]; /* [T, n_rot] cosine and sine of each pair, for layers of ROPE_GLOBAL and ROPE_LOCAL */
     float *x;          /* [T, n_embd] the residual stream          */
     slm_acts normed;   /* [T, n_embd] input of Q, K, V and of gate, up */
     slm_acts attended; /* [T, n_head * head_dim] input of wo */
@@ -48,7 +49,8 @@ struct slm_context {
     const slm_model *model;
     slm_context_params params; /* with defaults filled in */
     const slm_kernels *kernels;
-    int64_t piece_cost; /* multiply-adds of a piece of work on one thread */
+    slm__rope_kind global_rope; /* ROPE_LONG in a long context */
+    int64_t piece_cost;         /* multiply-adds of a piece of work on one thread */
     slm__pool *pool;
     slm__kv kv;
     slm__work work;

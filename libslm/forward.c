@@ -7,7 +7,8 @@
  *         x += Wdown (silu(Wgate n) * (Wup n))   n = norm(x)
  *     logits = Wout norm(x)
  *
- * x has a row per token of the part of the batch at work. Every line is a loop over all threads. */
+ * A family's row (arch.h) says where it differs: no norm before, or another one behind a block, normed q and k, another
+ * activation, a window. x has a row per token of the part of the batch at work. Every line is a loop over all threads. */
 #include "ops.h"
 
 static void attention_block(slm_context *ctx, int32_t l) {
@@ -22,7 +23,7 @@ static void attention_block(slm_context *ctx, int32_t l) {
     slm__attention(ctx, l);
     slm__quantize(ctx, &w->attended);
     slm__matmul(ctx, &w->attended, w->n_tokens, &(slm__product){layer->wo, layer->bo, w->y}, 1);
-    slm__residual(ctx);
+    slm__residual(ctx, layer->attn_post_norm);
 }
 
 static void feed_forward_block(slm_context *ctx, int32_t l) {
@@ -32,9 +33,9 @@ static void feed_forward_block(slm_context *ctx, int32_t l) {
     slm__norm(ctx, layer->ffn_norm);
     slm__product gate_up[] = {{layer->w_gate, NULL, w->hidden.x}, {layer->w_up, NULL, w->up}};
     slm__matmul(ctx, &w->normed, w->n_tokens, gate_up, 2);
-    slm__swiglu(ctx);
+    slm__gated(ctx);
     slm__matmul(ctx, &w->hidden, w->n_tokens, &(slm__product){layer->w_down, NULL, w->y}, 1);
-    slm__residual(ctx);
+    slm__residual(ctx, layer->ffn_post_norm);
 }
 
 bool slm__forward(slm_context *ctx, int32_t first_row) {

@@ -48,18 +48,28 @@ static void embed_token(slm_context *ctx, int32_t t, const void *arg) {
     (void)arg;
     const slm__tensor *e = ctx->model->token_embd;
     int64_t n = e->dims[0];
-    ctx->kernels->dequantize[e->type](e->data + (uint64_t)ctx->work.tokens[t] * e->row_bytes, n,
-                                      ctx->work.x + t * n);
+    float *x = ctx->work.x + t * n, scale = ctx->model->hp.embd_scale;
+    ctx->kernels->dequantize[e->type](e->data + (uint64_t)ctx->work.tokens[t] * e->row_bytes, n, x);
+    for (int64_t i = 0; i < n && scale != 1; i++) x[i] *= scale;
 }
 
 void slm__embed(slm_context *ctx) { for_tokens(ctx, ctx->work.n_tokens, embed_token, NULL); }
 
 /* ---- RMS norm (Zhang and Sennrich 2019, arXiv:1910.07467) ---- */
 
+static void rms_norm(slm_context *ctx, const slm__tensor *weight, const float *x, float *out) {
+    ctx->kernels->rms_norm(x, (const float *)weight->data, (int32_t)weight->dims[0],
+                           ctx->model->hp.norm_eps, out);
+}
+
 static void norm_row(slm_context *ctx, int32_t from, const slm__tensor *weight, const slm_acts *out,
                      int32_t to) {
-    ctx->kernels->rms_norm(ctx->work.x + (int64_t)from * out->n, (const float *)weight->data,
-                           out->n, ctx->model->hp.norm_eps, out->x + (int64_t)to * out->n);
+    const float *x = ctx->work.x + (int64_t)from * out->n;
+    float *normed = out->x + (int64_t)to * out->n;
+    if (weight)
+        rms_norm(ctx, weight, x, normed);
+    else
+        memcpy(normed, x, (size_t)out->n * sizeof *x);
     quantize_token(ctx, out, to);
 }
 
@@ -73,16 +83,24 @@ void slm__norm(slm_context *ctx, const slm__tensor *weight) {
 
 /* ---- RoPE (Su et al. 2021, arXiv:2104.09864) ---- */
 
-static void rope_table_token(slm_context *ctx, int32_t t, const void *arg) {
-    (void)arg;
-    int32_t n_rot = (int32_t)ctx->model->hp.n_rot;
-    float *out = ctx->work.rope + (int64_t)t * n_rot;
+static void turn_by(const slm__rope *rope, int32_t position, int32_t n_rot, float *out) {
     for (int32_t i = 0; i < n_rot / 2; i++) {
         double sine, cosine;
-        slm__sincosd(ctx->work.positions[t] * ctx->model->rope_freq[i], &sine, &cosine);
-        out[2 * i] = (float)cosine;
-        out[2 * i + 1] = (float)sine;
+        slm__sincosd(position * rope->freq[i], &sine, &cosine);
+        out[2 * i] = (float)cosine * rope->scale;
+        out[2 * i + 1] = (float)sine * rope->scale;
     }
+}
+
+static void rope_table_token(slm_context *ctx, int32_t t, const void *arg) {
+    (void)arg;
+    const slm__rope *rope = ctx->model->rope;
+    const slm__work *w = &ctx->work;
+    int32_t n_rot = (int32_t)ctx->model->hp.n_rot;
+    int64_t at = (int64_t)t * n_rot;
+    turn_by(&rope[ctx->global_rope], w->positions[t], n_rot, w->rope[ROPE_GLOBAL] + at);
+    if (ctx->model->has_local_rope)
+        turn_by(&rope[ROPE_LOCAL], w->positions[t], n_rot, w->rope[ROPE_LOCAL] + at);
 }
 
 void slm__rope_table(slm_context *ctx) {
@@ -101,17 +119,25 @@ static void rope_head(float *head, const float *table, int32_t n_rot, slm__rope_
     }
 }
 
+/* The heads of q or k of a token: normed by weights of a head each, or of all of them as one row. */
+static void norm_and_turn(slm_context *ctx, const slm__tensor *norm, const float *table, float *x,
+                          uint32_t n_head) {
+    const slm__hparams *hp = &ctx->model->hp;
+    int64_t n = (int64_t)n_head * hp->head_dim;
+    for (int64_t i = 0; norm && i < n; i += norm->dims[0]) rms_norm(ctx, norm, x + i, x + i);
+    for (uint32_t h = 0; table && h < n_head; h++)
+        rope_head(x + h * hp->head_dim, table, (int32_t)hp->n_rot, ctx->model->arch->rope);
+}
+
 static void rope_and_store_token(slm_context *ctx, int32_t t, const void *arg) {
     const slm__hparams *hp = &ctx->model->hp;
     const slm__work *w = &ctx->work;
-    int32_t layer = *(const int32_t *)arg, hd = (int32_t)hp->head_dim, n_rot = (int32_t)hp->n_rot;
-    const float *table = w->rope + (int64_t)t * n_rot;
-    float *q = w->q + (int64_t)t * hp->n_head * hd;
+    int32_t layer = *(const int32_t *)arg, hd = (int32_t)hp->head_dim;
+    const slm__layer *l = &ctx->model->layers[layer];
+    const float *table = l->rope == ROPE_NONE ? NULL : w->rope[l->rope] + (int64_t)t * hp->n_rot;
     float *k = w->k + (int64_t)t * hp->n_head_kv * hd;
-    for (uint32_t h = 0; h < hp->n_head; h++)
-        rope_head(q + h * hp->head_dim, table, n_rot, ctx->model->arch->rope);
-    for (uint32_t h = 0; h < hp->n_head_kv; h++)
-        rope_head(k + h * hp->head_dim, table, n_rot, ctx->model->arch->rope);
+    norm_and_turn(ctx, l->q_norm, table, w->q + (int64_t)t * hp->n_head * hd, hp->n_head);
+    norm_and_turn(ctx, l->k_norm, table, k, hp->n_head_kv);
     slm__kv_store(&ctx->kv, ctx->kernels, layer, w->sequences[t], w->positions[t], k,
                   w->v + (int64_t)t * hp->n_head_kv * hd);
 }
@@ -239,6 +265,12 @@ static void add_rest(slm_context *ctx, int32_t i, const void *first) {
     ctx->kernels->add(row, row + (int64_t)ctx->work.n_wanted * n, n);
 }
 
+static void cap_row(slm_context *ctx, int32_t i, const void *first) {
+    int32_t n = (int32_t)ctx->model->hp.n_vocab;
+    ctx->kernels->soft_cap(ctx->work.logits + (int64_t)(*(const int32_t *)first + i) * n, n,
+                           ctx->model->hp.out_cap);
+}
+
 void slm__logits(slm_context *ctx, int32_t first_row) {
     slm__work *w = &ctx->work;
     const slm_model *m = ctx->model;
@@ -246,6 +278,7 @@ void slm__logits(slm_context *ctx, int32_t first_row) {
     for_tokens(ctx, w->n_wanted, final_norm_token, NULL);
     slm__matmul(ctx, &w->final, in_two_parts(ctx) ? 2 * w->n_wanted : w->n_wanted, &logits, 1);
     if (in_two_parts(ctx)) for_tokens(ctx, w->n_wanted, add_rest, &first_row);
+    if (m->hp.out_cap > 0) for_tokens(ctx, w->n_wanted, cap_row, &first_row);
 }
 
 /* ---- The rest ---- */
@@ -258,21 +291,26 @@ void slm__quantize(slm_context *ctx, slm_acts *a) {
     for_tokens(ctx, ctx->work.n_tokens, quantize_only, a);
 }
 
-/* SwiGLU (Shazeer 2020, arXiv:2002.05202) */
-static void swiglu_token(slm_context *ctx, int32_t t, const void *arg) {
+static void gated_token(slm_context *ctx, int32_t t, const void *arg) {
     (void)arg;
+    const slm_kernels *k = ctx->kernels;
     slm__work *w = &ctx->work;
     float *gate = w->hidden.x + (int64_t)t * w->hidden.n;
-    ctx->kernels->silu_mul(gate, w->up + (int64_t)t * w->hidden.n, w->hidden.n, gate);
+    const float *up = w->up + (int64_t)t * w->hidden.n;
+    (ctx->model->arch->activation == ACT_GELU ? k->gelu_mul : k->silu_mul)(gate, up, w->hidden.n,
+                                                                           gate);
     quantize_token(ctx, &w->hidden, t);
 }
 
-void slm__swiglu(slm_context *ctx) { for_tokens(ctx, ctx->work.n_tokens, swiglu_token, NULL); }
+void slm__gated(slm_context *ctx) { for_tokens(ctx, ctx->work.n_tokens, gated_token, NULL); }
 
-static void residual_token(slm_context *ctx, int32_t t, const void *arg) {
-    (void)arg;
+static void residual_token(slm_context *ctx, int32_t t, const void *weight) {
     int32_t n = (int32_t)ctx->model->hp.n_embd;
-    ctx->kernels->add(ctx->work.x + (int64_t)t * n, ctx->work.y + (int64_t)t * n, n);
+    float *y = ctx->work.y + (int64_t)t * n;
+    if (weight) rms_norm(ctx, weight, y, y);
+    ctx->kernels->add(ctx->work.x + (int64_t)t * n, y, n);
 }
 
-void slm__residual(slm_context *ctx) { for_tokens(ctx, ctx->work.n_tokens, residual_token, NULL); }
+void slm__residual(slm_context *ctx, const slm__tensor *weight) {
+    for_tokens(ctx, ctx->work.n_tokens, residual_token, weight);
+}

@@ -4,13 +4,13 @@
 
 #include "context.h"
 
-/* x[t] = row tokens[t] of the embedding */
+/* x[t] = row tokens[t] of the embedding, times hp.embd_scale */
 void slm__embed(slm_context *ctx);
 
 /* work->rope: cosine and sine of position * frequency for each token and pair, once for all layers */
 void slm__rope_table(slm_context *ctx);
 
-/* normed = RMS norm of x, ready for a matrix product */
+/* normed = RMS norm of x, or x itself (weight NULL), ready for a matrix product */
 void slm__norm(slm_context *ctx, const slm__tensor *weight);
 
 /* A matrix product: out[t] = w * x[t] + bias */
@@ -23,19 +23,19 @@ typedef struct slm__product {
 void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
                  const slm__product *products, int32_t n);
 
-/* RoPE on q and k, then k and v into the cache */
+/* q and k of a layer normed, where it says so, and turned by RoPE; then k and v into the cache */
 void slm__rope_and_store(slm_context *ctx, int32_t layer);
 
 /* Make floats in a->x ready for a matrix product */
 void slm__quantize(slm_context *ctx, slm_acts *a);
 
-/* hidden = silu(hidden) * up, ready for a matrix product */
-void slm__swiglu(slm_context *ctx);
+/* hidden = activation(hidden) * up, ready for a matrix product */
+void slm__gated(slm_context *ctx);
 
 /* Rows of logits for the wanted tokens, from `first_row` on */
 void slm__logits(slm_context *ctx, int32_t first_row);
 
-/* x += y */
-void slm__residual(slm_context *ctx);
+/* x += y, or the RMS norm of y (weight not NULL) */
+void slm__residual(slm_context *ctx, const slm__tensor *weight);
 
 #endif

@@ -8,6 +8,8 @@
  */
 #include "tok_bpe.h"
 
+#include "heap.h"
+
 enum {
     MAX_MERGES = 1 << 21,
     MAX_TOKEN = 65536,
@@ -252,26 +254,6 @@ static bool reserve(slm__bpe_work *w, size_t n) {
     return false;
 }
 
-static void push(uint64_t *heap, size_t *n, uint64_t v) {
-    size_t i = (*n)++;
-    for (; i > 0 && heap[(i - 1) / 2] > v; i = (i - 1) / 2) heap[i] = heap[(i - 1) / 2];
-    heap[i] = v;
-}
-
-/* The gap that the least leaves goes down to a leaf before the last key is put there: it is nearly always one of the
- * largest, so comparing with it on the way would be in vain and hard to predict. */
-static uint64_t pop(uint64_t *heap, size_t *n) {
-    uint64_t top = heap[0], last = heap[--*n];
-    size_t i = 0, size = *n;
-    for (size_t child; (child = 2 * i + 1) < size; i = child) {
-        child += child + 1 < size && heap[child + 1] < heap[child];
-        heap[i] = heap[child];
-    }
-    for (; i > 0 && heap[(i - 1) / 2] > last; i = (i - 1) / 2) heap[i] = heap[(i - 1) / 2];
-    heap[i] = last;
-    return top;
-}
-
 /* Look up the pair that begins at `i`, and queue it. */
 static void renew(const slm__bpe *b, slm__bpe_work *w, uint32_t i, size_t *n_heap) {
     struct symbol *s = w->symbols;
@@ -279,7 +261,7 @@ static void renew(const slm__bpe *b, slm__bpe_work *w, uint32_t i, size_t *n_hea
     const slm__merge *m =
         s[i].next == NOWHERE ? NULL : find_merge(b, s[i].token, s[s[i].next].token);
     s[i].merge = m ? (uint32_t)(m - b->merges) : NOWHERE;
-    if (m) push(w->heap, n_heap, (uint64_t)m->order << 32 | i);
+    if (m) slm__heap_push(w->heap, n_heap, (uint64_t)m->order << 32 | i);
 }
 
 static bool encode_long(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
@@ -292,7 +274,7 @@ static bool encode_long(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text
     }
     for (uint32_t i = 0; i < n; i++) renew(b, w, i, &n_heap);
     while (n_heap > 0) {
-        uint64_t top = pop(w->heap, &n_heap);
+        uint64_t top = slm__heap_pop(w->heap, &n_heap);
         uint32_t i = (uint32_t)top;
         /* the pair may have changed, or its left one been taken, since it was put there */
         if (s[i].merge == NOWHERE || b->merges[s[i].merge].order != top >> 32) continue;

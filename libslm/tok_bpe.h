@@ -5,17 +5,6 @@
 #include "pretok.h"
 #include "tokens.h"
 
-/* Where tokens go: stored as long as there is room, counted always. */
-typedef struct slm__sink {
-    slm_token *out;
-    size_t capacity, n;
-} slm__sink;
-
-static inline void slm__sink_put(slm__sink *s, slm_token token) {
-    if (s->n < s->capacity) s->out[s->n] = token;
-    s->n++;
-}
-
 /* "left right" at place order - 1 of tokenizer.ggml.merges makes `merged`. */
 typedef struct slm__merge {
     uint32_t left, right;

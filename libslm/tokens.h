@@ -33,6 +33,17 @@ static inline void slm__tokens_prefetch(const slm__tokens *t, uint32_t hash) {
 }
 slm_token slm__tokens_find_hashed(const slm__tokens *t, uint32_t hash, const void *bytes, size_t n);
 
+/* Where tokens go: stored as long as there is room, counted always. */
+typedef struct slm__sink {
+    slm_token *out;
+    size_t capacity, n;
+} slm__sink;
+
+static inline void slm__sink_put(slm__sink *s, slm_token token) {
+    if (s->n < s->capacity) s->out[s->n] = token;
+    s->n++;
+}
+
 static inline slm__str slm__tokens_text(const slm__tokens *t, slm_token token) {
     return (slm__str){t->text + t->at[token], t->at[token + 1] - t->at[token]};
 }

@@ -27,9 +27,37 @@ static bool encode_bpe(const slm__vocab *v, slm__bpe_work *work, const char *tex
     return ok;
 }
 
+static slm_status load_spm(slm__vocab *v, const slm__gguf *g, slm_error *err) {
+    SLM_TRY(slm__spm_load(&v->spm, g, &v->tokens, v->attributes, v->allocator, err));
+    v->spm.unknown = v->unknown;
+    v->add_bos = true;
+    return SLM_OK;
+}
+
+static void free_spm(slm__vocab *v) { slm__spm_free(&v->spm, v->allocator); }
+
+static bool encode_spm(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
+                       slm__sink *sink) {
+    (void)work;
+    return slm__spm_encode(&v->spm, v->allocator, (const uint8_t *)text, n, sink);
+}
+
+#define TOKENIZERS(X)                                                                              \
+    X("gpt2", SLM_TOKEN_NONE, SLM_TOKEN_NONE, SLM_TOKEN_NONE, slm__bpe_decode, load_bpe, free_bpe, \
+      encode_bpe)                                                                                  \
+    X("llama", 1, 2, 0, slm__spm_decode, load_spm, free_spm, encode_spm)
+
 static const slm__tokenizer tokenizers[] = {
-    {"gpt2", slm__bpe_decode, load_bpe, free_bpe, encode_bpe},
+#define X(name, ...) {name, __VA_ARGS__},
+    TOKENIZERS(X)
+#undef X
 };
+
+static const char *tokenizer_names(void) {
+#define X(name, ...) ", " name
+    return &TOKENIZERS(X)[2];
+#undef X
+}
 
 static slm_status find_tokenizer(slm__vocab *v, const slm__gguf *g, slm_error *err) {
     slm__str model = {"", 0};
@@ -40,12 +68,13 @@ static slm_status find_tokenizer(slm__vocab *v, const slm__gguf *g, slm_error *e
     }
     if (v->tokenizer) return SLM_OK;
     return slm__fail(err, SLM_ERR_UNSUPPORTED, "key tokenizer.ggml.model is %s\"%s\", known: %s",
-                     found ? "" : "missing: ", slm__show(model).text, tokenizers[0].model);
+                     found ? "" : "missing: ", slm__show(model).text, tokenizer_names());
 }
 
 /* ---- Special token ids ---- */
 
 enum { EOG = 1 };
+enum { BOS, EOS, UNKNOWN }; /* the first rows below */
 
 /* Keys that hold a token, and the texts by which the reference finds it when there is no such key. */
 typedef struct role_row {
@@ -57,9 +86,9 @@ typedef struct role_row {
 static const role_row roles[] = {
     {"bos_token_id", 0, {0}},
     {"eos_token_id", EOG, {0}},
+    {"unknown_token_id", 0, {0}},
     {"eot_token_id", EOG, {0}},
     {"eom_token_id", EOG, {0}},
-    {"unknown_token_id", 0, {0}},
     {"seperator_token_id", 0, {0}}, /* spelt so in the format */
     {"padding_token_id", 0, {0}},
     {"mask_token_id", 0, {0}},
@@ -135,18 +164,19 @@ static slm_status read_id(const slm__vocab *v, const slm__gguf *g, const char *n
 }
 
 static slm_status read_roles(slm__vocab *v, const slm__gguf *g, slm_error *err) {
-    v->bos = v->eos = SLM_TOKEN_NONE;
+    const slm__tokenizer *row = v->tokenizer;
+    const slm_token given[] = {[BOS] = row->bos, [EOS] = row->eos, [UNKNOWN] = row->unknown};
+    slm_token *const kept[] = {[BOS] = &v->bos, [EOS] = &v->eos, [UNKNOWN] = &v->unknown};
     for (size_t i = 0; i < SLM_COUNT(roles); i++) {
         slm_token id = SLM_TOKEN_NONE;
+        if (i < SLM_COUNT(kept) && given[i] < v->tokens.n) id = given[i];
         SLM_TRY(read_id(v, g, roles[i].key, &id, err));
         for (int t = 0; t < 8 && roles[i].texts[t] && id == SLM_TOKEN_NONE; t++) {
             id = find_text(v, roles[i].texts[t]);
             if (id != SLM_TOKEN_NONE) v->attributes[id] |= SLM_TOKEN_CONTROL;
         }
-        if (id == SLM_TOKEN_NONE) continue;
-        if (roles[i].eog) v->attributes[id] |= SLM_TOKEN_EOG;
-        if (i == 0) v->bos = id;
-        if (i == 1) v->eos = id;
+        if (i < SLM_COUNT(kept)) *kept[i] = id;
+        if (id != SLM_TOKEN_NONE && roles[i].eog) v->attributes[id] |= SLM_TOKEN_EOG;
     }
     for (size_t i = 0; i < SLM_COUNT(start_texts); i++) {
         slm_token id = find_text(v, start_texts[i]);

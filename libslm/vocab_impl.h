@@ -4,6 +4,7 @@
 
 #include "special.h"
 #include "tok_bpe.h"
+#include "tok_spm.h"
 #include "vocab.h"
 
 typedef struct slm__tokenizer slm__tokenizer;
@@ -18,13 +19,15 @@ struct slm__vocab {
     uint32_t n_named;
     slm__special special;
     slm__bpe bpe;
-    slm_token bos, eos;
+    slm__spm spm;
+    slm_token bos, eos, unknown;
     bool add_bos;
 };
 
 /* A row per value of tokenizer.ggml.model. */
 struct slm__tokenizer {
     const char *model;
+    slm_token bos, eos, unknown; /* where the file does not say */
     slm__token_decode decode;
     slm_status (*load)(slm__vocab *v, const slm__gguf *g, slm_error *err);
     void (*free)(slm__vocab *v);

@@ -7,77 +7,11 @@
 
 #include "../kernels/kernels.h"
 #include "../libslm/model.h"
+#include "support/forward_case.h"
 #include "support/plain_forward.h"
-#include "support/tiny_model.h"
 #include "support/suite.h"
 
-/* ---- Models and contexts ---- */
-
-typedef struct fixture {
-    gguf_build b;
-    slm_model *model;
-} fixture;
-
-static fixture open_tiny(const tiny_shape *shape) {
-    fixture f = {{0}, NULL};
-    slm_error err;
-    size_t n;
-    tiny_model(&f.b, shape);
-    const void *file = gb_finish(&f.b, &n);
-    ck_assert_msg(slm_model_open_memory(file, n, NULL, &f.model, &err) == SLM_OK, "%s",
-                  err.message);
-    return f;
-}
-
-static void close_tiny(fixture f) {
-    slm_model_close(f.model);
-    gb_free(&f.b);
-}
-
-static slm_context *new_kv_context(const slm_model *m, const char *cpu, int32_t threads,
-                                   int32_t n_batch, slm_kv_type kv) {
-    slm_context_params p = slm_context_defaults();
-    slm_context *ctx;
-    slm_error err;
-    p.n_ctx = 300;
-    p.n_seq_max = 3;
-    p.n_logits = 8;
-    p.n_threads = threads;
-    p.n_batch = n_batch;
-    p.cpu = cpu;
-    p.kv_type = kv;
-    ck_assert_msg(slm_context_create(m, &p, &ctx, &err) == SLM_OK, "%s", err.message);
-    return ctx;
-}
-
-static slm_context *new_context(const slm_model *m, const char *cpu, int32_t threads,
-                                int32_t n_batch) {
-    return new_kv_context(m, cpu, threads, n_batch, SLM_KV_F16);
-}
-
-static void decode(slm_context *ctx, const slm_token *tokens, int32_t n) {
-    slm_error err;
-    ck_assert_msg(slm_decode_tokens(ctx, tokens, n, &err) == SLM_OK, "%s", err.message);
-}
-
-/* A text without meaning. */
-static void fill_tokens(slm_token *tokens, int n, uint32_t n_vocab) {
-    uint64_t state = 42;
-    for (int i = 0; i < n; i++) tokens[i] = (slm_token)(tiny_random(&state) % n_vocab);
-}
-
-/* FNV-1a, 64 bits, over a row of logits as little-endian bytes. */
-static uint64_t hash_row(uint64_t h, const float *row, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        uint32_t u;
-        memcpy(&u, &row[i], sizeof u);
-        for (int b = 0; b < 4; b++) h = (h ^ (u >> 8 * b & 255)) * 0x100000001b3u;
-    }
-    return h;
-}
-
 enum { N_TOKENS = 150, N_VOCAB = 300 }; /* two borders of cache pages */
-static const uint64_t HASH_BEGIN = 0xcbf29ce484222325u;
 
 /* Every type of block, and a row of 3 super-blocks whose 24 blocks of 32 are whole steps. */
 static const tiny_shape every_type = {
@@ -152,18 +86,8 @@ static const struct {
 
 static uint64_t hash_of_run(const slm_model *m, slm_kv_type kv, const char *cpu, int32_t threads,
                             int32_t n_batch, const int32_t *parts) {
-    slm_context *ctx = new_kv_context(m, cpu, threads, n_batch, kv);
-    slm_model_info info = {.size = sizeof info};
-    ck_assert_int_eq(slm_model_get_info(m, &info), SLM_OK);
-    slm_token tokens[N_TOKENS];
-    fill_tokens(tokens, N_TOKENS, (uint32_t)info.n_vocab);
-    uint64_t h = HASH_BEGIN;
-    for (int32_t at = 0; at<N_TOKENS; at += *parts, parts += parts[1]> 0) {
-        int32_t n = *parts < N_TOKENS - at ? *parts : N_TOKENS - at;
-        decode(ctx, tokens + at, n);
-        if (at + n == N_TOKENS) h = hash_row(h, slm_logits(ctx, 0), (size_t)info.n_vocab);
-    }
-    ck_assert_int_eq(slm_seq_length(ctx, 0), N_TOKENS);
+    slm_context *ctx = new_context(m, cpu, threads, n_batch, kv);
+    uint64_t h = hash_of_text(ctx, m, N_TOKENS, parts);
     slm_context_free(ctx);
     return h;
 }
@@ -214,7 +138,7 @@ START_TEST(test_fault_92_neighbours_in_the_batch_do_not_matter) {
     float alone[SEQS][N_VOCAB];
     fill_tokens(text[0], N * SEQS, N_VOCAB);
     for (int s = 0; s < SEQS; s++) {
-        slm_context *ctx = new_context(f.model, NULL, 2, 64);
+        slm_context *ctx = new_context(f.model, NULL, 2, 64, SLM_KV_F16);
         decode(ctx, text[s], N);
         memcpy(alone[s], slm_logits(ctx, 0), sizeof alone[s]);
         slm_context_free(ctx);
@@ -224,7 +148,7 @@ START_TEST(test_fault_92_neighbours_in_the_batch_do_not_matter) {
         tokens[i] = text[i % SEQS][i / SEQS];
         want[i] = i / SEQS == N - 1;
     }
-    slm_context *ctx = new_context(f.model, NULL, 2, 50);
+    slm_context *ctx = new_context(f.model, NULL, 2, 50, SLM_KV_F16);
     slm_batch batch = {sizeof batch, N * SEQS, tokens, NULL, sequences, want};
     ck_assert_int_eq(slm_decode(ctx, &batch, NULL), SLM_OK);
     for (int s = 0; s < SEQS; s++) {
@@ -245,8 +169,8 @@ START_TEST(test_fault_92_truncated_and_continued_equals_fresh) {
     fill_tokens(a, N, N_VOCAB);
     memcpy(b, a, sizeof b);
     for (int i = KEEP; i < N; i++) b[i] = (a[i] + 1) % N_VOCAB;
-    slm_context *fresh = new_context(f.model, NULL, 2, 256),
-                *reused = new_context(f.model, NULL, 2, 256);
+    slm_context *fresh = new_context(f.model, NULL, 2, 256, SLM_KV_F16),
+                *reused = new_context(f.model, NULL, 2, 256, SLM_KV_F16);
     decode(fresh, b, N);
     decode(reused, a, N);
     ck_assert_int_eq(slm_seq_truncate(reused, 0, KEEP, NULL), SLM_OK);
@@ -348,17 +272,6 @@ static const tiny_shape oracles[] = {
      .n_types = 5},
 };
 
-/* Largest difference of logits, relative to their spread (root mean square). */
-static double distance(const float *got, const double *want, int n) {
-    double worst = 0, square = 0;
-    for (int i = 0; i < n; i++) {
-        worst = fmax(worst, fabs(got[i] - want[i]));
-        square += want[i] * want[i];
-    }
-    ck_assert_double_gt(square, 0);
-    return worst / sqrt(square / n);
-}
-
 /* Reference mode is exact but for rounding; the default mode has 8-bit activations, which are good to a few per cent of the
  * spread in these models, whose weights are noise. */
 START_TEST(test_logits_against_double_precision) {
@@ -369,7 +282,7 @@ START_TEST(test_logits_against_double_precision) {
     double *want = malloc(s->n_vocab * sizeof *want);
     ck_assert_ptr_nonnull(want);
     fill_tokens(tokens, N, s->n_vocab);
-    plain_forward(f.model, tokens, N, want);
+    plain_forward(f.model, NULL, tokens, N, want);
     const char *cpu;
     for (int32_t l = 0; (cpu = slm_cpu_level(l)); l++) {
         /* all exact; the default mode; the default mode with 8-bit keys and values */

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A real model against exact arithmetic of another program (make_smollm2_golden.py), and against itself on every level."""
+"""A real model against exact arithmetic of another program (make_golden.py), and against itself on every level."""
 import json, math, os, subprocess, sys, tempfile, unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))

