@@ -144,6 +144,7 @@ static slm_status read_rope_scaling(slm_model *m, slm_error *err) {
     for (size_t i = 0; i < SLM_COUNT(known); i++) {
         if (!slm__str_eq(type, known[i].name)) continue;
         m->hp.rope_scaling = known[i].scaling;
+        if (known[i].scaling == ROPE_UNSCALED) m->hp.rope_factor = 1;
         return SLM_OK;
     }
     return slm__fail(err, SLM_ERR_UNSUPPORTED,

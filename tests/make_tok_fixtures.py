@@ -4,7 +4,7 @@
     pip install gguf tokenizers jinja2
     python3 tests/make_tok_fixtures.py PEER
 
-PEER is a folder with `tok` (see diff_tokenizer.py), smollm2.gguf (SmolLM2-135M-Instruct) and vocab/ with
+PEER is a folder with `tok` (see diff_tokenizer.py), smollm2.gguf (SmolLM2-135M-Instruct), gemma3.gguf (Gemma 3 270M) and vocab/ with
 ggml-vocab-{gpt-2,llama-bpe,qwen2}.gguf and templates/Qwen-Qwen2.5-7B-Instruct.jinja, all as llama.cpp 0.3.36 of
 llama-cpp-python has them.
 
@@ -14,7 +14,8 @@ NAME.txt   cases, one a line, bytes in hex ("-" is none):
                c ROLE TEXT ROLE TEXT ... = IDS    a conversation, rendered by jinja2 with the file's template
 
 Ids come from llama.cpp. Every text that is valid UTF-8 has to have the same ids from HuggingFace `tokenizers`, given the same
-tokens, merges and the pre-tokenizer that the model was published with; otherwise nothing is written.
+tokens, merges and the pre-tokenizer that the model was published with; otherwise nothing is written. For SentencePiece (gemma, and the
+same with a space in front of a text, gemma-prefix), which has scores instead of merges, the second one is the definition, see joined().
 """
 import random
 import struct
@@ -70,6 +71,19 @@ CHATS = [
 ]
 
 
+def gguf(keys):
+    """The bytes of a file of keys, each with its type and value packed."""
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, len(keys)) + b"".join(string(k) + v for k, v in keys.items())
+
+
+def string(s):
+    return struct.pack("<Q", len(s.encode())) + s.encode()
+
+
+def array(kind, items):
+    return struct.pack("<IIQ", 9, kind, len(items)) + b"".join(items)
+
+
 class Vocabulary:
     def __init__(self, path, pre):
         fields = GGUFReader(path).fields
@@ -93,8 +107,6 @@ class Vocabulary:
         self.template = fields["tokenizer.chat_template"].contents() if "tokenizer.chat_template" in fields else None
 
     def write(self, path):
-        string = lambda s: struct.pack("<Q", len(s.encode())) + s.encode()
-        array = lambda kind, items: struct.pack("<IIQ", 9, kind, len(items)) + b"".join(items)
         keys = {
             "general.architecture": struct.pack("<I", 8) + string(self.architecture),
             "tokenizer.ggml.model": struct.pack("<I", 8) + string("gpt2"),
@@ -107,8 +119,7 @@ class Vocabulary:
             keys["tokenizer.ggml." + k] = struct.pack("<II", 4, i)
         if self.template:
             keys["tokenizer.chat_template"] = struct.pack("<I", 8) + string(self.template)
-        head = b"GGUF" + struct.pack("<IQQ", 3, 0, len(keys))
-        Path(path).write_bytes(head + b"".join(string(k) + v for k, v in keys.items()))
+        Path(path).write_bytes(gguf(keys))
 
     def oracle(self, special):
         """HuggingFace's tokenizer over the same tokens; without `special`, control tokens are text."""
@@ -118,6 +129,72 @@ class Vocabulary:
         added = [s for s, y in zip(self.tokens, self.types) if y == 4 or (special and y == 3)]
         t.add_tokens([AddedToken(s, normalized=False) for s in added])
         return lambda text: t.encode(text, add_special_tokens=False).ids
+
+
+def joined(text, score):
+    """SentencePiece BPE as it is defined: the neighbours that make the piece of the highest score are joined, the leftmost first."""
+    pieces = list(text)
+    while True:
+        pairs = [(-score[a + b], i) for i, (a, b) in enumerate(zip(pieces, pieces[1:])) if a + b in score]
+        if not pairs:
+            return pieces
+        _, i = min(pairs)
+        pieces[i : i + 2] = [pieces[i] + pieces[i + 1]]
+
+
+class Pieces:
+    """Of Gemma's vocabulary: bytes, some special tokens, what is user-defined, characters, and pieces in the order of their scores."""
+    N_PIECES = 1500
+
+    def __init__(self, path, prefix):
+        fields = GGUFReader(path).fields
+        tokens, types, scores = (fields["tokenizer.ggml." + k].contents() for k in ("tokens", "token_type", "scores"))
+        characters = {c for t in TEXTS for c in t.replace(" ", "▁") if ord(c) < 0x3000}
+        longer = 0
+        self.tokens, self.types, self.scores = [], [], []
+        for t, y, s in zip(tokens, types, scores):
+            if y == 1 and len(t) > 1 and set(t) <= characters:
+                longer += 1
+            keep = {1: t in characters or (len(t) > 1 and set(t) <= characters and longer <= self.N_PIECES),
+                    3: len(self.tokens) < 4 or t in ("<start_of_turn>", "<end_of_turn>"), 4: len(t) < 9, 6: True}[y]
+            if keep:
+                self.tokens.append(t), self.types.append(y), self.scores.append(s)
+        for t in ("<tool_call>", "[user]"):
+            self.tokens.append(t), self.types.append(4), self.scores.append(0.0)
+        self.pre, self.template, self.whole, self.prefix = "gemma", None, [], prefix
+
+    def write(self, path):
+        Path(path).write_bytes(gguf({
+            "general.architecture": struct.pack("<I", 8) + string("gemma3"),
+            "tokenizer.ggml.model": struct.pack("<I", 8) + string("llama"),
+            "tokenizer.ggml.tokens": array(8, [string(t) for t in self.tokens]),
+            "tokenizer.ggml.scores": array(6, [struct.pack("<f", s) for s in self.scores]),
+            "tokenizer.ggml.token_type": array(5, [struct.pack("<i", y) for y in self.types]),
+            "tokenizer.ggml.bos_token_id": struct.pack("<II", 4, self.tokens.index("<bos>")),
+            "tokenizer.ggml.eos_token_id": struct.pack("<II", 4, self.tokens.index("<eos>")),
+            "tokenizer.ggml.unknown_token_id": struct.pack("<II", 4, self.tokens.index("<unk>")),
+            "tokenizer.ggml.add_space_prefix": struct.pack("<IB", 7, self.prefix),
+        }))
+
+    def oracle(self, special):
+        score = {t: s for t, y, s in zip(self.tokens, self.types, self.scores) if y == 1}
+        place = {t: i for i, t in enumerate(self.tokens)}
+        found = [t for t, y in zip(self.tokens, self.types) if y == 4 or (special and y == 3)]
+
+        def ids_of(text, first):
+            """Special tokens one after the other, the longest first, in what is left of the text."""
+            for t in found_by_length:
+                if t in text:
+                    before, after = text.split(t, 1)
+                    return (ids_of(before, first) if before else []) + [place[t]] + (ids_of(after, True) if after else [])
+            out = []
+            for piece in joined((" " * (self.prefix and first) + text).replace(" ", "▁"), score):
+                out += [place[piece]] if piece in score else [place[f"<0x{b:02X}>"] for b in piece.encode()]
+            return out
+
+        found_by_length = sorted(found, key=lambda t: (-len(t.encode()), place[t]))
+        bos = [place["<bos>"]] if special else []
+        return lambda text: bos + (ids_of(text, True) if text else [])
 
 
 def peer_ids(peer, model, flags, texts):
@@ -179,6 +256,10 @@ def main():
     out = Path(__file__).resolve().parent / "data" / "tok"
     out.mkdir(parents=True, exist_ok=True)
     done = {}
+    for name, prefix in (("gemma", False), ("gemma-prefix", True)):
+        v = Pieces(peer / "gemma3.gguf", prefix)
+        v.write(out / f"{name}.gguf")
+        done[name] = list(text_cases(v, peer, str(out / f"{name}.gguf")))
     for pre in SPLITTERS:
         source = peer / "smollm2.gguf" if pre == "smollm" else peer / "vocab" / f"ggml-vocab-{pre}.gguf"
         v = Vocabulary(source, pre)

@@ -295,6 +295,14 @@ START_TEST(test_rows_of_floats_equal_bits) {
             plain()->silu_mul(xs, ws, n, want);
             k->silu_mul(xs, ws, n, got.data);
             ck_assert_int_eq(memcmp(want, got.data, (size_t)n * 4), 0);
+            plain()->gelu_mul(xs, ws, n, want);
+            k->gelu_mul(xs, ws, n, got.data);
+            ck_assert_int_eq(memcmp(want, got.data, (size_t)n * 4), 0);
+            memcpy(want, xs, (size_t)n * 4);
+            memcpy(got.data, xs, (size_t)n * 4);
+            plain()->soft_cap(want, n, 1.75f);
+            k->soft_cap(got.data, n, 1.75f);
+            ck_assert_int_eq(memcmp(want, got.data, (size_t)n * 4), 0);
             plain()->weights(xs, n, 2.5f, 0.7f, want);
             k->weights(xs, n, 2.5f, 0.7f, got.data);
             ck_assert_int_eq(memcmp(want, got.data, (size_t)n * 4), 0);
@@ -363,6 +371,7 @@ START_TEST(test_attn_page_equal_bits) {
                            .q = q,
                            .first = first,
                            .last = last,
+                           .soft_cap = c % 5 == 2 ? 1.5f : 0,
                            .max = max[0],
                            .sum = sum[0],
                            .out = out[0]};
@@ -416,6 +425,21 @@ START_TEST(test_fault_90_masked_positions_never_show) {
 }
 END_TEST
 
+START_TEST(test_gelu_and_soft_cap_against_libm) {
+    const double a = sqrt(2 / acos(-1));
+    for (int i = -3000; i <= 3000; i++) {
+        float x = (float)i * 0.01f, one = 1, gelu, capped = x;
+        double d = x;
+        plain()->gelu_mul(&x, &one, 1, &gelu);
+        plain()->soft_cap(&capped, 1, 5);
+        double want = d / 2 * (1 + tanh(a * (d + 0.044715 * d * d * d)));
+        /* the definition loses digits for -6, what is tested does not */
+        ck_assert_double_le(fabs(gelu - want), 3e-7 * fabs(want) + 1e-14 * fabs(d) + 1e-37);
+        ck_assert_double_le(fabs(capped - 5 * tanh(d / 5)), 2e-6);
+    }
+}
+END_TEST
+
 START_TEST(test_exp_against_libm) {
     double worst = 0;
     for (float x = -87.0f; x < 88.0f; x += 0.00371f) {
@@ -457,6 +481,7 @@ int main(void) {
     tcase_add_loop_test(c, test_attn_page_equal_bits, 0, SLM_N_STORES);
     tcase_add_test(c, test_fault_90_masked_positions_never_show);
     tcase_add_test(c, test_exp_against_libm);
+    tcase_add_test(c, test_gelu_and_soft_cap_against_libm);
     tcase_add_test(c, test_double_functions_against_libm);
     suite_add_tcase(s, c);
     return run_suite(s);

@@ -257,6 +257,11 @@ START_TEST(test_fault_31_array_for_layers_too_short) {
         expect_array(keys[i], GB_F32, values[i], 2, SLM_ERR_TYPE, "array of f32");
         expect_array(keys[i], GB_U64, values[i], 1, SLM_ERR_TYPE, "array of u64");
     }
+    const char *pattern = "llama.attention.sliding_window_pattern";
+    expect_array(pattern, GB_BOOL, "\1\1\1", 1, SLM_ERR_MISMATCH, "1 values for 2 layers");
+    expect_array(pattern, GB_BOOL, "\1\1\1", 3, SLM_ERR_MISMATCH, "3 values for 2 layers");
+    expect_array(pattern, GB_BOOL, "\1\0", 2, SLM_OK, "");
+    expect_array(pattern, GB_U32, (uint32_t[]){1, 0}, 2, SLM_ERR_TYPE, "array of u32");
     expect_array("llama.feed_forward_length", GB_U32, (uint32_t[]){6, 7}, 2, SLM_ERR_UNSUPPORTED,
                  "differ");
     expect_array("llama.embedding_length", GB_U32, (uint32_t[]){4, 4}, 2, SLM_ERR_TYPE,
@@ -270,7 +275,22 @@ START_TEST(test_fault_32_rope_base_eps_scale) {
     static const float wrong[] = {0, -0.0f, -1, -1e-5f, NAN, -NAN, INFINITY, -INFINITY, 3e38f};
     static const char *const keys[] = {"llama.rope.freq_base",
                                        "llama.attention.layer_norm_rms_epsilon",
-                                       "llama.rope.scaling.factor", "llama.rope.scale_linear"};
+                                       "llama.rope.scaling.factor",
+                                       "llama.rope.scale_linear",
+                                       "llama.rope.freq_base_swa",
+                                       "llama.rope.scaling.attn_factor",
+                                       "llama.rope.scaling.yarn_beta_fast",
+                                       "llama.rope.scaling.yarn_beta_slow",
+                                       "llama.attention.scale"};
+    /* where 0 is "none" */
+    static const char *const or_none[] = {"llama.attn_logit_softcapping",
+                                          "llama.final_logit_softcapping",
+                                          "llama.rope.scaling.yarn_log_multiplier"};
+    for (size_t k = 0; k < SLM_COUNT(or_none); k++) {
+        for (size_t i = 2; i < SLM_COUNT(wrong); i++)
+            expect_f32(or_none[k], wrong[i], SLM_ERR_RANGE, "byte");
+        expect_f32(or_none[k], 0, SLM_OK, "");
+    }
     for (size_t k = 0; k < SLM_COUNT(keys); k++) {
         for (size_t i = 0; i < SLM_COUNT(wrong); i++)
             expect_f32(keys[k], wrong[i], SLM_ERR_RANGE, "byte");
@@ -287,8 +307,42 @@ START_TEST(test_fault_32_rope_base_eps_scale) {
         expect(SLM_ERR_RANGE, "rope_freqs.weight", "byte");
     }
     without("");
-    gb_str(&b, "llama.rope.scaling.type", "yarn");
-    expect(SLM_ERR_UNSUPPORTED, "llama.rope.scaling.type", "\"yarn\", known: none, linear");
+    gb_str(&b, "llama.rope.scaling.type", "su");
+    expect(SLM_ERR_UNSUPPORTED, "llama.rope.scaling.type", "\"su\", known: none, linear, yarn");
+}
+END_TEST
+
+START_TEST(test_fault_32_windows_and_original_context) {
+    expect_u32("llama.attention.sliding_window", (1u << 27) + 1, SLM_ERR_RANGE, "byte");
+    expect_u32("llama.attention.sliding_window", 1, SLM_OK, "");
+    expect_u32("llama.attention.sliding_window", 0, SLM_OK, "");
+    expect_u32("llama.rope.scaling.original_context_length", 0, SLM_ERR_RANGE, "byte");
+    expect_u32("llama.rope.scaling.original_context_length", UINT32_MAX, SLM_ERR_RANGE, "byte");
+    expect_u32("llama.attention.sliding_window_pattern", UINT32_MAX, SLM_OK, "");
+    expect_u32("llama.attention.sliding_window_pattern", 0, SLM_OK, "");
+    expect_f32("llama.attention.sliding_window_pattern", 1, SLM_ERR_TYPE, "expected");
+}
+END_TEST
+
+START_TEST(test_fault_35_factors_for_short_and_long_contexts) {
+    static const float good = 1, bad[] = {0, NAN, 1e7f};
+    static const char *const names[] = {"rope_factors_short.weight", "rope_factors_long.weight"};
+    for (int i = 0; i < 2; i++) { /* one without the other */
+        without("");
+        gb_tensor(&b, names[i], 0, 1, (int64_t[]){1}, &good, 4);
+        expect(SLM_ERR_MISMATCH, "rope_factors_long", "both or none");
+    }
+    for (int which = 0; which < 2; which++) {
+        for (size_t i = 0; i < SLM_COUNT(bad); i++) {
+            without("");
+            for (int k = 0; k < 2; k++)
+                gb_tensor(&b, names[k], 0, 1, (int64_t[]){1}, k == which ? &bad[i] : &good, 4);
+            expect(SLM_ERR_RANGE, names[which], "byte");
+        }
+    }
+    without("");
+    for (int k = 0; k < 2; k++) gb_tensor(&b, names[k], 0, 1, (int64_t[]){1}, &good, 4);
+    expect(SLM_OK, "", "");
 }
 END_TEST
 
@@ -578,6 +632,8 @@ int main(void) {
     tcase_add_test(c, test_fault_30_sizes_disagree_with_tensors);
     tcase_add_test(c, test_fault_31_array_for_layers_too_short);
     tcase_add_test(c, test_fault_32_rope_base_eps_scale);
+    tcase_add_test(c, test_fault_32_windows_and_original_context);
+    tcase_add_test(c, test_fault_35_factors_for_short_and_long_contexts);
     tcase_add_test(c, test_fault_33_context_length);
     tcase_add_test(c, test_fault_33_kv_size_multiplied_checked);
     tcase_add_test(c, test_fault_34_experts_used_more_than_there_are);

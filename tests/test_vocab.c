@@ -426,11 +426,11 @@ START_TEST(test_fault_46_unknown_pre_tokenizer_or_model) {
     v.pre = NULL;
     gb_u32(&v.file, "tokenizer.ggml.pre", 1);
     expect_refused(SLM_ERR_TYPE, "tokenizer.ggml.pre");
-    static const char *const models[] = {NULL, "", "llama", "GPT2", "t5"};
+    static const char *const models[] = {NULL, "", "bert", "GPT2", "Llama", "t5"};
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         again();
         v.model = models[i];
-        expect_refused(SLM_ERR_UNSUPPORTED, "known: gpt2");
+        expect_refused(SLM_ERR_UNSUPPORTED, "known: gpt2, llama");
     }
 }
 END_TEST

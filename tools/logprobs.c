@@ -11,7 +11,7 @@
 
 typedef struct logprobs_options {
     const char *model, *ids;
-    int32_t top, greedy;
+    int32_t top, greedy, last;
     bool hash;
     compute_options compute;
 } logprobs_options;
@@ -22,6 +22,8 @@ static const option options[] = {
      "token ids separated by spaces, a sequence a line; -: standard input"},
     {"--top", "K", OPT_INT, offsetof(logprobs_options, top), 0, INT32_MAX,
      "the K most probable tokens after each position; 0: none (default 10)"},
+    {"--last", "N", OPT_INT, offsetof(logprobs_options, last), 0, INT32_MAX,
+     "look at the last N positions of a line only; 0: at all (default 0)"},
     {"--greedy", "N", OPT_INT, offsetof(logprobs_options, greedy), 0, INT32_MAX,
      "N ids that follow, each the most probable one (default 0)"},
     {"--hash", NULL, OPT_FLAG, offsetof(logprobs_options, hash), 0, 0,
@@ -176,7 +178,7 @@ typedef struct work {
     sequences seq;
     int32_t n_vocab, n_trained;
     int32_t piece;   /* tokens whose logits are held at a time */
-    uint8_t *wanted; /* [piece] ones                           */
+    uint8_t *wanted; /* [piece] ones, behind them [longest] zeros */
     candidate *top;  /* [o.top]                                */
     uint64_t hash;
     json j;
@@ -203,6 +205,17 @@ static void put_top(work *w, const float *row) {
         json_close(&w->j, ']');
     }
     json_close(&w->j, ']');
+}
+
+/* Compute n tokens and look at no row. */
+static int skip_tokens(work *w, const slm_token *ids, int32_t n) {
+    slm_error err;
+    slm_batch batch = {
+        .size = sizeof batch, .n_tokens = n, .tokens = ids, .want_logits = w->wanted + w->piece};
+    w->n_now = (size_t)n;
+    if (slm_decode(w->ctx, &batch, &err) != SLM_OK) return fail_with("decode", &err);
+    w->n_done += (size_t)n;
+    return EXIT_DONE;
 }
 
 /* Compute n tokens and look at their rows; *last receives the row of the last one. */
@@ -265,7 +278,9 @@ static int put_sequence(work *w, const slm_token *ids, size_t n) {
         json_name(&w->j, "top");
         json_open(&w->j, '[');
     }
-    for (size_t at = 0; at < n && code == EXIT_DONE; at += (size_t)w->piece) {
+    size_t at = w->o.last > 0 && n > (size_t)w->o.last ? n - (size_t)w->o.last : 0;
+    if (at > 0) code = skip_tokens(w, ids, (int32_t)at);
+    for (; at < n && code == EXIT_DONE; at += (size_t)w->piece) {
         size_t left = n - at;
         code =
             compute_piece(w, ids + at, left < (size_t)w->piece ? (int32_t)left : w->piece, &last);
@@ -318,13 +333,13 @@ static int prepare(work *w, slm_context_params *params) {
     if (code == EXIT_DONE) code = choose_n_ctx(w, params);
     if (code != EXIT_DONE) return code;
     w->piece = choose_piece(w);
-    w->wanted = malloc((size_t)w->piece);
+    w->wanted = calloc((size_t)w->piece + (size_t)params->n_ctx, 1);
     w->top = calloc((size_t)w->o.top + 1, sizeof *w->top);
     if (!w->wanted || !w->top) return fail("no memory");
     memset(w->wanted, 1, (size_t)w->piece);
     w->n_total = w->seq.ends[w->seq.n - 1];
     w->bar.label = isatty(STDOUT_FILENO) ? NULL : "computing"; /* not between lines of the output */
-    params->n_batch = w->piece;
+    if (params->n_batch < w->piece) params->n_batch = w->piece;
     params->n_logits = wants_every_row(w) ? w->piece : 1;
     params->progress = show_progress;
     params->progress_user = w;
@@ -373,7 +388,7 @@ const command logprobs_command = {
         "  {\"tokens\":[...], \"top\":[[[id, logprob], ...], ...], \"greedy\":[...],\n"
         "   \"logits_hash\":\"0x...\"}\n"
         "List i of \"top\" is the distribution of the token after position i, the most probable\n"
-        "first. The hash is the same on every machine.\n",
+        "first; with --last, of the last positions only. The hash is the same on every machine.\n",
     .options = options,
     .run = run,
 };

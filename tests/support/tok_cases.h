@@ -4,8 +4,9 @@
 
 #include "../../include/slm.h"
 
-enum { TC_N_NAMES = 4, TC_MAX_MESSAGES = 8 };
-extern const char *const tc_names[TC_N_NAMES]; /* smollm, gpt-2, llama-bpe, qwen2 */
+/* The first ones are byte-level; the last one puts a space in front of a text. */
+enum { TC_N_NAMES = 6, TC_N_BYTE_LEVEL = 4, TC_MAX_MESSAGES = 8 };
+extern const char *const tc_names[TC_N_NAMES];
 
 typedef struct tok_case {
     struct tok_case *next;
