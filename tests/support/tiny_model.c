@@ -212,6 +212,7 @@ static void hyperparameters(gguf_build *b, const tiny_shape *s) {
         {"attention.head_count", s->n_head},
         {"attention.head_count_kv", s->n_head_kv},
         {"attention.key_length", s->head_dim},
+        {"attention.value_length", s->head_dim},
         {"rope.dimension_count", s->n_rot},
     };
     char key[96];
