@@ -305,15 +305,19 @@ typedef struct slm_context_params {
     int32_t n_batch;         /* tokens computed at a time; longer batches are split               */
     int32_t n_seq_max;       /* sequences 0 .. n_seq_max-1                                        */
     int32_t n_logits;        /* rows of logits that one slm_decode() may want                     */
-    int32_t n_threads;       /* 0: physical cores that this process may use: affinity, cgroup quota */
+    int32_t n_threads; /* 0: physical cores that this process may use: affinity, cgroup quota */
     slm_kv_type kv_type;
     const char *cpu; /* highest instruction set to use, a name of slm_cpu_level(); NULL: the best */
     bool reference;  /* exact mode: weights as f32, activations never quantized; slow    */
     slm_progress_fn
         progress; /* or NULL; called while slm_decode() works, at least each 250 ms of work   */
     void *progress_user;
-    slm_threads *threads; /* or NULL: n_threads of its own. Contexts that share threads may work at the same time; they then
+    slm_threads *
+        threads; /* or NULL: n_threads of its own. Contexts that share threads may work at the same time; they then
                              take turns, many times in each slm_decode() */
+    bool
+        keep_all; /* layers with a window keep all positions, too: a sequence can be cut anywhere (slm_seq_truncate()), for
+                      the memory of a model without windows */
 } slm_context_params;
 
 SLM_API slm_context_params slm_context_defaults(void);
@@ -376,7 +380,11 @@ SLM_API const float *slm_logits(const slm_context *ctx, int32_t index);
 /* Tokens that the sequence holds; -1 if there is no such sequence. */
 SLM_API int32_t slm_seq_length(const slm_context *ctx, int32_t sequence);
 
-/* Forget all but the first `length` tokens of the sequence. RANGE, BUSY, ARGUMENT. */
+/*
+ * Forget all but the first `length` tokens of the sequence. Layers with a window have given back what no later token sees: such a
+ * sequence can be cut to nothing, or by 64 tokens at least, further only with params.keep_all. RANGE (then nothing has changed), BUSY,
+ * ARGUMENT.
+ */
 SLM_API slm_status slm_seq_truncate(slm_context *ctx, int32_t sequence, int32_t length,
                                     slm_error *err);
 
@@ -441,7 +449,7 @@ typedef struct slm_speculator_params {
     float draft_cost;        /* > 0: time that a drafted token adds to a step, in steps without
                                 drafts. Decides how many are drafted, never what the text is      */
     bool always;             /* draft as many as can be, also when it does not pay                */
-    slm_context *draft;      /* a context of a model of the same vocabulary, with this sequence for the
+    slm_context *draft; /* a context of a model of the same vocabulary, with this sequence for the
                                 speculator alone; outlives it. Or NULL: only n_match_*            */
 } slm_speculator_params;
 

@@ -70,7 +70,7 @@ static void trim_all(slm_context *ctx) {
     for (int32_t s = 0; s < ctx->params.n_seq_max; s++) slm__kv_trim(&ctx->kv, s);
 }
 
-/* Positions, wanted rows and attention tiles of tokens `begin` .. `begin + n - 1`. */
+/* Positions, wanted rows, attention tiles and room of tokens `begin` .. `begin + n - 1`. */
 static void prepare_part(slm_context *ctx, const slm_batch *b, int32_t begin, int32_t n) {
     slm__work *w = &ctx->work;
     int32_t tile_tokens = slm__tile_tokens(&ctx->model->hp);
@@ -90,6 +90,7 @@ static void prepare_part(slm_context *ctx, const slm_batch *b, int32_t begin, in
             w->tiles[w->n_tiles++] = (slm__tile){i, 1};
         }
     }
+    for (int32_t s = 0; s < ctx->params.n_seq_max; s++) slm__kv_slide(&ctx->kv, s, w->next[s]);
 }
 
 /* What slm__tick() measures progress by. */
@@ -174,6 +175,13 @@ static slm_status truncate_sequence(slm_context *ctx, int32_t sequence, int32_t 
     if (length < 0 || length > ctx->kv.lengths[sequence]) {
         return slm__fail(err, SLM_ERR_RANGE, "sequence %d holds %d tokens, not %d", sequence,
                          ctx->kv.lengths[sequence], length);
+    }
+    int32_t shortest = slm__kv_shortest(&ctx->kv, sequence);
+    if (length > 0 && length < ctx->kv.lengths[sequence] && length < shortest) {
+        return slm__fail(err, SLM_ERR_RANGE,
+                         "sequence %d cannot go on from %d tokens, only from %d: layers with a "
+                         "window have given back what came before (keep_all)",
+                         sequence, length, shortest);
     }
     slm__kv_set_length(&ctx->kv, sequence, length);
     slm__kv_trim(&ctx->kv, sequence);

@@ -52,7 +52,11 @@ static slm_status complete_params(const slm_model *model, const slm_context_para
 static slm__kv_params kv_params(const slm_context_params *p) {
     static const slm_kv_store stores[] = {
         [SLM_KV_F16] = SLM_STORE_F16, [SLM_KV_F32] = SLM_STORE_F32, [SLM_KV_Q8_0] = SLM_STORE_Q8_0};
-    return (slm__kv_params){p->n_ctx, p->n_seq_max, stores[p->kv_type]};
+    return (slm__kv_params){.n_ctx = p->n_ctx,
+                            .n_seq = p->n_seq_max,
+                            .n_batch = p->n_batch,
+                            .keep_all = p->keep_all,
+                            .store = stores[p->kv_type]};
 }
 
 /* ---- The buffers: one block. Laid out twice by the same lines, first without a block, to find its size ---- */
@@ -155,7 +159,7 @@ static slm_status fill_context(slm_context *ctx, slm_error *err) {
     slm__kv_params kp = kv_params(&ctx->params);
     uint64_t bytes = 0;
     SLM_TRY(work_bytes(hp, &ctx->params, &bytes, err));
-    SLM_TRY(slm__kv_init(&ctx->kv, hp, &kp, &ctx->allocator, err));
+    SLM_TRY(slm__kv_init(&ctx->kv, ctx->model, &kp, &ctx->allocator, err));
     ctx->block = slm__alloc(&ctx->allocator, bytes);
     if (!ctx->block) {
         return slm__fail(err, SLM_ERR_NOMEM, "no memory for batches of %d tokens (%llu bytes)",

@@ -64,27 +64,45 @@ const slm_f16 *slm__kv_scales(const slm__kv *kv, const uint8_t *part, int32_t n_
 
 static int32_t pages_for(int32_t positions) { return (positions + SLM_PAGE - 1) / SLM_PAGE; }
 
-/* Fill in all sizes; data, free_pages and tables stay NULL. */
+/* Pages of a sequence in layers with a window: what the first token of a batch sees and SLM_KV_BEHIND more, and the batch, which may
+ * begin anywhere in a page. */
+static int64_t pages_of_window(uint32_t window, int32_t n_batch) {
+    int64_t n = (int64_t)window - 1 + SLM_KV_BEHIND + n_batch;
+    return (n - 1 + SLM_PAGE - 1) / SLM_PAGE + 1;
+}
+
+static bool group_layout(slm__kv_group *g, const slm__kv *kv, uint32_t n_layer, int64_t n_pages,
+                         uint64_t *data_bytes) {
+    uint64_t pages;
+    g->n_layer = (int32_t)n_layer;
+    g->n_pages = n_layer > 0 ? (int32_t)n_pages : 0;
+    return slm__mul((uint64_t)g->n_pages, n_layer, &pages) &&
+           slm__mul(kv->page_bytes, pages, data_bytes) && *data_bytes <= (uint64_t)1 << 46;
+}
+
+/* Fill in all sizes; pointers stay NULL. */
 static slm_status kv_layout(slm__kv *kv, const slm__hparams *hp, const slm__kv_params *p,
-                            uint64_t *data_bytes, slm_error *err) {
+                            uint64_t data_bytes[N_KV_GROUPS], slm_error *err) {
     *kv = (slm__kv){
         .store = p->store,
         .n_ctx = p->n_ctx,
         .n_seq = p->n_seq,
-        .n_pages = pages_for(p->n_ctx) + p->n_seq -
-                   1, /* the last page of each sequence may be partly empty */
         .head_dim = (int32_t)hp->head_dim,
         .head_dim_stored = (int32_t)(hp->head_dim + SLM_LANES - 1) / SLM_LANES * SLM_LANES,
         .n_head_kv = (int32_t)hp->n_head_kv,
-        .n_layer = (int32_t)hp->n_layer,
         .pages_per_seq = pages_for(p->n_ctx),
     };
+    slm__kv_group *all = &kv->groups[KV_GLOBAL], *local = &kv->groups[KV_LOCAL];
     kv->key_bytes = part_bytes(p->store, kv->head_dim);
     kv->value_bytes = part_bytes(p->store, kv->head_dim_stored);
-    uint64_t pages;
+    /* the last page of each sequence may be partly empty */
+    int64_t n_pages = (int64_t)pages_for(p->n_ctx) + p->n_seq - 1;
+    int64_t n_local = pages_of_window(hp->window, p->n_batch) * p->n_seq;
+    if (p->keep_all || n_local > n_pages) n_local = n_pages;
+    if (!p->keep_all) local->window = (int32_t)hp->window;
     if (!slm__mul(kv->key_bytes + kv->value_bytes, hp->n_head_kv, &kv->page_bytes) ||
-        !slm__mul((uint64_t)kv->n_pages, hp->n_layer, &pages) ||
-        !slm__mul(kv->page_bytes, pages, data_bytes) || *data_bytes > (uint64_t)1 << 46) {
+        !group_layout(all, kv, hp->n_layer - hp->n_local, n_pages, &data_bytes[KV_GLOBAL]) ||
+        !group_layout(local, kv, hp->n_local, n_local, &data_bytes[KV_LOCAL])) {
         return slm__fail(err, SLM_ERR_LIMIT, "a KV cache of %d positions is too large", p->n_ctx);
     }
     return SLM_OK;
@@ -97,11 +115,14 @@ static uint64_t table_entries(const slm__kv *kv) {
 slm_status slm__kv_bytes(const slm__hparams *hp, const slm__kv_params *p, uint64_t *n_bytes,
                          slm_error *err) {
     slm__kv kv;
-    uint64_t data;
-    SLM_TRY(kv_layout(&kv, hp, p, &data, err));
-    *n_bytes = slm__alloc_cost(data) + slm__alloc_cost((uint64_t)kv.n_pages * sizeof(int32_t)) +
-               slm__alloc_cost(table_entries(&kv) * sizeof(int32_t)) +
-               2 * slm__alloc_cost((uint64_t)kv.n_seq * sizeof(int32_t));
+    uint64_t data[N_KV_GROUPS], per_seq = slm__alloc_cost((uint64_t)p->n_seq * sizeof(int32_t));
+    SLM_TRY(kv_layout(&kv, hp, p, data, err));
+    *n_bytes = per_seq;
+    for (int i = 0; i < N_KV_GROUPS; i++) {
+        *n_bytes += slm__alloc_cost(data[i]) +
+                    slm__alloc_cost((uint64_t)kv.groups[i].n_pages * sizeof(int32_t)) +
+                    slm__alloc_cost(table_entries(&kv) * sizeof(int32_t)) + 2 * per_seq;
+    }
     return SLM_OK;
 }
 
@@ -118,46 +139,91 @@ static void ask_for_large_pages(uint8_t *data, uint64_t n_bytes) {
 #endif
 }
 
-slm_status slm__kv_init(slm__kv *kv, const slm__hparams *hp, const slm__kv_params *p,
+static bool group_init(slm__kv_group *g, const slm__kv *kv, uint64_t data_bytes) {
+    const slm_allocator *a = kv->allocator;
+    g->data = slm__alloc(a, data_bytes);
+    g->free_pages = slm__alloc_array(a, (uint64_t)g->n_pages, sizeof(int32_t));
+    g->tables = slm__alloc_array(a, table_entries(kv), sizeof(int32_t));
+    g->begin = slm__alloc_array(a, (uint64_t)kv->n_seq, sizeof(int32_t));
+    g->end = slm__alloc_array(a, (uint64_t)kv->n_seq, sizeof(int32_t));
+    if (!g->data || !g->free_pages || !g->tables || !g->begin || !g->end) return false;
+    ask_for_large_pages(g->data, data_bytes);
+    for (int32_t i = g->n_pages; i-- > 0;) g->free_pages[g->n_free++] = i;
+    return true;
+}
+
+slm_status slm__kv_init(slm__kv *kv, const slm_model *m, const slm__kv_params *p,
                         const slm_allocator *allocator, slm_error *err) {
-    uint64_t data;
-    SLM_TRY(kv_layout(kv, hp, p, &data, err));
+    uint64_t data[N_KV_GROUPS];
+    SLM_TRY(kv_layout(kv, &m->hp, p, data, err));
     kv->allocator = allocator;
-    kv->data = slm__alloc(allocator, data);
-    kv->free_pages = slm__alloc_array(allocator, (uint64_t)kv->n_pages, sizeof(int32_t));
-    kv->tables = slm__alloc_array(allocator, table_entries(kv), sizeof(int32_t));
+    kv->layers = m->layers;
     kv->lengths = slm__alloc_array(allocator, (uint64_t)kv->n_seq, sizeof(int32_t));
-    kv->n_held = slm__alloc_array(allocator, (uint64_t)kv->n_seq, sizeof(int32_t));
-    if (!kv->data || !kv->free_pages || !kv->tables || !kv->lengths || !kv->n_held) {
-        slm__kv_destroy(kv);
-        return slm__fail(err, SLM_ERR_NOMEM,
-                         "no memory for a KV cache of %d positions (%llu bytes)", p->n_ctx,
-                         (unsigned long long)data);
-    }
-    ask_for_large_pages(kv->data, data);
-    for (int32_t i = kv->n_pages; i-- > 0;) kv->free_pages[kv->n_free++] = i;
-    return SLM_OK;
+    bool ok = kv->lengths != NULL;
+    for (int i = 0; i < N_KV_GROUPS && ok; i++) ok = group_init(&kv->groups[i], kv, data[i]);
+    if (ok) return SLM_OK;
+    slm__kv_destroy(kv);
+    return slm__fail(err, SLM_ERR_NOMEM, "no memory for a KV cache of %d positions (%llu bytes)",
+                     p->n_ctx, (unsigned long long)(data[KV_GLOBAL] + data[KV_LOCAL]));
 }
 
 void slm__kv_destroy(slm__kv *kv) {
-    slm__free(kv->allocator, kv->data);
-    slm__free(kv->allocator, kv->free_pages);
-    slm__free(kv->allocator, kv->tables);
+    for (int i = 0; i < N_KV_GROUPS; i++) {
+        slm__kv_group *g = &kv->groups[i];
+        slm__free(kv->allocator, g->data);
+        slm__free(kv->allocator, g->free_pages);
+        slm__free(kv->allocator, g->tables);
+        slm__free(kv->allocator, g->begin);
+        slm__free(kv->allocator, g->end);
+    }
     slm__free(kv->allocator, kv->lengths);
-    slm__free(kv->allocator, kv->n_held);
     *kv = (slm__kv){0};
 }
 
-slm_status slm__kv_grow(slm__kv *kv, int32_t seq, int32_t length, slm_error *err) {
-    int32_t *table = kv->tables + (int64_t)seq * kv->pages_per_seq;
-    for (int32_t *held = &kv->n_held[seq]; *held < pages_for(length); (*held)++) {
-        if (kv->n_free == 0) {
-            return slm__fail(err, SLM_ERR_CONTEXT_FULL, "sequence %d: no page left for position %d",
-                             seq, *held * SLM_PAGE);
-        }
-        table[*held] = kv->free_pages[--kv->n_free];
+/* ---- Pages of a sequence ---- */
+
+static int32_t *table_of(const slm__kv *kv, const slm__kv_group *g, int32_t seq) {
+    return g->tables + (int64_t)seq * kv->pages_per_seq;
+}
+
+/* Hold pages up to `end`; false: there are not so many. */
+static bool take_to(const slm__kv *kv, slm__kv_group *g, int32_t seq, int32_t end) {
+    int32_t *table = table_of(kv, g, seq);
+    for (; g->n_layer > 0 && g->end[seq] < end; g->end[seq]++) {
+        if (g->n_free == 0) return false;
+        table[g->end[seq]] = g->free_pages[--g->n_free];
     }
-    return SLM_OK;
+    return true;
+}
+
+/* Give back the pages from `end` on. */
+static void drop_from(const slm__kv *kv, slm__kv_group *g, int32_t seq, int32_t end) {
+    int32_t *table = table_of(kv, g, seq);
+    while (g->end[seq] > end && g->end[seq] > g->begin[seq])
+        g->free_pages[g->n_free++] = table[--g->end[seq]];
+    if (g->end[seq] > end) g->begin[seq] = g->end[seq] = end;
+}
+
+/* Give back the pages before `begin`. */
+static void drop_before(const slm__kv *kv, slm__kv_group *g, int32_t seq, int32_t begin) {
+    const int32_t *table = table_of(kv, g, seq);
+    while (g->begin[seq] < begin && g->begin[seq] < g->end[seq])
+        g->free_pages[g->n_free++] = table[g->begin[seq]++];
+}
+
+slm_status slm__kv_grow(slm__kv *kv, int32_t seq, int32_t length, slm_error *err) {
+    slm__kv_group *g = &kv->groups[KV_GLOBAL];
+    if (take_to(kv, g, seq, pages_for(length))) return SLM_OK;
+    return slm__fail(err, SLM_ERR_CONTEXT_FULL, "sequence %d: no page left for position %d", seq,
+                     g->end[seq] * SLM_PAGE);
+}
+
+void slm__kv_slide(slm__kv *kv, int32_t seq, int32_t end) {
+    slm__kv_group *g = &kv->groups[KV_LOCAL];
+    int32_t seen = kv->lengths[seq] - g->window + 1 - SLM_KV_BEHIND;
+    if (end == kv->lengths[seq]) return;
+    if (g->window && seen > 0) drop_before(kv, g, seq, seen / SLM_PAGE);
+    take_to(kv, g, seq, pages_for(end));
 }
 
 void slm__kv_set_length(slm__kv *kv, int32_t seq, int32_t length) {
@@ -166,10 +232,13 @@ void slm__kv_set_length(slm__kv *kv, int32_t seq, int32_t length) {
 }
 
 void slm__kv_trim(slm__kv *kv, int32_t seq) {
-    const int32_t *table = kv->tables + (int64_t)seq * kv->pages_per_seq;
-    for (int32_t *held = &kv->n_held[seq]; *held > pages_for(kv->lengths[seq]);) {
-        kv->free_pages[kv->n_free++] = table[--*held];
-    }
+    for (int i = 0; i < N_KV_GROUPS; i++)
+        drop_from(kv, &kv->groups[i], seq, pages_for(kv->lengths[seq]));
+}
+
+int32_t slm__kv_shortest(const slm__kv *kv, int32_t seq) {
+    const slm__kv_group *g = &kv->groups[KV_LOCAL];
+    return g->begin[seq] == 0 ? 0 : g->begin[seq] * SLM_PAGE + g->window - 1;
 }
 
 /* ---- Storing ---- */

@@ -1,32 +1,48 @@
-/* The KV cache: pages of 64 positions, whose borders are absolute positions, handed out to sequences as they grow. */
+/* The KV cache: pages of 64 positions, whose borders are absolute positions, handed out to sequences as they grow, and given back by
+ * layers with a window once it has left them. */
 #ifndef SLM_KV_H
 #define SLM_KV_H
 
 #include "model.h"
 #include "../kernels/kernels.h"
 
-/* A page holds, for every layer and KV head, keys as [head_dim, 64] and values as [64, head_dim_stored]; with Q8_0 behind
- * each of them its scales, [blocks of 32, 64]. */
+/* Layers that keep the same positions share their pages: all layers with a window, and all without. A page holds, for each of them and
+ * each KV head, keys as [head_dim, 64] and values as [64, head_dim_stored]; with Q8_0 behind each of them its scales, [blocks of 32, 64]. */
+typedef struct slm__kv_group {
+    int32_t window; /* positions; 0: all are kept */
+    int32_t n_layer;
+    int32_t n_pages, n_free;
+    uint8_t *data;       /* [n_layer, n_pages, page_bytes]                                  */
+    int32_t *free_pages; /* stack of n_free                                                 */
+    int32_t *tables;     /* [n_seq, pages_per_seq]: page of each 64 positions that are held */
+    int32_t *begin;      /* [n_seq] the first 64 positions that are held                    */
+    int32_t *end;        /* [n_seq] behind the last ones                                    */
+} slm__kv_group;
+
+enum { KV_GLOBAL, KV_LOCAL, N_KV_GROUPS };
+
+/* Layers with a window keep so many positions more than it needs: a sequence can be cut back that far, as drafts are. */
+enum { SLM_KV_BEHIND = SLM_PAGE };
+
 typedef struct slm__kv {
     const slm_allocator *allocator;
     slm_kv_store store;
+    const slm__layer *layers;
     int32_t n_ctx; /* positions over all sequences */
     int32_t n_seq;
-    int32_t n_pages, n_free;
-    int32_t head_dim, head_dim_stored, n_head_kv, n_layer;
+    int32_t head_dim, head_dim_stored, n_head_kv;
     uint64_t key_bytes, value_bytes; /* of one head in one page      */
     uint64_t page_bytes;             /* of all heads of one layer    */
-    uint8_t *data;                   /* [n_layer, n_pages, page_bytes] */
-    int32_t *free_pages;             /* stack of n_free              */
-    int32_t *tables;                 /* [n_seq, pages_per_seq]: page of each 64 positions */
     int32_t pages_per_seq;
-    int32_t *n_held;  /* [n_seq] pages in its table   */
+    slm__kv_group groups[N_KV_GROUPS];
     int32_t *lengths; /* [n_seq] positions in use     */
     int32_t used;     /* sum of lengths               */
 } slm__kv;
 
 typedef struct slm__kv_params {
     int32_t n_ctx, n_seq;
+    int32_t n_batch; /* tokens that are computed together */
+    bool keep_all;   /* layers with a window give nothing back */
     slm_kv_store store;
 } slm__kv_params;
 
@@ -34,12 +50,17 @@ typedef struct slm__kv_params {
 slm_status slm__kv_bytes(const slm__hparams *hp, const slm__kv_params *p, uint64_t *n_bytes,
                          slm_error *err);
 
-slm_status slm__kv_init(slm__kv *kv, const slm__hparams *hp, const slm__kv_params *p,
+slm_status slm__kv_init(slm__kv *kv, const slm_model *m, const slm__kv_params *p,
                         const slm_allocator *allocator, slm_error *err);
 void slm__kv_destroy(slm__kv *kv);
 
-/* Take pages so that sequence `seq` can hold `length` positions. CONTEXT_FULL: those taken stay until slm__kv_trim(). */
+/* Take pages so that sequence `seq` can hold `length` positions in layers without a window. CONTEXT_FULL: those taken stay until
+ * slm__kv_trim(). */
 slm_status slm__kv_grow(slm__kv *kv, int32_t seq, int32_t length, slm_error *err);
+
+/* The next tokens are computed for positions from the sequence's length to `end` - 1, n_batch at most in all sequences: layers with a
+ * window give back what those do not see and take what they need, which is always there. */
+void slm__kv_slide(slm__kv *kv, int32_t seq, int32_t end);
 
 /* The sequence now holds `length` positions, at most as many as it grew to. */
 void slm__kv_set_length(slm__kv *kv, int32_t seq, int32_t length);
@@ -47,11 +68,17 @@ void slm__kv_set_length(slm__kv *kv, int32_t seq, int32_t length);
 /* Give back the pages that lie beyond the length. */
 void slm__kv_trim(slm__kv *kv, int32_t seq);
 
+/* The shortest length, but for 0, to which the sequence can be cut: layers with a window have given back what comes before. */
+int32_t slm__kv_shortest(const slm__kv *kv, int32_t seq);
+
 /* Page `page` (64 positions) of a sequence: keys and values of one head of one layer. */
 static inline uint8_t *slm__kv_keys(const slm__kv *kv, int32_t layer, int32_t seq, int32_t page,
                                     int32_t head) {
-    int64_t at = kv->tables[(int64_t)seq * kv->pages_per_seq + page];
-    return kv->data + ((uint64_t)layer * (uint64_t)kv->n_pages + (uint64_t)at) * kv->page_bytes +
+    const slm__layer *l = &kv->layers[layer];
+    const slm__kv_group *g = &kv->groups[l->window ? KV_LOCAL : KV_GLOBAL];
+    int64_t at = g->tables[(int64_t)seq * kv->pages_per_seq + page];
+    return g->data +
+           ((uint64_t)l->kv_index * (uint64_t)g->n_pages + (uint64_t)at) * kv->page_bytes +
            (uint64_t)head * (kv->key_bytes + kv->value_bytes);
 }
 

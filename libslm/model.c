@@ -411,7 +411,7 @@ static bool is_global(const slm_model *m, const slm__key *pattern, uint32_t ever
 
 /* attention.sliding_window_pattern: for each layer whether it has the window, or which ones have not. */
 static slm_status set_layer_kinds(slm_model *m, slm_error *err) {
-    const slm__hparams *hp = &m->hp;
+    slm__hparams *hp = &m->hp;
     char key[KEY_MAX];
     full_key(m, "attention.sliding_window_pattern", key);
     const slm__key *pattern = slm__gguf_key(&m->gguf, key);
@@ -431,6 +431,7 @@ static slm_status set_layer_kinds(slm_model *m, slm_error *err) {
         bool global = is_global(m, pattern, (uint32_t)every, l);
         uint32_t none = m->arch->no_rope_every;
         m->layers[l].window = global ? 0 : hp->window;
+        m->layers[l].kv_index = (int32_t)(global ? l - hp->n_local : hp->n_local++);
         m->layers[l].rope = none && (l + 1) % none == 0 ? ROPE_NONE
                             : own_rope && !global       ? ROPE_LOCAL
                                                         : ROPE_GLOBAL;

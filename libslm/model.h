@@ -21,6 +21,7 @@ typedef struct slm__hparams {
     uint32_t n_expert, n_expert_used;
     uint32_t
         window; /* positions that a layer with a window sees, its own one too; 0: no layer has one */
+    uint32_t n_local; /* layers with a window */
     float norm_eps;
     float embd_scale;        /* of the rows of the embedding                            */
     float attn_scale;        /* of scores                                               */
@@ -50,8 +51,9 @@ typedef struct slm__rope {
 
 /* Shapes as [rows, columns]: a row is contiguous. NULL where the architecture or the file has none. */
 typedef struct slm__layer {
-    uint32_t window;                    /* 0: it sees all                  */
-    slm__rope_kind rope;                /* ROPE_NONE, GLOBAL or LOCAL      */
+    uint32_t window;     /* 0: it sees all                  */
+    slm__rope_kind rope; /* ROPE_NONE, GLOBAL or LOCAL      */
+    int32_t kv_index;    /* which one it is of the layers with a window, or of those without */
     const slm__tensor *attn_norm;       /* [n_embd]                        */
     const slm__tensor *wq, *bq;         /* [n_head * head_dim, n_embd]     */
     const slm__tensor *wk, *bk;         /* [n_head_kv * head_dim, n_embd]  */

@@ -504,6 +504,7 @@ static int read_options(const command *self, int argc, char **argv, bench *b) {
     for (int32_t i = b->cpus.n; i-- > 0 && code == PARSED;) {
         b->o.compute.cpu = b->cpus.v[i];
         code = compute_params(self, &b->o.compute, &b->params);
+        b->params.keep_all = true; /* a text is made once and cut back for each run */
     }
     if (code != PARSED) return code;
     if (!b->o.model) return usage_error(self, "-m MODEL is missing");
