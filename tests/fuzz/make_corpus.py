@@ -92,6 +92,18 @@ def vocabulary(f, template=None):
         f.key("tokenizer.chat_template", STRING, template)
 
 
+def pieces(f):
+    """A SentencePiece vocabulary of as many tokens."""
+    f.key("tokenizer.ggml.model", STRING, "llama")
+    f.key("tokenizer.ggml.tokens", STRING, ["<unk>", "<s>", "</s>", "<0x61>", "\u2581", "a", "\u2581a", "aa"])
+    f.key("tokenizer.ggml.scores", F32, [0, 0, 0, 0, -1, -2, -3, -4])
+    f.key("tokenizer.ggml.token_type", I32, [2, 3, 3, 6, 1, 1, 1, 4])
+
+
+# What a layer of an architecture has beyond or instead of what a llama has.
+PARTS = {"phi3": {"fused", "factors"}, "gemma2": {"post"}, "gemma3": {"post", "heads"}, "qwen3": {"heads"}, "olmo2": {"post", "rows", "no pre"}}
+
+
 def model(kind=0, arch="llama", embd=4, heads=2, heads_kv=1, head_dim=None, ff=6, layers=1, extras=False, array=False):
     """Rows of n_embd weights are of type `kind`; rows that are too short for its blocks are F32."""
     f = File()
@@ -113,7 +125,12 @@ def model(kind=0, arch="llama", embd=4, heads=2, heads_kv=1, head_dim=None, ff=6
         f.key(arch + ".rope.freq_base", F32, 500000.0)
         f.key(arch + ".rope.scaling.type", STRING, "linear")
         f.key(arch + ".rope.scaling.factor", F32, 2.0)
-    vocabulary(f, "{% for m in messages %}<|im_start|>{% endfor %}" if extras else None)
+    parts = PARTS.get(arch, set())
+    if parts:
+        f.key(arch + ".attention.sliding_window", U32, 1)
+        pieces(f)
+    else:
+        vocabulary(f, "{% for m in messages %}<|im_start|>{% endfor %}" if extras else None)
 
     def matrix(name, columns, rows):
         f.tensor(name, kind if columns % TYPES[kind][0] == 0 else 0, columns, rows)
@@ -123,17 +140,32 @@ def model(kind=0, arch="llama", embd=4, heads=2, heads_kv=1, head_dim=None, ff=6
     if extras:
         matrix("output.weight", embd, 8)
         f.tensors.append(("rope_freqs.weight", 0, (head // 2,), struct.pack(f"<{head // 2}f", *[1.5] * (head // 2))))
+    for name in ("short", "long") if "factors" in parts else ():
+        f.tensors.append((f"rope_factors_{name}.weight", 0, (head // 2,), struct.pack(f"<{head // 2}f", *[1.5] * (head // 2))))
     for layer in range(layers):
         b = f"blk.{layer}."
-        f.tensor(b + "attn_norm.weight", 0, embd)
+        if "no pre" not in parts:
+            f.tensor(b + "attn_norm.weight", 0, embd)
+        if "post" in parts:
+            f.tensor(b + "post_attention_norm.weight", 0, embd)
+            f.tensor(b + "post_ffw_norm.weight", 0, embd)
+        if parts & {"heads", "rows"}:
+            f.tensor(b + "attn_q_norm.weight", 0, head * (heads if "rows" in parts else 1))
+            f.tensor(b + "attn_k_norm.weight", 0, head * (heads_kv if "rows" in parts else 1))
+        if "fused" in parts:
+            matrix(b + "attn_qkv.weight", embd, (heads + 2 * heads_kv) * head)
         for name, rows in (("q", heads * head), ("k", heads_kv * head), ("v", heads_kv * head)):
+            if "fused" in parts:
+                break
             matrix(f"{b}attn_{name}.weight", embd, rows)
             if extras or arch == "qwen2":
                 f.tensor(f"{b}attn_{name}.bias", 0, rows)
         matrix(b + "attn_output.weight", heads * head, embd)
-        f.tensor(b + "ffn_norm.weight", 0, embd)
-        matrix(b + "ffn_gate.weight", embd, ff)
-        matrix(b + "ffn_up.weight", embd, ff)
+        if "no pre" not in parts:
+            f.tensor(b + "ffn_norm.weight", 0, embd)
+        if "fused" not in parts:
+            matrix(b + "ffn_gate.weight", embd, ff)
+        matrix(b + "ffn_up.weight", embd, ff * (2 if "fused" in parts else 1))
         matrix(b + "ffn_down.weight", ff, embd)
     return f
 
@@ -203,6 +235,9 @@ def load_seeds():
     yield "extras", model(extras=True, layers=2).bytes()
     yield "arrays", model(layers=2, array=True).bytes()
     yield "qwen2", model(arch="qwen2").bytes()
+    for arch in PARTS:
+        yield arch, model(arch=arch, layers=2).bytes()
+    yield "smollm3", model(arch="smollm3", layers=4).bytes()
     yield "wide_heads", model(head_dim=6, heads=3, heads_kv=3).bytes()
     for kind, (block, _) in TYPES.items():
         if block == 1 and kind:
