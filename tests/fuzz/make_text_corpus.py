@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the seeds of tests/fuzz/corpus/encode and tests/fuzz/corpus/stream: small inputs, one thing each.
+"""Write the seeds of tests/fuzz/corpus/encode, spm and stream: small inputs, one thing each.
 
     python3 tests/fuzz/make_text_corpus.py
 """
@@ -38,10 +38,12 @@ STREAMS = {
 
 
 def main():
-    for folder in ("encode", "stream"):
+    for folder in ("encode", "spm", "stream"):
         (HERE / folder).mkdir(parents=True, exist_ok=True)
     for i, (name, text) in enumerate(TEXTS.items()):
         (HERE / "encode" / f"seed_{name}").write_bytes(bytes([i % 8]) + text)
+        (HERE / "spm" / f"seed_{name}").write_bytes(bytes([i % 8]) + text)
+    (HERE / "spm" / "seed_swallowed").write_bytes(b"\0\xc3 \xe2\x96 \x81 \xf0 a\xe2\x96\x81 the \xe2")
     (HERE / "encode" / "seed_empty").write_bytes(b"\0")
     for i, (name, text) in enumerate(STREAMS.items()):
         (HERE / "stream" / f"seed_{name}").write_bytes(b"".join(bytes([b, 32 * i]) for b in text))
