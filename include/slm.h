@@ -201,14 +201,14 @@ SLM_API slm_status slm_model_key_text(const slm_model *model, int32_t index, uin
 
 enum {
     SLM_TOKENIZE_BOS =
-        1, /* put the begin-of-sequence token in front, if the model's keys ask for it    */
+        1, /* put the begin-of-sequence token in front, if the model asks for it          */
     SLM_TOKENIZE_SPECIAL =
         2, /* read the text of special tokens ("<|im_end|>") as those tokens, not as text */
 };
 
 /*
  * Text to tokens. `text` may hold any bytes; invalid UTF-8 is never refused: it is encoded as U+FFFD, a code point for each byte or
- * broken sequence.
+ * broken sequence, or, by SentencePiece vocabularies, as the tokens of its bytes.
  *
  * flags     SLM_TOKENIZE_* or 0.
  * out       room for `capacity` tokens; may be NULL when capacity is 0.
@@ -301,10 +301,12 @@ typedef enum slm_kv_type { SLM_KV_F16 = 0, SLM_KV_F32 = 1, SLM_KV_Q8_0 = 2 } slm
 typedef struct slm_context_params {
     size_t size;             /* sizeof(slm_context_params)                                        */
     slm_allocator allocator; /* used for everything that belongs to the context                   */
-    int32_t n_ctx;           /* positions in the KV cache, over all sequences; 0: as trained      */
-    int32_t n_batch;         /* tokens computed at a time; longer batches are split               */
-    int32_t n_seq_max;       /* sequences 0 .. n_seq_max-1                                        */
-    int32_t n_logits;        /* rows of logits that one slm_decode() may want                     */
+    int32_t
+        n_ctx; /* positions in the KV cache, over all sequences; 0: as trained. Models with factors of RoPE for
+                                long contexts (LongRoPE) use them if it is more than the original context: logits then differ */
+    int32_t n_batch;   /* tokens computed at a time; longer batches are split               */
+    int32_t n_seq_max; /* sequences 0 .. n_seq_max-1                                        */
+    int32_t n_logits;  /* rows of logits that one slm_decode() may want                     */
     int32_t n_threads; /* 0: physical cores that this process may use: affinity, cgroup quota */
     slm_kv_type kv_type;
     const char *cpu; /* highest instruction set to use, a name of slm_cpu_level(); NULL: the best */
@@ -382,11 +384,22 @@ SLM_API int32_t slm_seq_length(const slm_context *ctx, int32_t sequence);
 
 /*
  * Forget all but the first `length` tokens of the sequence. Layers with a window have given back what no later token sees: such a
- * sequence can be cut to nothing, or by 64 tokens at least, further only with params.keep_all. RANGE (then nothing has changed), BUSY,
+ * sequence can be cut to nothing, or to 64 tokens before where its last part began, further only with params.keep_all. RANGE (then nothing has changed), BUSY,
  * ARGUMENT.
  */
 SLM_API slm_status slm_seq_truncate(slm_context *ctx, int32_t sequence, int32_t length,
                                     slm_error *err);
+
+/*
+ * Let sequence `to`, which is empty, begin with the first `length` tokens of `from`. Nothing is computed and nothing copied: both use
+ * the same memory, and positions that they share count once against n_ctx. What is added to one of them is not seen by the other;
+ * a page of 64 positions that both still use is copied before that. As with slm_seq_truncate(), `length` may be less than what
+ * `from` holds, in models with a window only as far.
+ *
+ * RANGE (no such sequence, `to` is not empty, a length that cannot be had; nothing has changed), BUSY, ARGUMENT.
+ */
+SLM_API slm_status slm_seq_fork(slm_context *ctx, int32_t from, int32_t to, int32_t length,
+                                slm_error *err);
 
 /* ---- Sampler --------------------------------------------------------------------------------- */
 

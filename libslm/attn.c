@@ -288,9 +288,10 @@ static void attend_split(slm_context *ctx, int32_t layer, int32_t n_pairs, page_
 /* ---- Both ---- */
 
 /* Is a split worth two loops, and is there room for it? */
-static bool splits(const slm_context *ctx, int32_t n_pairs, page_range pages) {
-    int32_t n_pages = pages.last - pages.first + 1;
-    if (n_pairs > split_pairs(slm__pool_n_threads(ctx->pool)) || n_pages < 4) return false;
+static bool splits(const slm_context *ctx, int32_t n_pairs, page_range pages, int32_t most) {
+    if (n_pairs > split_pairs(slm__pool_n_threads(ctx->pool)) || most < 4) return false;
+    /* windows far apart: most rounds would have nothing in them */
+    if (pages.last - pages.first >= most + SPLIT_PAGES) return false;
     for (int32_t i = 0; i < ctx->work.n_tiles; i++)
         if (ctx->work.tiles[i].n_tokens > SPLIT_TOKENS) return false;
     return true;
@@ -309,7 +310,7 @@ void slm__attention(slm_context *ctx, int32_t layer) {
         all.last = last > all.last ? last : all.last;
         most = last - first + 1 > most ? last - first + 1 : most;
     }
-    if (splits(ctx, n, all)) {
+    if (splits(ctx, n, all, most)) {
         attend_split(ctx, layer, n, all);
         return;
     }

@@ -58,10 +58,18 @@ static slm_status check_batch(slm_context *ctx, const slm_batch *b, slm_error *e
         return slm__fail(err, SLM_ERR_RANGE, "logits wanted for %d tokens, n_logits is %d",
                          n_wanted, ctx->params.n_logits);
     }
-    if (b->n_tokens > ctx->params.n_ctx - ctx->kv.used) {
+    for (int32_t s = 0; s < ctx->params.n_seq_max; s++) /* others may have left a page */
+        slm__kv_set_length(&ctx->kv, s, ctx->kv.lengths[s]);
+    int64_t cost = 0, room = ctx->params.n_ctx - ctx->kv.used;
+    for (int32_t s = 0; s < ctx->params.n_seq_max; s++) {
+        int32_t length = ctx->work.next[s];
+        cost += slm__kv_cost(&ctx->kv, s, length);
+        if (length > ctx->params.n_ctx) cost = INT64_MAX / 2;
+    }
+    if (cost > room) {
         return slm__fail(err, SLM_ERR_CONTEXT_FULL,
                          "%d tokens more than the %d of %d positions that are free", b->n_tokens,
-                         ctx->params.n_ctx - ctx->kv.used, ctx->params.n_ctx);
+                         (int32_t)room, ctx->params.n_ctx);
     }
     return SLM_OK;
 }
@@ -186,6 +194,30 @@ static slm_status truncate_sequence(slm_context *ctx, int32_t sequence, int32_t 
     slm__kv_set_length(&ctx->kv, sequence, length);
     slm__kv_trim(&ctx->kv, sequence);
     return SLM_OK;
+}
+
+static slm_status fork_sequence(slm_context *ctx, int32_t from, int32_t to, int32_t length,
+                                slm_error *err) {
+    slm__kv *kv = &ctx->kv;
+    if (from < 0 || to < 0 || from >= kv->n_seq || to >= kv->n_seq || from == to)
+        return slm__fail(err, SLM_ERR_RANGE, "sequences %d and %d of %d", from, to, kv->n_seq);
+    if (length < 0 || length > kv->lengths[from] ||
+        (length > 0 && length < slm__kv_shortest(kv, from))) {
+        return slm__fail(err, SLM_ERR_RANGE, "%d tokens of sequence %d, which holds %d to %d",
+                         length, from, slm__kv_shortest(kv, from), kv->lengths[from]);
+    }
+    if (kv->lengths[to] > 0) {
+        return slm__fail(err, SLM_ERR_RANGE, "sequence %d is not empty: it holds %d tokens", to,
+                         kv->lengths[to]);
+    }
+    if (length > 0) slm__kv_fork(kv, from, to, length);
+    return SLM_OK;
+}
+
+slm_status slm_seq_fork(slm_context *ctx, int32_t from, int32_t to, int32_t length,
+                        slm_error *err) {
+    SLM_TRY(enter(ctx, err));
+    return leave(ctx, fork_sequence(ctx, from, to, length, err));
 }
 
 slm_status slm_seq_truncate(slm_context *ctx, int32_t sequence, int32_t length, slm_error *err) {

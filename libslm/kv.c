@@ -75,7 +75,7 @@ static bool group_layout(slm__kv_group *g, const slm__kv *kv, uint32_t n_layer, 
                          uint64_t *data_bytes) {
     uint64_t pages;
     g->n_layer = (int32_t)n_layer;
-    g->n_pages = n_layer > 0 ? (int32_t)n_pages : 0;
+    g->n_pages = (int32_t)n_pages;
     return slm__mul((uint64_t)g->n_pages, n_layer, &pages) &&
            slm__mul(kv->page_bytes, pages, data_bytes) && *data_bytes <= (uint64_t)1 << 46;
 }
@@ -99,6 +99,7 @@ static slm_status kv_layout(slm__kv *kv, const slm__hparams *hp, const slm__kv_p
     int64_t n_pages = (int64_t)pages_for(p->n_ctx) + p->n_seq - 1;
     int64_t n_local = pages_of_window(hp->window, p->n_batch) * p->n_seq;
     if (p->keep_all || n_local > n_pages) n_local = n_pages;
+    if (hp->n_local == 0) n_local = 0;
     if (!p->keep_all) local->window = (int32_t)hp->window;
     if (!slm__mul(kv->key_bytes + kv->value_bytes, hp->n_head_kv, &kv->page_bytes) ||
         !group_layout(all, kv, hp->n_layer - hp->n_local, n_pages, &data_bytes[KV_GLOBAL]) ||
@@ -117,10 +118,10 @@ slm_status slm__kv_bytes(const slm__hparams *hp, const slm__kv_params *p, uint64
     slm__kv kv;
     uint64_t data[N_KV_GROUPS], per_seq = slm__alloc_cost((uint64_t)p->n_seq * sizeof(int32_t));
     SLM_TRY(kv_layout(&kv, hp, p, data, err));
-    *n_bytes = per_seq;
+    *n_bytes = per_seq + slm__alloc_cost((uint64_t)kv.groups[KV_GLOBAL].n_pages);
     for (int i = 0; i < N_KV_GROUPS; i++) {
         *n_bytes += slm__alloc_cost(data[i]) +
-                    slm__alloc_cost((uint64_t)kv.groups[i].n_pages * sizeof(int32_t)) +
+                    2 * slm__alloc_cost((uint64_t)kv.groups[i].n_pages * sizeof(int32_t)) +
                     slm__alloc_cost(table_entries(&kv) * sizeof(int32_t)) + 2 * per_seq;
     }
     return SLM_OK;
@@ -142,11 +143,13 @@ static void ask_for_large_pages(uint8_t *data, uint64_t n_bytes) {
 static bool group_init(slm__kv_group *g, const slm__kv *kv, uint64_t data_bytes) {
     const slm_allocator *a = kv->allocator;
     g->data = slm__alloc(a, data_bytes);
+    g->n_users = slm__alloc_array(a, (uint64_t)g->n_pages, sizeof(int32_t));
     g->free_pages = slm__alloc_array(a, (uint64_t)g->n_pages, sizeof(int32_t));
     g->tables = slm__alloc_array(a, table_entries(kv), sizeof(int32_t));
     g->begin = slm__alloc_array(a, (uint64_t)kv->n_seq, sizeof(int32_t));
     g->end = slm__alloc_array(a, (uint64_t)kv->n_seq, sizeof(int32_t));
-    if (!g->data || !g->free_pages || !g->tables || !g->begin || !g->end) return false;
+    if (!g->data || !g->n_users || !g->free_pages || !g->tables || !g->begin || !g->end)
+        return false;
     ask_for_large_pages(g->data, data_bytes);
     for (int32_t i = g->n_pages; i-- > 0;) g->free_pages[g->n_free++] = i;
     return true;
@@ -159,7 +162,8 @@ slm_status slm__kv_init(slm__kv *kv, const slm_model *m, const slm__kv_params *p
     kv->allocator = allocator;
     kv->layers = m->layers;
     kv->lengths = slm__alloc_array(allocator, (uint64_t)kv->n_seq, sizeof(int32_t));
-    bool ok = kv->lengths != NULL;
+    kv->n_filled = slm__alloc(allocator, (uint64_t)kv->groups[KV_GLOBAL].n_pages);
+    bool ok = kv->lengths && kv->n_filled;
     for (int i = 0; i < N_KV_GROUPS && ok; i++) ok = group_init(&kv->groups[i], kv, data[i]);
     if (ok) return SLM_OK;
     slm__kv_destroy(kv);
@@ -171,12 +175,14 @@ void slm__kv_destroy(slm__kv *kv) {
     for (int i = 0; i < N_KV_GROUPS; i++) {
         slm__kv_group *g = &kv->groups[i];
         slm__free(kv->allocator, g->data);
+        slm__free(kv->allocator, g->n_users);
         slm__free(kv->allocator, g->free_pages);
         slm__free(kv->allocator, g->tables);
         slm__free(kv->allocator, g->begin);
         slm__free(kv->allocator, g->end);
     }
     slm__free(kv->allocator, kv->lengths);
+    slm__free(kv->allocator, kv->n_filled);
     *kv = (slm__kv){0};
 }
 
@@ -186,34 +192,80 @@ static int32_t *table_of(const slm__kv *kv, const slm__kv_group *g, int32_t seq)
     return g->tables + (int64_t)seq * kv->pages_per_seq;
 }
 
-/* Hold pages up to `end`; false: there are not so many. */
-static bool take_to(const slm__kv *kv, slm__kv_group *g, int32_t seq, int32_t end) {
-    int32_t *table = table_of(kv, g, seq);
-    for (; g->n_layer > 0 && g->end[seq] < end; g->end[seq]++) {
+static void fill(slm__kv *kv, int32_t page, int32_t n) {
+    kv->used += n - kv->n_filled[page];
+    kv->n_filled[page] = (uint8_t)n;
+}
+
+static int32_t take(slm__kv_group *g) {
+    int32_t page = g->free_pages[--g->n_free];
+    g->n_users[page] = 1;
+    return page;
+}
+
+static void give_back(slm__kv *kv, slm__kv_group *g, int32_t page) {
+    if (--g->n_users[page] > 0) return;
+    g->free_pages[g->n_free++] = page;
+    if (g == &kv->groups[KV_GLOBAL]) fill(kv, page, 0);
+}
+
+/* The page that the next position of the sequence goes to, if it begins before that and others hold it, too; else -1. */
+static int32_t shared_page(const slm__kv *kv, const slm__kv_group *g, int32_t seq) {
+    int32_t i = kv->lengths[seq] / SLM_PAGE;
+    if (kv->lengths[seq] % SLM_PAGE == 0 || i >= g->end[seq]) return -1;
+    int32_t page = table_of(kv, g, seq)[i];
+    return g->n_users[page] > 1 ? page : -1;
+}
+
+static void copy_page(const slm__kv *kv, const slm__kv_group *g, int32_t from, int32_t to) {
+    for (int32_t l = 0; l < g->n_layer; l++) {
+        uint8_t *layer = g->data + (uint64_t)l * (uint64_t)g->n_pages * kv->page_bytes;
+        memcpy(layer + (uint64_t)to * kv->page_bytes, layer + (uint64_t)from * kv->page_bytes,
+               (size_t)kv->page_bytes);
+    }
+}
+
+/* Hold pages up to `end`, and the one that is written to next for itself; false: there are not so many. */
+static bool take_to(slm__kv *kv, slm__kv_group *g, int32_t seq, int32_t end) {
+    int32_t *table = table_of(kv, g, seq), shared = shared_page(kv, g, seq);
+    if (shared >= 0 && end * SLM_PAGE > kv->lengths[seq]) {
         if (g->n_free == 0) return false;
-        table[g->end[seq]] = g->free_pages[--g->n_free];
+        int32_t own = take(g);
+        copy_page(kv, g, shared, own);
+        table[kv->lengths[seq] / SLM_PAGE] = own;
+        give_back(kv, g, shared);
+        if (g == &kv->groups[KV_GLOBAL]) fill(kv, own, kv->lengths[seq] % SLM_PAGE);
+    }
+    for (; g->end[seq] < end; g->end[seq]++) {
+        if (g->n_free == 0) return false;
+        table[g->end[seq]] = take(g);
     }
     return true;
 }
 
 /* Give back the pages from `end` on. */
-static void drop_from(const slm__kv *kv, slm__kv_group *g, int32_t seq, int32_t end) {
-    int32_t *table = table_of(kv, g, seq);
-    while (g->end[seq] > end && g->end[seq] > g->begin[seq])
-        g->free_pages[g->n_free++] = table[--g->end[seq]];
+static void drop_from(slm__kv *kv, slm__kv_group *g, int32_t seq, int32_t end) {
+    const int32_t *table = table_of(kv, g, seq);
+    while (g->end[seq] > end && g->end[seq] > g->begin[seq]) give_back(kv, g, table[--g->end[seq]]);
     if (g->end[seq] > end) g->begin[seq] = g->end[seq] = end;
 }
 
 /* Give back the pages before `begin`. */
-static void drop_before(const slm__kv *kv, slm__kv_group *g, int32_t seq, int32_t begin) {
+static void drop_before(slm__kv *kv, slm__kv_group *g, int32_t seq, int32_t begin) {
     const int32_t *table = table_of(kv, g, seq);
     while (g->begin[seq] < begin && g->begin[seq] < g->end[seq])
-        g->free_pages[g->n_free++] = table[g->begin[seq]++];
+        give_back(kv, g, table[g->begin[seq]++]);
+}
+
+int32_t slm__kv_cost(const slm__kv *kv, int32_t seq, int32_t length) {
+    int32_t more = length - kv->lengths[seq];
+    bool copies = more > 0 && shared_page(kv, &kv->groups[KV_GLOBAL], seq) >= 0;
+    return more + (copies ? kv->lengths[seq] % SLM_PAGE : 0);
 }
 
 slm_status slm__kv_grow(slm__kv *kv, int32_t seq, int32_t length, slm_error *err) {
     slm__kv_group *g = &kv->groups[KV_GLOBAL];
-    if (take_to(kv, g, seq, pages_for(length))) return SLM_OK;
+    if (length == kv->lengths[seq] || take_to(kv, g, seq, pages_for(length))) return SLM_OK;
     return slm__fail(err, SLM_ERR_CONTEXT_FULL, "sequence %d: no page left for position %d", seq,
                      g->end[seq] * SLM_PAGE);
 }
@@ -221,14 +273,36 @@ slm_status slm__kv_grow(slm__kv *kv, int32_t seq, int32_t length, slm_error *err
 void slm__kv_slide(slm__kv *kv, int32_t seq, int32_t end) {
     slm__kv_group *g = &kv->groups[KV_LOCAL];
     int32_t seen = kv->lengths[seq] - g->window + 1 - SLM_KV_BEHIND;
-    if (end == kv->lengths[seq]) return;
+    if (g->n_pages == 0 || end == kv->lengths[seq]) return;
     if (g->window && seen > 0) drop_before(kv, g, seq, seen / SLM_PAGE);
     take_to(kv, g, seq, pages_for(end));
 }
 
+void slm__kv_fork(slm__kv *kv, int32_t from, int32_t to, int32_t length) {
+    for (int i = 0; i < N_KV_GROUPS; i++) {
+        slm__kv_group *g = &kv->groups[i];
+        if (g->n_pages == 0) continue;
+        g->begin[to] = g->begin[from];
+        g->end[to] = pages_for(length);
+        for (int32_t p = g->begin[to]; p < g->end[to]; p++) {
+            int32_t page = table_of(kv, g, from)[p];
+            table_of(kv, g, to)[p] = page;
+            g->n_users[page]++;
+        }
+    }
+    kv->lengths[to] = length;
+}
+
+/* Pages that others hold, too, keep what these fill. */
 void slm__kv_set_length(slm__kv *kv, int32_t seq, int32_t length) {
-    kv->used += length - kv->lengths[seq];
+    const slm__kv_group *g = &kv->groups[KV_GLOBAL];
+    int32_t before = kv->lengths[seq], low = before < length ? before : length,
+            high = before > length ? before : length;
     kv->lengths[seq] = length;
+    for (int32_t i = low / SLM_PAGE; i < pages_for(high); i++) {
+        int32_t page = table_of(kv, g, seq)[i], n = length - i * SLM_PAGE;
+        if (g->n_users[page] == 1) fill(kv, page, n < 0 ? 0 : n > SLM_PAGE ? SLM_PAGE : n);
+    }
 }
 
 void slm__kv_trim(slm__kv *kv, int32_t seq) {

@@ -13,6 +13,7 @@ typedef struct slm__kv_group {
     int32_t n_layer;
     int32_t n_pages, n_free;
     uint8_t *data;       /* [n_layer, n_pages, page_bytes]                                  */
+    int32_t *n_users;    /* [n_pages] sequences that hold the page; 0: it is free           */
     int32_t *free_pages; /* stack of n_free                                                 */
     int32_t *tables;     /* [n_seq, pages_per_seq]: page of each 64 positions that are held */
     int32_t *begin;      /* [n_seq] the first 64 positions that are held                    */
@@ -36,7 +37,9 @@ typedef struct slm__kv {
     int32_t pages_per_seq;
     slm__kv_group groups[N_KV_GROUPS];
     int32_t *lengths; /* [n_seq] positions in use     */
-    int32_t used;     /* sum of lengths               */
+    uint8_t *
+        n_filled; /* [n_pages of KV_GLOBAL] positions in use; of a page that several hold, or did: at most */
+    int32_t used; /* sum of n_filled              */
 } slm__kv;
 
 typedef struct slm__kv_params {
@@ -54,6 +57,10 @@ slm_status slm__kv_init(slm__kv *kv, const slm_model *m, const slm__kv_params *p
                         const slm_allocator *allocator, slm_error *err);
 void slm__kv_destroy(slm__kv *kv);
 
+/* Positions that sequence `seq` takes to grow to `length`: a page that others hold, too, is copied before it is written to (by all but
+ * the last of them, which is not foreseen here). */
+int32_t slm__kv_cost(const slm__kv *kv, int32_t seq, int32_t length);
+
 /* Take pages so that sequence `seq` can hold `length` positions in layers without a window. CONTEXT_FULL: those taken stay until
  * slm__kv_trim(). */
 slm_status slm__kv_grow(slm__kv *kv, int32_t seq, int32_t length, slm_error *err);
@@ -62,7 +69,10 @@ slm_status slm__kv_grow(slm__kv *kv, int32_t seq, int32_t length, slm_error *err
  * window give back what those do not see and take what they need, which is always there. */
 void slm__kv_slide(slm__kv *kv, int32_t seq, int32_t end);
 
-/* The sequence now holds `length` positions, at most as many as it grew to. */
+/* Sequence `to`, which is empty, holds the first `length` positions of `from`, at least slm__kv_shortest(), in the same pages. */
+void slm__kv_fork(slm__kv *kv, int32_t from, int32_t to, int32_t length);
+
+/* The sequence now holds `length` positions, at most as many as it grew to. Counts anew what it fills of pages that it holds alone. */
 void slm__kv_set_length(slm__kv *kv, int32_t seq, int32_t length);
 
 /* Give back the pages that lie beyond the length. */

@@ -166,20 +166,31 @@ static slm_status check_value_length(const slm_model *m, slm_error *err) {
     return SLM_OK;
 }
 
+static bool has_key(const slm_model *m, const char *name) {
+    char key[KEY_MAX];
+    full_key(m, name, key);
+    return slm__gguf_key(&m->gguf, key) != NULL;
+}
+
 #define OR(field, value)                     \
     do {                                     \
         if ((field) == 0) (field) = (value); \
     } while (0)
 
-/* What the file leaves out and the family says. */
-static void numbers_of_family(slm__hparams *hp, const slm__arch *arch) {
+/* What the file leaves out and the family says. Of caps and the window, 0 in the file is "none". */
+static slm_status numbers_of_family(slm_model *m, slm_error *err) {
+    slm__hparams *hp = &m->hp;
+    const slm__arch *arch = m->arch;
     uint32_t scale_dim = hp->head_dim;
     if (arch->wide_scale_layers == hp->n_layer) scale_dim = hp->n_embd / hp->n_head;
+    if (scale_dim == 0)
+        return slm__fail(err, SLM_ERR_RANGE, "embedding of %u, less than %u heads", hp->n_embd,
+                         hp->n_head);
     hp->embd_scale = arch->scales_embedding ? sqrtf((float)hp->n_embd) : 1;
     OR(hp->attn_scale, 1.0f / sqrtf((float)scale_dim));
-    OR(hp->attn_cap, arch->attn_cap);
-    OR(hp->out_cap, arch->out_cap);
-    OR(hp->window, arch->window);
+    if (!has_key(m, "attn_logit_softcapping")) hp->attn_cap = arch->attn_cap;
+    if (!has_key(m, "final_logit_softcapping")) hp->out_cap = arch->out_cap;
+    if (!has_key(m, "attention.sliding_window")) hp->window = arch->window;
     OR(hp->rope_base, 10000);
     OR(hp->rope_local_base, arch->local_rope_base);
     OR(hp->rope_local_base, hp->rope_base);
@@ -188,6 +199,7 @@ static void numbers_of_family(slm__hparams *hp, const slm__arch *arch) {
     OR(hp->yarn_beta_fast, 32);
     OR(hp->yarn_beta_slow, 1);
     OR(hp->n_ctx_orig, hp->n_ctx_train);
+    return SLM_OK;
 }
 
 /* What must fit together. */
@@ -218,8 +230,7 @@ static slm_status complete_hparams(slm_model *m, slm_error *err) {
         return slm__fail(err, SLM_ERR_UNSUPPORTED, "mixture of %u experts", hp->n_expert);
     SLM_TRY(read_rope_scaling(m, err));
     SLM_TRY(check_value_length(m, err));
-    numbers_of_family(hp, m->arch);
-    return SLM_OK;
+    return numbers_of_family(m, err);
 }
 
 static slm_status read_hparams(slm_model *m, slm_error *err) {

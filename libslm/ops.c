@@ -267,8 +267,9 @@ static void add_rest(slm_context *ctx, int32_t i, const void *first) {
 
 static void cap_row(slm_context *ctx, int32_t i, const void *first) {
     int32_t n = (int32_t)ctx->model->hp.n_vocab;
-    ctx->kernels->soft_cap(ctx->work.logits + (int64_t)(*(const int32_t *)first + i) * n, n,
-                           ctx->model->hp.out_cap);
+    float *row = ctx->work.logits + (int64_t)(*(const int32_t *)first + i) * n;
+    if (slm__all_finite(row, n)) /* or the cap would hide it from check_logits() */
+        ctx->kernels->soft_cap(row, n, ctx->model->hp.out_cap);
 }
 
 void slm__logits(slm_context *ctx, int32_t first_row) {

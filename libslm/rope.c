@@ -17,12 +17,17 @@ static double pair_of_turns(const slm__hparams *hp, double turns) {
            (2 * slm__log2d(hp->rope_base));
 }
 
+/* Between 0 and n_rot; 0 for NaN. A base of 1 makes all pairs turn alike, and the quotient infinite. */
+static double clamped(const slm__hparams *hp, double pair) {
+    return pair > 0 ? (pair < hp->n_rot ? pair : hp->n_rot) : 0;
+}
+
 /* 1 for pairs that keep their frequency, 0 for those that are slowed down. */
 static double kept(const slm__hparams *hp, uint32_t pair) {
-    double low = pair_of_turns(hp, hp->yarn_beta_fast),
-           high = pair_of_turns(hp, hp->yarn_beta_slow);
-    int32_t first = low > 0 ? (int32_t)low : 0;                           /* rounded down */
-    int32_t last = high > 0 ? (int32_t)high + (high > (int32_t)high) : 0; /* rounded up   */
+    double low = clamped(hp, pair_of_turns(hp, hp->yarn_beta_fast)),
+           high = clamped(hp, pair_of_turns(hp, hp->yarn_beta_slow));
+    int32_t first = (int32_t)low;                          /* rounded down */
+    int32_t last = (int32_t)high + (high > (int32_t)high); /* rounded up   */
     if (last > (int32_t)hp->n_rot - 1) last = (int32_t)hp->n_rot - 1;
     double width = last - first;
     if (width < 0.001) width = 0.001;

@@ -168,10 +168,12 @@ void slm_speculator_free(slm_speculator *s) {
 
 /* ---- The caches and the text ---- */
 
-/* The sequence keeps at most the first `length` tokens. */
+/* The sequence keeps at most the first `length` tokens; none, where its layers with a window have given back what comes before: the text
+ * is computed again then. */
 static slm_status shorten(slm_context *ctx, int32_t sequence, int32_t length, slm_error *err) {
     if (!ctx || slm_seq_length(ctx, sequence) <= length) return SLM_OK;
-    return slm_seq_truncate(ctx, sequence, length, err);
+    slm_status status = slm_seq_truncate(ctx, sequence, length, err);
+    return status == SLM_ERR_RANGE ? slm_seq_truncate(ctx, sequence, 0, err) : status;
 }
 
 /* Only text is left in the caches, and not its last token: its logits are wanted again. */

@@ -203,6 +203,7 @@ static void put_symbol(const work *w, const symbol *s, slm__sink *sink) {
 
 bool slm__spm_encode(const slm__spm *m, const slm_allocator *allocator, const uint8_t *text,
                      size_t n, slm__sink *sink) {
+    if (n == 0) return true;
     if (n >= UINT32_MAX / SPACE_BYTES - 1) return false; /* places are 32 bits */
     size_t room = (n + 1) * SPACE_BYTES;
     work w = {.m = m, .text = slm__alloc(allocator, room)};

@@ -121,8 +121,8 @@ START_TEST(test_what_the_file_leaves_out) {
     ck_assert(attributes & SLM_TOKEN_EOG);
     VB_EXPECT(m, "a", SLM_TOKENIZE_BOS, BOS, word);
     slm_model_close(m);
-    v = (vocab_build){.model = "llama",
-                      .no_merges = true}; /* one token: there are no ids to fall back to */
+    vb_free(&v); /* one token: there are no ids to fall back to */
+    v = (vocab_build){.model = "llama", .no_merges = true};
     vb_token(&v, "a", VB_NORMAL);
     m = vb_open(&v);
     ck_assert(slm_token_bos(m) == SLM_TOKEN_NONE && slm_token_eos(m) == SLM_TOKEN_NONE);

@@ -23,7 +23,7 @@ static const option options[] = {
     {"--top", "K", OPT_INT, offsetof(logprobs_options, top), 0, INT32_MAX,
      "the K most probable tokens after each position; 0: none (default 10)"},
     {"--last", "N", OPT_INT, offsetof(logprobs_options, last), 0, INT32_MAX,
-     "look at the last N positions of a line only; 0: at all (default 0)"},
+     "look at the last N positions of a line only; 0: all of them (default 0)"},
     {"--greedy", "N", OPT_INT, offsetof(logprobs_options, greedy), 0, INT32_MAX,
      "N ids that follow, each the most probable one (default 0)"},
     {"--hash", NULL, OPT_FLAG, offsetof(logprobs_options, hash), 0, 0,
