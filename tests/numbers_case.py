@@ -83,9 +83,11 @@ class Numbers:
         return len(greedy)
 
     def test_greedy_until_the_first_close_call(self):
-        got = self.logprobs("--top", "0", "--greedy", "48")
-        n = [self.agree(g["greedy"], c["greedy"], self.close) for g, c in zip(got, self.golden)]
-        self.assertGreaterEqual(sum(n), self.greedy, n)
+        tokens, texts = (4, self.n_plain) if SLOW else (48, None)
+        got = self.logprobs("--top", "0", "--greedy", tokens, n=texts)
+        n = [self.agree(g["greedy"], c["greedy"][:tokens], self.close) for g, c in zip(got, self.golden)]
+        if not SLOW:
+            self.assertGreaterEqual(sum(n), self.greedy, n)
 
     @unittest.skipIf(SLOW, "reference mode under sanitizers takes minutes")
     def test_greedy_of_reference_mode(self):
