@@ -3,10 +3,9 @@
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 
-#include "../include/slm.h"
+#include "support/forward_case.h"
 #include "support/suite.h"
 
 enum { N_TOKENS = 140, N_SHORT = 12, NOT_HERE = 77 };
@@ -17,17 +16,6 @@ static slm_model *model;
 static const int32_t splits[][8] = {{N_TOKENS},       {1},         {7}, {64, 1, 63, 12},
                                     {1, 2, 3, 90, 5}, {100, 39, 1}};
 static const int32_t short_split[] = {8, 1, 0};
-
-/* FNV-1a, 64 bits, over the logits of the last token as little-endian bytes. */
-static uint64_t hash_row(const float *row, int32_t n) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (int32_t i = 0; i < n; i++) {
-        uint32_t u;
-        memcpy(&u, &row[i], sizeof u);
-        for (int b = 0; b < 4; b++) h = (h ^ (u >> 8 * b & 255)) * 0x100000001b3u;
-    }
-    return h;
-}
 
 /* The first n tokens of the prompt. */
 static uint64_t run(const char *cpu, int32_t threads, int32_t n_tokens, const int32_t *parts) {

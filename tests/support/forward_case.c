@@ -47,7 +47,7 @@ void fill_tokens(slm_token *tokens, int n, uint32_t n_vocab) {
     for (int i = 0; i < n; i++) tokens[i] = (slm_token)(tiny_random(&state) % n_vocab);
 }
 
-static uint64_t hash_row(const float *row, int32_t n) {
+uint64_t hash_row(const float *row, int32_t n) {
     uint64_t h = 0xcbf29ce484222325u;
     for (int32_t i = 0; i < n; i++) {
         uint32_t u;

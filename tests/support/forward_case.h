@@ -22,7 +22,10 @@ void decode(slm_context *ctx, const slm_token *tokens, int32_t n);
 /* A text without meaning, always the same. */
 void fill_tokens(slm_token *tokens, int n, uint32_t n_vocab);
 
-/* FNV-1a, 64 bits, of the last row of logits as little-endian bytes, after n tokens of that text in sequence 0, decoded in parts of so
+/* FNV-1a, 64 bits, of a row of logits as little-endian bytes. */
+uint64_t hash_row(const float *row, int32_t n);
+
+/* The hash of the last row of logits after n tokens of that text in sequence 0, decoded in parts of so
  * many tokens; the last of `parts`, before a 0, again and again. */
 uint64_t hash_of_text(slm_context *ctx, const slm_model *m, int32_t n, const int32_t *parts);
 
