@@ -301,9 +301,9 @@ typedef enum slm_kv_type { SLM_KV_F16 = 0, SLM_KV_F32 = 1, SLM_KV_Q8_0 = 2 } slm
 typedef struct slm_context_params {
     size_t size;             /* sizeof(slm_context_params)                                        */
     slm_allocator allocator; /* used for everything that belongs to the context                   */
-    int32_t
-        n_ctx; /* positions in the KV cache, over all sequences; 0: as trained. Models with factors of RoPE for
-                                long contexts (LongRoPE) use them if it is more than the original context: logits then differ */
+    /* Positions in the KV cache, over all sequences; 0: as trained. Models with factors of RoPE for long contexts (LongRoPE) use
+     * them if it is more than the original context: logits then differ. */
+    int32_t n_ctx;
     int32_t n_batch;   /* tokens computed at a time; longer batches are split               */
     int32_t n_seq_max; /* sequences 0 .. n_seq_max-1                                        */
     int32_t n_logits;  /* rows of logits that one slm_decode() may want                     */
@@ -314,12 +314,12 @@ typedef struct slm_context_params {
     slm_progress_fn
         progress; /* or NULL; called while slm_decode() works, at least each 250 ms of work   */
     void *progress_user;
-    slm_threads *
-        threads; /* or NULL: n_threads of its own. Contexts that share threads may work at the same time; they then
-                             take turns, many times in each slm_decode() */
-    bool
-        keep_all; /* layers with a window keep all positions, too: a sequence can be cut anywhere (slm_seq_truncate()), for
-                      the memory of a model without windows */
+    /* Or NULL: n_threads of its own. Contexts that share threads may work at the same time; they then take turns, many times in
+     * each slm_decode(). */
+    slm_threads *threads;
+    /* Layers with a window keep all positions, too: a sequence can be cut anywhere (slm_seq_truncate()), for the memory of a
+     * model without windows. */
+    bool keep_all;
 } slm_context_params;
 
 SLM_API slm_context_params slm_context_defaults(void);
@@ -384,8 +384,9 @@ SLM_API int32_t slm_seq_length(const slm_context *ctx, int32_t sequence);
 
 /*
  * Forget all but the first `length` tokens of the sequence. Layers with a window have given back what no later token sees: such a
- * sequence can be cut to nothing, or to 64 tokens before where its last part began, further only with params.keep_all. RANGE (then nothing has changed), BUSY,
- * ARGUMENT.
+ * sequence can be cut to nothing, or to 64 tokens before where its last part began, further only with params.keep_all.
+ *
+ * RANGE (then nothing has changed), BUSY, ARGUMENT.
  */
 SLM_API slm_status slm_seq_truncate(slm_context *ctx, int32_t sequence, int32_t length,
                                     slm_error *err);
@@ -462,7 +463,7 @@ typedef struct slm_speculator_params {
     float draft_cost;        /* > 0: time that a drafted token adds to a step, in steps without
                                 drafts. Decides how many are drafted, never what the text is      */
     bool always;             /* draft as many as can be, also when it does not pay                */
-    slm_context *draft; /* a context of a model of the same vocabulary, with this sequence for the
+    slm_context *draft;      /* a context of a model of the same vocabulary, with this sequence for the
                                 speculator alone; outlives it. Or NULL: only n_match_*            */
 } slm_speculator_params;
 
