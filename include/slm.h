@@ -402,6 +402,33 @@ SLM_API slm_status slm_seq_truncate(slm_context *ctx, int32_t sequence, int32_t 
 SLM_API slm_status slm_seq_fork(slm_context *ctx, int32_t from, int32_t to, int32_t length,
                                 slm_error *err);
 
+/*
+ * Forget the positions from `begin` to `end` - 1 of the sequence; the tokens behind them move up. To go on when a context is full, while
+ * its first N tokens (a system prompt) stay, remove the oldest ones behind them: slm_seq_remove(ctx, s, N, N + n, &err).
+ *
+ * With end == slm_seq_length() this is slm_seq_truncate() and exact. Otherwise nothing is computed anew: tokens behind the range keep the
+ * keys and values that they had when they saw it, as readers of a shortened text remember what they read. Only their positions change: keys
+ * are turned by RoPE and rounded to kv_type once more. So the sequence is what a fresh computation of the remaining tokens gives
+ * as far as a token's keys and values depend on itself alone, as in the first layer, within about 1e-6 (f32), 1e-3 (f16) or 1e-2 (Q8_0) of
+ * the largest value of a key (docs/context.md); it is not in deeper layers. All bits are the same on every machine, but not the same for one
+ * removal as for two of its halves.
+ *
+ * Layers with a window see `window` tokens back also afterwards; where those were given back, the range is refused (RANGE), as it never is
+ * if at least `window` tokens are behind it, or with params.keep_all. Pages of 64 positions that other sequences hold, too, are copied
+ * from the range on: CONTEXT_FULL if there is no room.
+ *
+ * RANGE (no such sequence, not 0 <= begin <= end <= slm_seq_length()), CONTEXT_FULL (nothing has changed in both cases), BUSY, ARGUMENT.
+ */
+SLM_API slm_status slm_seq_remove(slm_context *ctx, int32_t sequence, int32_t begin, int32_t end,
+                                  slm_error *err);
+
+/*
+ * The tokens that the sequence holds, slm_seq_length() of them, into `out`, room for `capacity` (may be NULL when that is 0).
+ * *n_tokens receives their number, also with BUFFER. RANGE (no such sequence), BUFFER, BUSY, ARGUMENT.
+ */
+SLM_API slm_status slm_seq_tokens(slm_context *ctx, int32_t sequence, slm_token *out,
+                                  size_t capacity, size_t *n_tokens, slm_error *err);
+
 /* ---- Sampler --------------------------------------------------------------------------------- */
 
 typedef struct slm_sampler slm_sampler;

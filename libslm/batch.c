@@ -1,20 +1,6 @@
 /* A batch: tokens checked and given their positions, room taken for all, then computed part by part. */
 #include "context.h"
 
-/* A context serves one caller at a time; the second one is told so. */
-static slm_status enter(slm_context *ctx, slm_error *err) {
-    slm__clear(err);
-    if (!ctx) return slm__fail(err, SLM_ERR_ARGUMENT, "context is NULL");
-    if (atomic_exchange(&ctx->busy, true))
-        return slm__fail(err, SLM_ERR_BUSY, "the context is at work in another thread");
-    return SLM_OK;
-}
-
-static slm_status leave(slm_context *ctx, slm_status status) {
-    atomic_store(&ctx->busy, false);
-    return status;
-}
-
 static int32_t sequence_of(const slm_batch *b, int32_t i) {
     return b->sequences ? b->sequences[i] : 0;
 }
@@ -58,9 +44,7 @@ static slm_status check_batch(slm_context *ctx, const slm_batch *b, slm_error *e
         return slm__fail(err, SLM_ERR_RANGE, "logits wanted for %d tokens, n_logits is %d",
                          n_wanted, ctx->params.n_logits);
     }
-    for (int32_t s = 0; s < ctx->params.n_seq_max; s++) /* others may have left a page */
-        slm__kv_set_length(&ctx->kv, s, ctx->kv.lengths[s]);
-    int64_t cost = 0, room = ctx->params.n_ctx - ctx->kv.used;
+    int64_t cost = 0, room = slm__kv_room(&ctx->kv);
     for (int32_t s = 0; s < ctx->params.n_seq_max; s++) {
         int32_t length = ctx->work.next[s];
         cost += slm__kv_cost(&ctx->kv, s, length);
@@ -126,6 +110,7 @@ static slm_status compute(slm_context *ctx, const slm_batch *b, slm_error *err) 
         }
         w->n_rows += w->n_wanted;
         for (int32_t i = 0; i < w->n_tokens; i++) {
+            *slm__kv_token(&ctx->kv, w->sequences[i], w->positions[i]) = w->tokens[i];
             slm__kv_set_length(&ctx->kv, w->sequences[i], w->positions[i] + 1);
         }
     }
@@ -155,8 +140,8 @@ static slm_status decode(slm_context *ctx, const slm_batch *b, slm_error *err) {
 }
 
 slm_status slm_decode(slm_context *ctx, const slm_batch *batch, slm_error *err) {
-    SLM_TRY(enter(ctx, err));
-    return leave(ctx, decode(ctx, batch, err));
+    SLM_TRY(slm__enter(ctx, err));
+    return slm__leave(ctx, decode(ctx, batch, err));
 }
 
 slm_status slm_decode_tokens(slm_context *ctx, const slm_token *tokens, int32_t n_tokens,
@@ -168,59 +153,4 @@ slm_status slm_decode_tokens(slm_context *ctx, const slm_token *tokens, int32_t 
 const float *slm_logits(const slm_context *ctx, int32_t index) {
     if (!ctx || index < 0 || index >= ctx->work.n_rows) return NULL;
     return ctx->work.logits + (int64_t)index * ctx->model->hp.n_vocab;
-}
-
-int32_t slm_seq_length(const slm_context *ctx, int32_t sequence) {
-    if (!ctx || sequence < 0 || sequence >= ctx->params.n_seq_max) return -1;
-    return ctx->kv.lengths[sequence];
-}
-
-static slm_status truncate_sequence(slm_context *ctx, int32_t sequence, int32_t length,
-                                    slm_error *err) {
-    if (sequence < 0 || sequence >= ctx->params.n_seq_max) {
-        return slm__fail(err, SLM_ERR_RANGE, "sequence %d of %d", sequence, ctx->params.n_seq_max);
-    }
-    if (length < 0 || length > ctx->kv.lengths[sequence]) {
-        return slm__fail(err, SLM_ERR_RANGE, "sequence %d holds %d tokens, not %d", sequence,
-                         ctx->kv.lengths[sequence], length);
-    }
-    int32_t shortest = slm__kv_shortest(&ctx->kv, sequence);
-    if (length > 0 && length < ctx->kv.lengths[sequence] && length < shortest) {
-        return slm__fail(err, SLM_ERR_RANGE,
-                         "sequence %d cannot go on from %d tokens, only from %d: layers with a "
-                         "window have given back what came before (keep_all)",
-                         sequence, length, shortest);
-    }
-    slm__kv_set_length(&ctx->kv, sequence, length);
-    slm__kv_trim(&ctx->kv, sequence);
-    return SLM_OK;
-}
-
-static slm_status fork_sequence(slm_context *ctx, int32_t from, int32_t to, int32_t length,
-                                slm_error *err) {
-    slm__kv *kv = &ctx->kv;
-    if (from < 0 || to < 0 || from >= kv->n_seq || to >= kv->n_seq || from == to)
-        return slm__fail(err, SLM_ERR_RANGE, "sequences %d and %d of %d", from, to, kv->n_seq);
-    if (length < 0 || length > kv->lengths[from] ||
-        (length > 0 && length < slm__kv_shortest(kv, from))) {
-        return slm__fail(err, SLM_ERR_RANGE, "%d tokens of sequence %d, which holds %d to %d",
-                         length, from, slm__kv_shortest(kv, from), kv->lengths[from]);
-    }
-    if (kv->lengths[to] > 0) {
-        return slm__fail(err, SLM_ERR_RANGE, "sequence %d is not empty: it holds %d tokens", to,
-                         kv->lengths[to]);
-    }
-    if (length > 0) slm__kv_fork(kv, from, to, length);
-    return SLM_OK;
-}
-
-slm_status slm_seq_fork(slm_context *ctx, int32_t from, int32_t to, int32_t length,
-                        slm_error *err) {
-    SLM_TRY(enter(ctx, err));
-    return leave(ctx, fork_sequence(ctx, from, to, length, err));
-}
-
-slm_status slm_seq_truncate(slm_context *ctx, int32_t sequence, int32_t length, slm_error *err) {
-    SLM_TRY(enter(ctx, err));
-    return leave(ctx, truncate_sequence(ctx, sequence, length, err));
 }

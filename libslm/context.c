@@ -209,6 +209,19 @@ void slm_context_free(slm_context *ctx) {
     slm__free(&allocator, ctx);
 }
 
+slm_status slm__enter(slm_context *ctx, slm_error *err) {
+    slm__clear(err);
+    if (!ctx) return slm__fail(err, SLM_ERR_ARGUMENT, "context is NULL");
+    if (atomic_exchange(&ctx->busy, true))
+        return slm__fail(err, SLM_ERR_BUSY, "the context is at work in another thread");
+    return SLM_OK;
+}
+
+slm_status slm__leave(slm_context *ctx, slm_status status) {
+    atomic_store(&ctx->busy, false);
+    return status;
+}
+
 int32_t slm_context_n_ctx(const slm_context *ctx) { return ctx ? ctx->params.n_ctx : 0; }
 
 int32_t slm_context_n_threads(const slm_context *ctx) { return ctx ? ctx->params.n_threads : 0; }

@@ -58,6 +58,10 @@ struct slm_context {
     atomic_bool busy; /* a call is inside */
 };
 
+/* A context serves one caller at a time: ARGUMENT or BUSY, or it is taken until slm__leave(), which passes the status on. */
+slm_status slm__enter(slm_context *ctx, slm_error *err);
+slm_status slm__leave(slm_context *ctx, slm_status status);
+
 /* Queries of one KV head that a tile of attention may have. */
 int32_t slm__tile_tokens(const slm__hparams *hp);
 

@@ -3,7 +3,7 @@
 #ifndef SLM_KV_H
 #define SLM_KV_H
 
-#include "model.h"
+#include "rope.h"
 #include "../kernels/kernels.h"
 
 /* Layers that keep the same positions share their pages: all layers with a window, and all without. A page holds, for each of them and
@@ -18,6 +18,7 @@ typedef struct slm__kv_group {
     int32_t *tables;     /* [n_seq, pages_per_seq]: page of each 64 positions that are held */
     int32_t *begin;      /* [n_seq] the first 64 positions that are held                    */
     int32_t *end;        /* [n_seq] behind the last ones                                    */
+    int32_t *first;      /* [n_seq] the first position that is held, in page `begin`        */
 } slm__kv_group;
 
 enum { KV_GLOBAL, KV_LOCAL, N_KV_GROUPS };
@@ -36,7 +37,8 @@ typedef struct slm__kv {
     uint64_t page_bytes;             /* of all heads of one layer    */
     int32_t pages_per_seq;
     slm__kv_group groups[N_KV_GROUPS];
-    int32_t *lengths; /* [n_seq] positions in use     */
+    int32_t *lengths;  /* [n_seq] positions in use     */
+    slm_token *tokens; /* [n_pages of KV_GLOBAL, 64] what is at each position */
     uint8_t *
         n_filled; /* [n_pages of KV_GLOBAL] positions in use; of a page that several hold, or did: at most */
     int32_t used; /* sum of n_filled              */
@@ -61,6 +63,9 @@ void slm__kv_destroy(slm__kv *kv);
  * the last of them, which is not foreseen here). */
 int32_t slm__kv_cost(const slm__kv *kv, int32_t seq, int32_t length);
 
+/* Positions that are free, after pages that others have left are counted anew. */
+int32_t slm__kv_room(slm__kv *kv);
+
 /* Take pages so that sequence `seq` can hold `length` positions in layers without a window. CONTEXT_FULL: those taken stay until
  * slm__kv_trim(). */
 slm_status slm__kv_grow(slm__kv *kv, int32_t seq, int32_t length, slm_error *err);
@@ -77,6 +82,45 @@ void slm__kv_set_length(slm__kv *kv, int32_t seq, int32_t length);
 
 /* Give back the pages that lie beyond the length. */
 void slm__kv_trim(slm__kv *kv, int32_t seq);
+
+/* Sequence `seq`, which is empty, takes pages for `length` positions, in layers with a window from position `first` on. CONTEXT_FULL: it
+ * holds nothing. */
+slm_status slm__kv_place(slm__kv *kv, int32_t seq, int32_t length, int32_t first, slm_error *err);
+
+/* The first position that layers with a window need of the sequence, and can be cut back to with all that slm__kv_slide() leaves. */
+int32_t slm__kv_first_needed(const slm__kv *kv, int32_t seq);
+
+/* The token of a position that is held. */
+static inline slm_token *slm__kv_token(const slm__kv *kv, int32_t seq, int32_t pos) {
+    const slm__kv_group *g = &kv->groups[KV_GLOBAL];
+    int64_t page = g->tables[(int64_t)seq * kv->pages_per_seq + pos / SLM_PAGE];
+    return kv->tokens + page * SLM_PAGE + pos % SLM_PAGE;
+}
+
+/* Removing positions `begin` to `end` - 1, behind which there are others, takes three steps: whole pages go and the sequence is that much
+ * shorter (kv_cut); what is left to move, less than a page, moves in each layer (kv_shift), from position from[group] on; the length is
+ * set (slm__kv_set_length, slm__kv_trim). */
+typedef struct slm__kv_move {
+    int32_t seq;
+    int32_t from[N_KV_GROUPS];
+    int32_t by;
+} slm__kv_move;
+
+/* RANGE: layers with a window have given back what the rest would see. CONTEXT_FULL: pages that others hold, too, would have to be copied.
+ * Nothing has changed then. */
+slm_status slm__kv_cut(slm__kv *kv, int32_t seq, int32_t begin, int32_t end, slm__kv_move *move,
+                       slm_error *err);
+
+/* Keys are turned by RoPE when they are stored, and once more when they move. */
+typedef struct slm__kv_turn {
+    const float *table; /* cosines and sines, see slm__rope_row(); NULL: the layer has no RoPE */
+    int32_t n_rot;
+    slm__rope_pairing pairing;
+} slm__kv_turn;
+
+/* `head` is room for head_dim floats. */
+void slm__kv_shift(const slm__kv *kv, const slm_kernels *kernels, int32_t layer,
+                   const slm__kv_move *move, const slm__kv_turn *turn, float *head);
 
 /* The shortest length, but for 0, to which the sequence can be cut: layers with a window have given back what comes before. */
 int32_t slm__kv_shortest(const slm__kv *kv, int32_t seq);

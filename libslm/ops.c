@@ -1,7 +1,5 @@
 #include "ops.h"
 
-#include "../kernels/vmath.h"
-
 /* ---- Progress ---- */
 
 void slm__tick(slm_context *ctx) {
@@ -81,16 +79,7 @@ void slm__norm(slm_context *ctx, const slm__tensor *weight) {
     for_tokens(ctx, ctx->work.n_tokens, norm_token, weight);
 }
 
-/* ---- RoPE (Su et al. 2021, arXiv:2104.09864) ---- */
-
-static void turn_by(const slm__rope *rope, int32_t position, int32_t n_rot, float *out) {
-    for (int32_t i = 0; i < n_rot / 2; i++) {
-        double sine, cosine;
-        slm__sincosd(position * rope->freq[i], &sine, &cosine);
-        out[2 * i] = (float)cosine * rope->scale;
-        out[2 * i + 1] = (float)sine * rope->scale;
-    }
-}
+/* ---- RoPE ---- */
 
 static void rope_table_token(slm_context *ctx, int32_t t, const void *arg) {
     (void)arg;
@@ -98,25 +87,13 @@ static void rope_table_token(slm_context *ctx, int32_t t, const void *arg) {
     const slm__work *w = &ctx->work;
     int32_t n_rot = (int32_t)ctx->model->hp.n_rot;
     int64_t at = (int64_t)t * n_rot;
-    turn_by(&rope[ctx->global_rope], w->positions[t], n_rot, w->rope[ROPE_GLOBAL] + at);
+    slm__rope_row(&rope[ctx->global_rope], w->positions[t], n_rot, w->rope[ROPE_GLOBAL] + at);
     if (ctx->model->has_local_rope)
-        turn_by(&rope[ROPE_LOCAL], w->positions[t], n_rot, w->rope[ROPE_LOCAL] + at);
+        slm__rope_row(&rope[ROPE_LOCAL], w->positions[t], n_rot, w->rope[ROPE_LOCAL] + at);
 }
 
 void slm__rope_table(slm_context *ctx) {
     for_tokens(ctx, ctx->work.n_tokens, rope_table_token, NULL);
-}
-
-/* Turn the pairs of one head. */
-static void rope_head(float *head, const float *table, int32_t n_rot, slm__rope_pairing pairing) {
-    int32_t step = pairing == ROPE_ADJACENT ? 2 : 1,
-            apart = pairing == ROPE_ADJACENT ? 1 : n_rot / 2;
-    for (int32_t i = 0; i < n_rot / 2; i++) {
-        float c = table[2 * i], s = table[2 * i + 1];
-        float a = head[i * step], b = head[i * step + apart];
-        head[i * step] = a * c - b * s;
-        head[i * step + apart] = a * s + b * c;
-    }
 }
 
 /* The heads of q or k of a token: normed by weights of a head each, or of all of them as one row. */
@@ -126,7 +103,7 @@ static void norm_and_turn(slm_context *ctx, const slm__tensor *norm, const float
     int64_t n = (int64_t)n_head * hp->head_dim;
     for (int64_t i = 0; norm && i < n; i += norm->dims[0]) rms_norm(ctx, norm, x + i, x + i);
     for (uint32_t h = 0; table && h < n_head; h++)
-        rope_head(x + h * hp->head_dim, table, (int32_t)hp->n_rot, ctx->model->arch->rope);
+        slm__rope_head(x + h * hp->head_dim, table, (int32_t)hp->n_rot, ctx->model->arch->rope);
 }
 
 static void rope_and_store_token(slm_context *ctx, int32_t t, const void *arg) {

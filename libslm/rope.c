@@ -6,7 +6,7 @@
  *     YaRN       slow pairs by the factor, fast ones not at all, those between in part (Peng et al. 2023, arXiv:2309.00071)
  */
 #include "../kernels/vmath.h"
-#include "model.h"
+#include "rope.h"
 
 /* ---- YaRN ---- */
 
@@ -94,4 +94,15 @@ slm_status slm__model_rope(slm_model *m, slm_error *err) {
     SLM_TRY(make_kind(m, ROPE_GLOBAL, few ? few : fixed, err));
     SLM_TRY(make_kind(m, ROPE_LOCAL, few ? few : fixed, err));
     return many ? make_kind(m, ROPE_LONG, many, err) : SLM_OK;
+}
+
+/* ---- A position ---- */
+
+void slm__rope_row(const slm__rope *rope, int32_t position, int32_t n_rot, float *out) {
+    for (int32_t i = 0; i < n_rot / 2; i++) {
+        double sine, cosine;
+        slm__sincosd(position * rope->freq[i], &sine, &cosine);
+        out[2 * i] = (float)cosine * rope->scale;
+        out[2 * i + 1] = (float)sine * rope->scale;
+    }
 }

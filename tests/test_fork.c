@@ -3,8 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../libslm/context.h"
-#include "support/forward_case.h"
+#include "support/kv_case.h"
 #include "support/suite.h"
 
 enum { N_VOCAB = 260, BATCH = 40 };
@@ -19,52 +18,6 @@ static const tiny_shape shapes[] = {
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
-static slm_context *create(const slm_model *m, int32_t n_ctx, int32_t n_seq, slm_kv_type kv) {
-    slm_context_params p = slm_context_defaults();
-    slm_context *ctx;
-    slm_error err;
-    p.n_ctx = n_ctx;
-    p.n_batch = BATCH;
-    p.n_seq_max = n_seq;
-    p.n_logits = 64;
-    p.n_threads = 2;
-    p.kv_type = kv;
-    ck_assert_msg(slm_context_create(m, &p, &ctx, &err) == SLM_OK, "%s", err.message);
-    return ctx;
-}
-
-static void add(slm_context *ctx, int32_t seq, const slm_token *tokens, int32_t n) {
-    int32_t sequences[512];
-    slm_error err;
-    ck_assert_int_le(n, 512);
-    for (int32_t i = 0; i < n; i++) sequences[i] = seq;
-    slm_batch b = {.size = sizeof b, .n_tokens = n, .tokens = tokens, .sequences = sequences};
-    ck_assert_msg(slm_decode(ctx, &b, &err) == SLM_OK, "%s", err.message);
-}
-
-/* Every page is free or counted by those that hold it, and positions are counted once. */
-static void check_pages(const slm_context *ctx) {
-    const slm__kv *kv = &ctx->kv;
-    for (int i = 0; i < N_KV_GROUPS; i++) {
-        const slm__kv_group *g = &kv->groups[i];
-        int32_t *users = calloc((size_t)g->n_pages + 1, sizeof *users), n_free = 0, filled = 0;
-        ck_assert_ptr_nonnull(users);
-        for (int32_t s = 0; s < kv->n_seq && g->n_pages > 0; s++) {
-            for (int32_t p = g->begin[s]; p < g->end[s]; p++)
-                users[g->tables[s * kv->pages_per_seq + p]]++;
-        }
-        for (int32_t p = 0; p < g->n_pages; p++) {
-            ck_assert_int_eq(users[p], g->n_users[p]);
-            n_free += users[p] == 0;
-            if (i == KV_GLOBAL) filled += kv->n_filled[p];
-            if (i == KV_GLOBAL && users[p] == 0) ck_assert_int_eq(kv->n_filled[p], 0);
-        }
-        ck_assert_int_eq(n_free, g->n_free);
-        if (i == KV_GLOBAL) ck_assert_int_eq(filled, kv->used);
-        free(users);
-    }
-}
-
 /* A context that holds the prefix sixteen times over has no room for it. */
 START_TEST(test_sixteen_sequences_share_a_prefix) {
     enum { PREFIX = 200, MORE = 30, SEQS = 16 };
@@ -74,14 +27,15 @@ START_TEST(test_sixteen_sequences_share_a_prefix) {
     static float alone[SEQS][N_VOCAB];
     fill_tokens(text, PREFIX + MORE * SEQS, N_VOCAB);
     for (int s = 0; s < SEQS; s++) {
-        slm_context *ctx = create(f.model, PREFIX + MORE, 1, kv);
-        add(ctx, 0, text, PREFIX);
-        add(ctx, 0, text + PREFIX + MORE * s, MORE);
+        slm_context *ctx = create_for_sequences(f.model, PREFIX + MORE, 1, BATCH, kv);
+        add_to(ctx, 0, text, PREFIX);
+        add_to(ctx, 0, text + PREFIX + MORE * s, MORE);
         memcpy(alone[s], slm_logits(ctx, 0), sizeof alone[s]);
         slm_context_free(ctx);
     }
-    slm_context *ctx = create(f.model, PREFIX + SEQS * (MORE + PREFIX % SLM_PAGE), SEQS, kv);
-    add(ctx, 0, text, PREFIX);
+    slm_context *ctx =
+        create_for_sequences(f.model, PREFIX + SEQS * (MORE + PREFIX % SLM_PAGE), SEQS, BATCH, kv);
+    add_to(ctx, 0, text, PREFIX);
     for (int s = 1; s < SEQS; s++) ck_assert_int_eq(slm_seq_fork(ctx, 0, s, PREFIX, NULL), SLM_OK);
     ck_assert_int_eq(ctx->kv.used, PREFIX); /* stored once */
     ck_assert_int_eq(ctx->kv.groups[KV_GLOBAL].n_pages - ctx->kv.groups[KV_GLOBAL].n_free,
@@ -126,8 +80,8 @@ static bool check_cut(slm_status status, const slm_context *ctx, int32_t seq, in
 START_TEST(test_sequences_that_fork_at_random) {
     enum { SEQS = 4, N_CTX = 450, STEPS = 500, LONGEST = 300 };
     fixture f = open_tiny(&shapes[_i]);
-    slm_context *ctx = create(f.model, N_CTX, SEQS, SLM_KV_F16),
-                *fresh = create(f.model, LONGEST, 1, SLM_KV_F16);
+    slm_context *ctx = create_for_sequences(f.model, N_CTX, SEQS, BATCH, SLM_KV_F16),
+                *fresh = create_for_sequences(f.model, LONGEST, 1, BATCH, SLM_KV_F16);
     static slm_token text[SEQS][LONGEST];
     uint64_t random = 11;
     int forks = 0, grown = 0, full = 0;
@@ -169,7 +123,7 @@ START_TEST(test_sequences_that_fork_at_random) {
             }
             ck_assert_int_eq(s, SLM_OK);
             ck_assert_int_eq(slm_seq_truncate(fresh, 0, 0, NULL), SLM_OK);
-            add(fresh, 0, text[seq], length + n);
+            add_to(fresh, 0, text[seq], length + n);
             ck_assert_int_eq(memcmp(slm_logits(ctx, 0), slm_logits(fresh, 0), N_VOCAB * 4), 0);
             grown++;
         }
@@ -185,7 +139,7 @@ END_TEST
 
 START_TEST(test_fault_68_forks_that_cannot_be_had) {
     fixture f = open_tiny(&shapes[2]);
-    slm_context *ctx = create(f.model, 600, 3, SLM_KV_F16);
+    slm_context *ctx = create_for_sequences(f.model, 600, 3, BATCH, SLM_KV_F16);
     slm_token text[400];
     slm_error err;
     static const struct {
@@ -201,8 +155,8 @@ START_TEST(test_fault_68_forks_that_cannot_be_had) {
         {0, 2, 390, "is not empty"},
     };
     fill_tokens(text, 400, N_VOCAB);
-    for (int i = 0; i < 400; i += 20) add(ctx, 0, text + i, 20);
-    add(ctx, 2, text, 10);
+    for (int i = 0; i < 400; i += 20) add_to(ctx, 0, text + i, 20);
+    add_to(ctx, 2, text, 10);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         ck_assert_int_eq(slm_seq_fork(ctx, wrong[i].from, wrong[i].to, wrong[i].length, &err),
                          SLM_ERR_RANGE);
