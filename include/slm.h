@@ -429,6 +429,37 @@ SLM_API slm_status slm_seq_remove(slm_context *ctx, int32_t sequence, int32_t be
 SLM_API slm_status slm_seq_tokens(slm_context *ctx, int32_t sequence, slm_token *out,
                                   size_t capacity, size_t *n_tokens, slm_error *err);
 
+/* ---- Saved sequences ----
+ *
+ * What a sequence holds, tokens and cache, as bytes: to go on with it later, in another context or another process, with the same bits as if
+ * it had stayed. The bytes hold the text: treat them as such. They fit the same file, kv_type, reference, keep_all, and, for LongRoPE
+ * models, contexts on the same side of the original one; n_ctx, n_batch, threads and instruction set may differ.
+ */
+
+/*
+ * Store the sequence in `buffer`, which has room for `capacity` bytes (and may be NULL when that is 0). *n_bytes receives the size, also with
+ * BUFFER. RANGE (no such sequence), BUFFER, NOMEM, BUSY, ARGUMENT.
+ */
+SLM_API slm_status slm_seq_save(slm_context *ctx, int32_t sequence, void *buffer, size_t capacity,
+                                size_t *n_bytes, slm_error *err);
+
+/*
+ * Let the sequence, which is empty, hold what was saved. slm_seq_tokens() tells its tokens; to have logits, cut the last one off and decode it
+ * again.
+ *
+ * FORMAT (no saved sequence, cut short, changed, or of another model), UNSUPPORTED (a version of the format), MISMATCH (of a context with
+ * other parameters), RANGE (no such sequence, or it is not empty), CONTEXT_FULL, BUSY, ARGUMENT. The sequence is then empty as before.
+ */
+SLM_API slm_status slm_seq_restore(slm_context *ctx, int32_t sequence, const void *data,
+                                   size_t n_bytes, slm_error *err);
+
+/* The same with a file, read and written piece by piece. A file that exists is replaced when the new one is whole and safely stored, and
+ * stays as it is otherwise. Only its owner may read it. IO too. */
+SLM_API slm_status slm_seq_save_file(slm_context *ctx, int32_t sequence, const char *path,
+                                     slm_error *err);
+SLM_API slm_status slm_seq_restore_file(slm_context *ctx, int32_t sequence, const char *path,
+                                        slm_error *err);
+
 /* ---- Sampler --------------------------------------------------------------------------------- */
 
 typedef struct slm_sampler slm_sampler;

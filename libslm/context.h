@@ -62,6 +62,9 @@ struct slm_context {
 slm_status slm__enter(slm_context *ctx, slm_error *err);
 slm_status slm__leave(slm_context *ctx, slm_status status);
 
+/* RANGE unless there is such a sequence. */
+slm_status slm__check_sequence(const slm_context *ctx, int32_t sequence, slm_error *err);
+
 /* Queries of one KV head that a tile of attention may have. */
 int32_t slm__tile_tokens(const slm__hparams *hp);
 

@@ -480,6 +480,20 @@ void slm__kv_store(const slm__kv *kv, const slm_kernels *kernels, int32_t layer,
     }
 }
 
+void slm__kv_clear(const slm__kv *kv, uint8_t *page, int32_t from, int32_t to) {
+    const piece zeros = {0};
+    for (int32_t head = 0; head < kv->n_head_kv; head++) {
+        uint8_t *data = page + (uint64_t)head * (kv->key_bytes + kv->value_bytes);
+        for (int32_t slot = from; slot < to; slot++) {
+            place keys = keys_place(kv, data, slot), values = values_place(kv, data, slot);
+            for (int32_t d = 0; d < kv->head_dim; d += PIECE) {
+                put_piece(&keys, d, piece_at(kv, d), &zeros);
+                put_piece(&values, d, piece_at(kv, d), &zeros);
+            }
+        }
+    }
+}
+
 /* ---- Removing ---- */
 
 /* All heads of a position of a page of one layer. */

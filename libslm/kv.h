@@ -125,14 +125,19 @@ void slm__kv_shift(const slm__kv *kv, const slm_kernels *kernels, int32_t layer,
 /* The shortest length, but for 0, to which the sequence can be cut: layers with a window have given back what comes before. */
 int32_t slm__kv_shortest(const slm__kv *kv, int32_t seq);
 
-/* Page `page` (64 positions) of a sequence: keys and values of one head of one layer. */
+/* Page `page` (64 positions) of a sequence, of layer `index` of the group: page_bytes. */
+static inline uint8_t *slm__kv_page(const slm__kv *kv, const slm__kv_group *g, int32_t index,
+                                    int32_t seq, int32_t page) {
+    int64_t at = g->tables[(int64_t)seq * kv->pages_per_seq + page];
+    return g->data + ((uint64_t)index * (uint64_t)g->n_pages + (uint64_t)at) * kv->page_bytes;
+}
+
+/* In it: keys and values of one head of one layer. */
 static inline uint8_t *slm__kv_keys(const slm__kv *kv, int32_t layer, int32_t seq, int32_t page,
                                     int32_t head) {
     const slm__layer *l = &kv->layers[layer];
     const slm__kv_group *g = &kv->groups[l->window ? KV_LOCAL : KV_GLOBAL];
-    int64_t at = g->tables[(int64_t)seq * kv->pages_per_seq + page];
-    return g->data +
-           ((uint64_t)l->kv_index * (uint64_t)g->n_pages + (uint64_t)at) * kv->page_bytes +
+    return slm__kv_page(kv, g, l->kv_index, seq, page) +
            (uint64_t)head * (kv->key_bytes + kv->value_bytes);
 }
 
@@ -140,6 +145,9 @@ static inline uint8_t *slm__kv_values(const slm__kv *kv, int32_t layer, int32_t 
                                       int32_t head) {
     return slm__kv_keys(kv, layer, seq, page, head) + kv->key_bytes;
 }
+
+/* Positions `from` to `to` - 1 of a page, or a copy of it, become zeros. */
+void slm__kv_clear(const slm__kv *kv, uint8_t *page, int32_t from, int32_t to);
 
 /* The scales behind keys (n_values = head_dim) or values (head_dim_stored); NULL if they are stored without. */
 const slm_f16 *slm__kv_scales(const slm__kv *kv, const uint8_t *part, int32_t n_values);

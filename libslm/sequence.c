@@ -6,14 +6,14 @@ int32_t slm_seq_length(const slm_context *ctx, int32_t sequence) {
     return ctx->kv.lengths[sequence];
 }
 
-static slm_status check_sequence(const slm_context *ctx, int32_t sequence, slm_error *err) {
+slm_status slm__check_sequence(const slm_context *ctx, int32_t sequence, slm_error *err) {
     if (sequence >= 0 && sequence < ctx->params.n_seq_max) return SLM_OK;
     return slm__fail(err, SLM_ERR_RANGE, "sequence %d of %d", sequence, ctx->params.n_seq_max);
 }
 
 static slm_status truncate_sequence(slm_context *ctx, int32_t sequence, int32_t length,
                                     slm_error *err) {
-    SLM_TRY(check_sequence(ctx, sequence, err));
+    SLM_TRY(slm__check_sequence(ctx, sequence, err));
     if (length < 0 || length > ctx->kv.lengths[sequence]) {
         return slm__fail(err, SLM_ERR_RANGE, "sequence %d holds %d tokens, not %d", sequence,
                          ctx->kv.lengths[sequence], length);
@@ -89,7 +89,7 @@ static void turn_back(const slm_context *ctx, slm__rope_kind kind, int32_t by, f
 static slm_status remove_range(slm_context *ctx, int32_t sequence, int32_t begin, int32_t end,
                                slm_error *err) {
     slm__kv *kv = &ctx->kv;
-    SLM_TRY(check_sequence(ctx, sequence, err));
+    SLM_TRY(slm__check_sequence(ctx, sequence, err));
     int32_t length = kv->lengths[sequence];
     if (begin < 0 || end < begin || end > length) {
         return slm__fail(err, SLM_ERR_RANGE, "positions %d to %d (not included) of %d", begin, end,
@@ -122,7 +122,7 @@ static slm_status copy_tokens(const slm_context *ctx, int32_t sequence, slm_toke
     if (!n_tokens || (capacity > 0 && !out))
         return slm__fail(err, SLM_ERR_ARGUMENT, "an argument is NULL");
     *n_tokens = 0;
-    SLM_TRY(check_sequence(ctx, sequence, err));
+    SLM_TRY(slm__check_sequence(ctx, sequence, err));
     int32_t n = ctx->kv.lengths[sequence];
     *n_tokens = (size_t)n;
     if (capacity < (size_t)n)
