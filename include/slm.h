@@ -552,6 +552,10 @@ SLM_API slm_status slm_speculator_accept(slm_speculator *s, const slm_token *tok
 /* Forget all but the first `length` tokens of the text, in the sequences of both contexts too. RANGE, BUSY, ARGUMENT. */
 SLM_API slm_status slm_speculator_truncate(slm_speculator *s, int32_t length, slm_error *err);
 
+/* slm_seq_remove() of the text, in the sequences of both contexts. Its statuses; then nothing has changed. */
+SLM_API slm_status slm_speculator_remove(slm_speculator *s, int32_t begin, int32_t end,
+                                         slm_error *err);
+
 /*
  * One step: compute what the sequence does not hold of the text yet, and 1 .. `capacity` tokens more, chosen and
  * remembered by `sampler`. They are the tokens that this loop would give, and leave the sampler as it would:

@@ -235,6 +235,31 @@ slm_status slm_speculator_truncate(slm_speculator *s, int32_t length, slm_error 
     return leave(s, truncate_text(s, length, err));
 }
 
+/* Of a sequence that holds the beginning of the text. */
+static slm_status remove_from(slm_context *ctx, int32_t sequence, int32_t begin, int32_t end,
+                              slm_error *err) {
+    if (!ctx || slm_seq_length(ctx, sequence) <= begin) return SLM_OK;
+    if (slm_seq_length(ctx, sequence) <= end) return slm_seq_truncate(ctx, sequence, begin, err);
+    return slm_seq_remove(ctx, sequence, begin, end, err);
+}
+
+static slm_status remove_text(slm_speculator *s, int32_t begin, int32_t end, slm_error *err) {
+    if (begin < 0 || end < begin || end > s->n_text)
+        return slm__fail(err, SLM_ERR_RANGE, "tokens %d to %d (not included) of %d", begin, end,
+                         s->n_text);
+    SLM_TRY(remove_from(s->ctx, s->p.sequence, begin, end, err));
+    if (remove_from(s->p.draft, s->p.sequence, begin, end, NULL) != SLM_OK)
+        SLM_TRY(slm_seq_truncate(s->p.draft, s->p.sequence, 0, err)); /* it reads the text again */
+    memmove(s->text + begin, s->text + end, (size_t)(s->n_text - end) * sizeof *s->text);
+    s->n_text -= end - begin;
+    return SLM_OK;
+}
+
+slm_status slm_speculator_remove(slm_speculator *s, int32_t begin, int32_t end, slm_error *err) {
+    SLM_TRY(enter(s, err));
+    return leave(s, remove_text(s, begin, end, err));
+}
+
 /* ---- Drafts ---- */
 
 typedef struct drafts {

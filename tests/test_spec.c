@@ -122,6 +122,52 @@ START_TEST(test_other_sequences) {
 }
 END_TEST
 
+/* Tokens go from the middle of the text, of the cache of both models and of one that is behind; plain decoding says what comes then. */
+START_TEST(test_removing_tokens) {
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        task t = new_task(seed, (int)(seed % 3));
+        t.n_ctx = 400;
+        t.past_end = true;
+        slm_context *ctx[2] = {context(big.model, &t, 1), context(big.model, &t, 9)},
+                    *draft = context(other.model, &t, 1);
+        slm_sampler *s[2] = {sampler_of(&t), sampler_of(&t)};
+        slm_speculator_params p = slm_speculator_defaults();
+        slm_speculator *spec;
+        if (seed % 2) p.draft = draft;
+        p.always = true;
+        GOOD(slm_speculator_create(ctx[1], &p, &spec, &err));
+        GOOD(slm_decode_tokens(ctx[0], t.prompt, t.n_prompt, &err));
+        GOOD(slm_speculator_accept(spec, t.prompt, t.n_prompt, &err));
+        for (int round = 0; round < 3; round++) {
+            want.n = got.n = 0;
+            for (; want.n < 60; want.n++) {
+                slm_token *next = &want.tokens[want.n];
+                GOOD(slm_sampler_sample(s[0], slm_logits(ctx[0], 0), N_VOCAB, next, &err));
+                if (want.n < 59) GOOD(slm_decode_tokens(ctx[0], next, 1, &err));
+            }
+            t.n = 60;
+            go_on(&t, spec, s[1], &got);
+            ck_assert_int_eq(got.n, 60);
+            ck_assert_int_eq(memcmp(want.tokens, got.tokens, 60 * sizeof *got.tokens), 0);
+            GOOD(slm_seq_remove(ctx[0], 0, 3 + round, 40, &err));
+            GOOD(slm_speculator_remove(spec, 3 + round, 40, &err));
+            GOOD(slm_decode_tokens(ctx[0], &want.tokens[59], 1, &err));
+        }
+        ck_assert_int_eq(slm_speculator_remove(spec, -1, 5, &err), SLM_ERR_RANGE);
+        ck_assert_int_eq(slm_speculator_remove(spec, 6, 5, &err), SLM_ERR_RANGE);
+        ck_assert_int_eq(slm_speculator_remove(spec, 6, 4000, &err), SLM_ERR_RANGE);
+        ck_assert_int_eq(slm_speculator_remove(NULL, 0, 1, &err), SLM_ERR_ARGUMENT);
+        slm_speculator_info info = {.size = sizeof info};
+        GOOD(slm_speculator_get_info(spec, &info));
+        GOOD(slm_speculator_remove(spec, 5, info.n_tokens, &err)); /* the end, as a cut */
+        ck_assert_int_eq(slm_seq_length(ctx[1], 0), 5);
+        slm_speculator_free(spec);
+        for (int i = 0; i < 2; i++) slm_sampler_free(s[i]), slm_context_free(ctx[i]);
+        slm_context_free(draft);
+    }
+}
+END_TEST
+
 /* Two speculators take turns on two sequences of one context, and neither sees the other. */
 START_TEST(test_two_speculators_share_a_context) {
     task t[2] = {new_task(5, 0), new_task(6, 2)};
@@ -352,6 +398,7 @@ int main(void) {
     tcase_add_test(c, test_steps_do_not_depend_on_threads);
     tcase_add_test(c, test_other_sequences);
     tcase_add_test(c, test_two_speculators_share_a_context);
+    tcase_add_test(c, test_removing_tokens);
     tcase_add_test(c, test_context_full_comes_when_it_would_come);
     tcase_add_test(c, test_draft_context_full);
     tcase_add_test(c, test_end_of_generation_among_drafts);

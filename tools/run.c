@@ -9,8 +9,8 @@
 #include "load.h"
 
 typedef struct run_options {
-    const char *model, *prompt, *file, *system, *draft;
-    int32_t n, lookup;
+    const char *model, *prompt, *file, *system, *draft, *cache;
+    int32_t n, lookup, keep;
     bool raw, stats;
     slm_sampler_params sampler;
     compute_options compute;
@@ -50,6 +50,11 @@ static const option options[] = {
      "check up to N tokens at a time that came before, where it pays; same text (default 8)"},
     {"--draft", "MODEL", OPT_TEXT, offsetof(run_options, draft), 0, 0,
      "draft tokens with this smaller model of the same vocabulary; same text"},
+    {"--keep", "N", OPT_INT, offsetof(run_options, keep), 0, INT32_MAX,
+     "go on when the context is full: forget the older half of what follows the first N tokens "
+     "(default: stop there)"},
+    {"--cache", "FILE", OPT_TEXT, offsetof(run_options, cache), 0, 0,
+     "keep what was computed of the prompt in FILE, and begin with it the next time"},
     {"--stats", NULL, OPT_FLAG, offsetof(run_options, stats), 0, 0,
      "a line on the speed at the end, on stderr (default: on a terminal)"},
     COMPUTE_OPTIONS(run_options, "4096, or more if needed"),
@@ -76,7 +81,8 @@ typedef struct session {
     char *buffer; /* [capacity] text of one token */
     size_t capacity;
     bool ends_with_newline;
-    const char *why; /* the answer ended */
+    const char *why;  /* the answer ended */
+    int32_t n_cached; /* tokens of the prompt that need not be computed */
     int32_t n_generated, n_decoded;
     double prompt_seconds, answer_seconds;
 } session;
@@ -153,6 +159,7 @@ static int prepare(session *s) {
              info.n_ctx_train);
     int32_t n_draft = s->o.lookup || !s->o.draft ? s->o.lookup : MODEL_DRAFT;
     s->params.n_logits = n_draft + 1;
+    s->params.keep_all = s->o.cache != NULL; /* prompts may differ early */
     s->bar.label = "reading the prompt";
     s->params.progress = progress_update;
     s->params.progress_user = &s->bar;
@@ -169,17 +176,51 @@ static void read_prompt_for_draft(session *s, int32_t n) {
     slm_decode_tokens(s->draft, s->prompt.ids, n, NULL);
 }
 
+/* Let the sequence begin with what the file has of the prompt, all but its last token at most: its logits are wanted. */
+static int read_cache(session *s) {
+    slm_error err;
+    size_t n = 0, same = 0;
+    if (!s->o.cache || access(s->o.cache, F_OK) != 0) return EXIT_DONE;
+    if (slm_seq_restore_file(s->ctx, 0, s->o.cache, &err) != SLM_OK) {
+        warn("%s is not used: %s", s->o.cache, err.message);
+        return EXIT_DONE;
+    }
+    slm_seq_tokens(s->ctx, 0, NULL, 0, &n, NULL); /* the number only */
+    slm_token *held = malloc((n + 1) * sizeof *held);
+    if (!held) return fail("no memory for %zu tokens", n);
+    slm_status status = slm_seq_tokens(s->ctx, 0, held, n, &n, &err);
+    while (status == SLM_OK && same < n && same + 1 < s->prompt.n &&
+           held[same] == s->prompt.ids[same])
+        same++;
+    free(held);
+    if (status == SLM_OK) status = slm_seq_truncate(s->ctx, 0, (int32_t)same, &err);
+    s->n_cached = (int32_t)same;
+    return status == SLM_OK ? EXIT_DONE : fail_with(s->o.cache, &err);
+}
+
+/* If there is more to keep than the file has. The answer matters more than the file. */
+static void write_cache(const session *s) {
+    slm_error err;
+    if (!s->o.cache || s->n_cached + 1 == (int32_t)s->prompt.n) return;
+    if (slm_seq_save_file(s->ctx, 0, s->o.cache, &err) != SLM_OK)
+        warn("the prompt is not kept: %s", err.message);
+}
+
 static int decode_prompt(session *s) {
     slm_error err;
     int32_t n = (int32_t)s->prompt.n;
     double begin = now();
-    slm_status status = slm_decode_tokens(s->ctx, s->prompt.ids, n, &err);
+    int code = read_cache(s);
+    if (code != EXIT_DONE) return code;
+    slm_status status =
+        slm_decode_tokens(s->ctx, s->prompt.ids + s->n_cached, n - s->n_cached, &err);
     if (status == SLM_OK && s->draft) read_prompt_for_draft(s, n);
     progress_end(&s->bar);
     if (status == SLM_OK && s->speculator)
         status = slm_speculator_accept(s->speculator, s->prompt.ids, n, &err);
     if (status != SLM_OK) return fail_with("prompt", &err);
     s->prompt_seconds = now() - begin;
+    write_cache(s);
     for (size_t i = 0; i < s->prompt.n; i++) slm_sampler_accept(s->sampler, s->prompt.ids[i]);
     return EXIT_DONE;
 }
@@ -255,13 +296,29 @@ static int show(session *s, slm_token token) {
     return EXIT_DONE;
 }
 
+/* The context is full: the older half of what follows the first --keep tokens goes. */
+static int forget_older(session *s) {
+    slm_error err;
+    int32_t n = slm_seq_length(s->ctx, 0), begin = s->o.keep < n ? s->o.keep : n;
+    int32_t end = begin + (n - begin) / 2;
+    if (end == begin) {
+        s->why = "context full of tokens that stay (-c, --keep)";
+        return EXIT_DONE;
+    }
+    slm_status status = s->speculator ? slm_speculator_remove(s->speculator, begin, end, &err)
+                                      : slm_seq_remove(s->ctx, 0, begin, end, &err);
+    return status == SLM_OK ? EXIT_DONE : fail_with("cannot go on (--keep)", &err);
+}
+
 /* One token, or some that were drafted: choose and show. Sets s->why when the last one was among them. */
 static int step(session *s) {
     int code = choose(s);
     for (int32_t i = 0; i < s->n_next && !s->why && code == EXIT_DONE; i++)
         code = show(s, s->next[i]);
-    if (!s->why && slm_seq_length(s->ctx, 0) >= slm_context_n_ctx(s->ctx))
-        s->why = "context full (-c)";
+    if (s->why || code != EXIT_DONE || slm_seq_length(s->ctx, 0) < slm_context_n_ctx(s->ctx))
+        return code;
+    if (s->o.keep >= 0) return forget_older(s);
+    s->why = "context full (-c)";
     return code;
 }
 
@@ -288,8 +345,10 @@ static void print_drafts(const session *s) {
 /* The first token of an answer comes from the prompt's logits: only what was computed after it is counted. */
 static void print_stats(const session *s) {
     int32_t n_threads = slm_context_n_threads(s->ctx);
-    fprintf(stderr, "prompt %zu token%s, %.1f tokens/s; answer %" PRId32 " token%s", s->prompt.n,
-            s->prompt.n == 1 ? "" : "s", (double)s->prompt.n / s->prompt_seconds, s->n_generated,
+    fprintf(stderr, "prompt %zu token%s", s->prompt.n, s->prompt.n == 1 ? "" : "s");
+    if (s->n_cached > 0) fprintf(stderr, " (%" PRId32 " from --cache)", s->n_cached);
+    fprintf(stderr, ", %.1f tokens/s; answer %" PRId32 " token%s",
+            (double)((int32_t)s->prompt.n - s->n_cached) / s->prompt_seconds, s->n_generated,
             s->n_generated == 1 ? "" : "s");
     if (s->n_decoded > 0)
         fprintf(stderr, ", %.1f tokens/s", (double)s->n_decoded / s->answer_seconds);
@@ -317,7 +376,7 @@ static uint64_t seed_from_clock(void) {
 }
 
 static int run(const command *self, int argc, char **argv) {
-    session s = {.capacity = 64, .o.lookup = 8};
+    session s = {.capacity = 64, .o.lookup = 8, .o.keep = -1};
     s.o.sampler = slm_sampler_defaults();
     s.o.sampler.temperature = 0.8f;
     s.o.sampler.top_k = 40;
