@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the seeds of tests/fuzz/corpus/gguf and tests/fuzz/corpus/load: small files, good and bad, one thing each.
+"""Write the seeds of tests/fuzz/corpus/gguf, load and sequences: small files, good and bad, one thing each.
 
     python3 tests/fuzz/make_corpus.py
 
@@ -104,7 +104,7 @@ def pieces(f):
 PARTS = {"phi3": {"fused", "factors"}, "gemma2": {"post"}, "gemma3": {"post", "heads"}, "qwen3": {"heads"}, "olmo2": {"post", "rows", "no pre"}}
 
 
-def model(kind=0, arch="llama", embd=4, heads=2, heads_kv=1, head_dim=None, ff=6, layers=1, extras=False, array=False):
+def model(kind=0, arch="llama", embd=4, heads=2, heads_kv=1, head_dim=None, ff=6, layers=1, extras=False, array=False, window=1):
     """Rows of n_embd weights are of type `kind`; rows that are too short for its blocks are F32."""
     f = File()
     head = head_dim or embd // heads
@@ -127,7 +127,7 @@ def model(kind=0, arch="llama", embd=4, heads=2, heads_kv=1, head_dim=None, ff=6
         f.key(arch + ".rope.scaling.factor", F32, 2.0)
     parts = PARTS.get(arch, set())
     if parts:
-        f.key(arch + ".attention.sliding_window", U32, 1)
+        f.key(arch + ".attention.sliding_window", U32, window)
         pieces(f)
     else:
         vocabulary(f, "{% for m in messages %}<|im_start|>{% endfor %}" if extras else None)
@@ -237,6 +237,7 @@ def load_seeds():
     yield "qwen2", model(arch="qwen2").bytes()
     for arch in PARTS:
         yield arch, model(arch=arch, layers=2).bytes()
+    yield "windows", model(arch="gemma2", layers=2, window=20).bytes()
     yield "smollm3", model(arch="smollm3", layers=4).bytes()
     yield "wide_heads", model(head_dim=6, heads=3, heads_kv=3).bytes()
     for kind, (block, _) in TYPES.items():
@@ -259,9 +260,24 @@ def load_seeds():
     yield "experts", f.bytes()
 
 
+def sequence_seeds():
+    """What fuzz_sequences.c reads: a byte of parameters, then steps: number, sequence, arguments."""
+    rng = random.Random(7)
+    text = bytes(rng.randrange(8) for _ in range(39))
+    grow = bytes([0, 0, 39]) + text + b"\0"
+    yield "grow", bytes([7]) + 6 * grow
+    yield "cut", bytes([7]) + 3 * grow + bytes([2, 0, 0, 101]) + grow
+    yield "remove", bytes([0x4f]) + 4 * grow + bytes([3, 0, 0, 5, 0, 100]) + grow
+    yield "remove_window", bytes([0x13]) + 6 * grow + bytes([3, 0, 0, 5, 0, 180]) + grow
+    yield "share", bytes([0x2f]) + 2 * grow + bytes([4, 0, 1, 0, 70]) + bytes([0, 1, 5, 1, 2, 3, 4, 5, 6]) + bytes([3, 0, 0, 9, 0, 40])
+    yield "save", bytes([3]) + 2 * grow + bytes([5, 0, 1, 0, 1])
+    yield "changed", bytes([3]) + 2 * grow + bytes([5, 0, 2, 1, 0, 30, 1, 1])
+    yield "short", bytes([3]) + 2 * grow + bytes([5, 0, 1, 0, 0, 0, 30])
+
+
 def main():
     total = 0
-    for folder, seeds in (("gguf", gguf_seeds()), ("load", load_seeds())):
+    for folder, seeds in (("gguf", gguf_seeds()), ("load", load_seeds()), ("sequences", sequence_seeds())):
         path = os.path.join(HERE, "corpus", folder)
         os.makedirs(path, exist_ok=True)
         for name, data in seeds:
