@@ -6,6 +6,7 @@
  *     slm_model      the file, mapped and checked. Immutable: any number of threads and contexts share it.
  *     slm_context    one KV cache and its threads. One caller at a time.
  *     slm_decode     tokens in, logits out.
+ *     slm_embed      tokens in, a vector for each sequence out.
  *     slm_sampler    logits in, a token out.
  *     slm_speculator the two of them, several tokens at a time.
  *
@@ -20,7 +21,7 @@
  *              slm_*_defaults() (or set `size` yourself for an info struct). It only ever grows at the end.
  *   Text       Strings carry their length and may hold any byte; they need no terminating NUL unless said.
  *   Threads    Functions on a `const` object may run at the same time. No global state, no environment variables.
- *   Bits       For one file and one sequence of tokens the logits are the same bits on every instruction set,
+ *   Bits       For one file and one sequence of tokens logits and vectors are the same bits on every instruction set,
  *              for any number of threads and any split into batches (docs/numerics.md).
  */
 #ifndef SLM_H
@@ -378,6 +379,28 @@ SLM_API slm_status slm_decode_tokens(slm_context *ctx, const slm_token *tokens, 
 /* Row `index` of the wanted logits of the last slm_decode(): n_vocab floats, valid until the next one.
  * NULL if there is no such row. */
 SLM_API const float *slm_logits(const slm_context *ctx, int32_t index);
+
+/* Of the states of a sequence's tokens behind the last layer (normed, what the output matrix would get): */
+typedef enum slm_pooling {
+    SLM_POOL_MEAN = 0, /* their mean                     */
+    SLM_POOL_LAST = 1, /* that of the last token         */
+} slm_pooling;
+
+/*
+ * Vectors that stand for texts (docs/embeddings.md): run the tokens as slm_decode() does, with the same checks, and pool what the
+ * network makes of them instead of computing logits. want_logits is not looked at, and slm_logits() has no rows afterwards.
+ * The sequences then hold the tokens, as if slm_decode() had been called; what they held before is seen by the tokens, but
+ * not pooled.
+ *
+ * out  room for [sequences in the batch, n_embd] floats: a row for each sequence that the batch has tokens of, in rising
+ *      order of its number; pooled over its tokens in the batch, then divided by its Euclidean length.
+ *
+ * Every status of slm_decode(), and RANGE for the pooling; ARGUMENT, RANGE and CONTEXT_FULL leave `out` as it was. On
+ * CANCELLED it holds nothing of use. On NUMERIC (NaN, infinity, or nothing but zeros pooled) the tokens are held and the rows of
+ * such sequences are all 0; the others are good.
+ */
+SLM_API slm_status slm_embed(slm_context *ctx, const slm_batch *batch, slm_pooling pooling,
+                             float *out, slm_error *err);
 
 /* Tokens that the sequence holds; -1 if there is no such sequence. */
 SLM_API int32_t slm_seq_length(const slm_context *ctx, int32_t sequence);

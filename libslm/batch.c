@@ -1,11 +1,14 @@
 /* A batch: tokens checked and given their positions, room taken for all, then computed part by part. */
+#include <math.h>
+
 #include "context.h"
 
 static int32_t sequence_of(const slm_batch *b, int32_t i) {
     return b->sequences ? b->sequences[i] : 0;
 }
 
-static bool wants_logits(const slm_batch *b, int32_t i) {
+static bool wants_logits(const slm_context *ctx, const slm_batch *b, int32_t i) {
+    if (ctx->work.pooled) return false;
     return b->want_logits ? b->want_logits[i] != 0 : i == b->n_tokens - 1;
 }
 
@@ -38,7 +41,7 @@ static slm_status check_batch(slm_context *ctx, const slm_batch *b, slm_error *e
     for (int32_t i = 0; i < b->n_tokens; i++) {
         SLM_TRY(check_token(ctx, b, i, err));
         ctx->work.next[sequence_of(b, i)]++;
-        n_wanted += wants_logits(b, i);
+        n_wanted += wants_logits(ctx, b, i);
     }
     if (n_wanted > ctx->params.n_logits) {
         return slm__fail(err, SLM_ERR_RANGE, "logits wanted for %d tokens, n_logits is %d",
@@ -74,7 +77,7 @@ static void prepare_part(slm_context *ctx, const slm_batch *b, int32_t begin, in
         int32_t seq = sequence_of(b, begin + i);
         w->sequences[i] = seq;
         w->positions[i] = w->next[seq]++;
-        if (wants_logits(b, begin + i)) w->wanted[w->n_wanted++] = i;
+        if (wants_logits(ctx, b, begin + i)) w->wanted[w->n_wanted++] = i;
         slm__tile *tile = &w->tiles[w->n_tiles - (w->n_tiles > 0)];
         if (w->n_tiles > 0 && w->sequences[i - 1] == seq && tile->n_tokens < tile_tokens) {
             tile->n_tokens++;
@@ -89,17 +92,27 @@ static void prepare_part(slm_context *ctx, const slm_batch *b, int32_t begin, in
 static void begin_progress(slm_context *ctx, const slm_batch *b) {
     const slm_model *m = ctx->model;
     uint64_t n_wanted = 0;
-    for (int32_t i = 0; i < b->n_tokens; i++) n_wanted += wants_logits(b, i);
+    for (int32_t i = 0; i < b->n_tokens; i++) n_wanted += wants_logits(ctx, b, i);
     ctx->work.cancelled = false;
     ctx->work.n_done = 0;
     ctx->work.n_all = m->layer_weights * (uint64_t)b->n_tokens +
                       slm__logits_parts(ctx) * n_wanted * m->hp.n_vocab * m->hp.n_embd;
 }
 
+/* A pooled row, of zeros, for each sequence that the batch, just checked, adds to. */
+static void begin_pooling(slm_context *ctx) {
+    slm__work *w = &ctx->work;
+    int32_t n = 0;
+    for (int32_t s = 0; s < ctx->params.n_seq_max; s++)
+        w->rows[s] = w->next[s] > ctx->kv.lengths[s] ? n++ : -1;
+    memset(w->pooled, 0, (size_t)n * ctx->model->hp.n_embd * sizeof *w->pooled);
+}
+
 static slm_status compute(slm_context *ctx, const slm_batch *b, slm_error *err) {
     slm__work *w = &ctx->work;
     w->n_rows = 0;
     begin_progress(ctx, b);
+    if (w->pooled) begin_pooling(ctx);
     for (int32_t begin = 0; begin < b->n_tokens; begin += ctx->params.n_batch) {
         int32_t left = b->n_tokens - begin;
         prepare_part(ctx, b, begin, left < ctx->params.n_batch ? left : ctx->params.n_batch);
@@ -127,7 +140,8 @@ static slm_status check_logits(const slm_context *ctx, slm_error *err) {
     return SLM_OK;
 }
 
-static slm_status decode(slm_context *ctx, const slm_batch *b, slm_error *err) {
+/* Check the batch, take room for all its tokens, and compute them. */
+static slm_status run_batch(slm_context *ctx, const slm_batch *b, slm_error *err) {
     SLM_TRY(check_batch(ctx, b, err));
     for (int32_t s = 0; s < ctx->params.n_seq_max; s++) {
         if (slm__kv_grow(&ctx->kv, s, ctx->work.next[s], err) != SLM_OK) {
@@ -135,7 +149,11 @@ static slm_status decode(slm_context *ctx, const slm_batch *b, slm_error *err) {
             return SLM_ERR_CONTEXT_FULL;
         }
     }
-    SLM_TRY(compute(ctx, b, err));
+    return compute(ctx, b, err);
+}
+
+static slm_status decode(slm_context *ctx, const slm_batch *b, slm_error *err) {
+    SLM_TRY(run_batch(ctx, b, err));
     return check_logits(ctx, err);
 }
 
@@ -148,6 +166,46 @@ slm_status slm_decode_tokens(slm_context *ctx, const slm_token *tokens, int32_t 
                              slm_error *err) {
     slm_batch batch = {.size = sizeof batch, .n_tokens = n_tokens, .tokens = tokens};
     return slm_decode(ctx, &batch, err);
+}
+
+/* ---- Embeddings ---- */
+
+/* Divide by the length: a sum becomes what its mean would. Squares of floats are exact in binary64. */
+static bool normalize(float *row, uint32_t n) {
+    double squares = 0;
+    for (uint32_t i = 0; i < n; i++) squares += (double)row[i] * row[i];
+    if (!isfinite(squares) || squares == 0) {
+        memset(row, 0, n * sizeof *row);
+        return false;
+    }
+    double length = sqrt(squares);
+    for (uint32_t i = 0; i < n; i++) row[i] = (float)(row[i] / length);
+    return true;
+}
+
+static slm_status embed(slm_context *ctx, const slm_batch *b, slm_error *err) {
+    slm__work *w = &ctx->work;
+    SLM_TRY(run_batch(ctx, b, err));
+    int32_t bad = -1;
+    uint32_t n = ctx->model->hp.n_embd;
+    for (int32_t s = ctx->params.n_seq_max; s-- > 0;)
+        if (w->rows[s] >= 0 && !normalize(w->pooled + (int64_t)w->rows[s] * n, n)) bad = s;
+    if (bad < 0) return SLM_OK;
+    return slm__fail(err, SLM_ERR_NUMERIC,
+                     "NaN, infinity or only zeros in the pooled states of sequence %d", bad);
+}
+
+slm_status slm_embed(slm_context *ctx, const slm_batch *batch, slm_pooling pooling, float *out,
+                     slm_error *err) {
+    slm__clear(err);
+    if (!out) return slm__fail(err, SLM_ERR_ARGUMENT, "out is NULL");
+    SLM_TRY(slm__check_range("pooling", (int64_t)pooling, SLM_POOL_MEAN, SLM_POOL_LAST, err));
+    SLM_TRY(slm__enter(ctx, err));
+    ctx->work.pooled = out;
+    ctx->work.pooling = pooling;
+    slm_status status = embed(ctx, batch, err);
+    ctx->work.pooled = NULL;
+    return slm__leave(ctx, status);
 }
 
 const float *slm_logits(const slm_context *ctx, int32_t index) {

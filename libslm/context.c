@@ -122,6 +122,7 @@ static void take_all(layout *l, slm__work *w, const slm__hparams *hp, const slm_
     w->scratch = take(l, (uint64_t)p->n_threads, w->scratch_bytes);
     w->split = take(l, slm__split_floats(hp, p->n_threads), sizeof *w->split);
     w->next = take(l, (uint64_t)p->n_seq_max, sizeof *w->next);
+    w->rows = take(l, (uint64_t)p->n_seq_max, sizeof *w->rows);
 }
 
 static slm_status work_bytes(const slm__hparams *hp, const slm_context_params *p, uint64_t *n_bytes,

@@ -41,7 +41,11 @@ typedef struct slm__work {
     uint64_t scratch_bytes;
     int32_t *next;          /* [n_seq] positions while a batch is checked */
     uint64_t n_done, n_all; /* multiplications by weights in this call: so far, in all */
-    bool cancelled;         /* by the caller: what is left of the pass does nothing */
+    /* Of slm_embed(), else NULL: the caller's rows, [sequences in the batch, n_embd] */
+    float *pooled;
+    int32_t *rows; /* [n_seq] the row of each sequence there, or -1 */
+    slm_pooling pooling;
+    bool cancelled; /* by the caller: what is left of the pass does nothing */
 } slm__work;
 
 struct slm_context {
@@ -74,7 +78,7 @@ void slm__tick(slm_context *ctx);
 /* Chunks of `cost` multiply-adds that make a piece on all threads. */
 int32_t slm__piece_chunks(const slm_context *ctx, int64_t cost);
 
-/* One part of a batch through the network: fills logits rows from `first_row` on. false: cancelled. */
+/* One part of a batch through the network: fills logits rows from `first_row` on, or adds to the pooled rows. false: cancelled. */
 bool slm__forward(slm_context *ctx, int32_t first_row);
 
 /* How often the output matrix meets a row (ops.c). */

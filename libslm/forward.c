@@ -5,7 +5,7 @@
  *         q, k, v = Wq n, Wk n, Wv n         n = norm(x)
  *         x += Wo attention(rope(q), rope(k), v)
  *         x += Wdown (silu(Wgate n) * (Wup n))   n = norm(x)
- *     logits = Wout norm(x)
+ *     logits = Wout norm(x)                  or norm(x) pooled over tokens, for slm_embed()
  *
  * A family's row (arch.h) says where it differs: no norm before, or another one behind a block, normed q and k, another
  * activation, a window. x has a row per token of the part of the batch at work. Every line is a loop over all threads. */
@@ -49,6 +49,11 @@ bool slm__forward(slm_context *ctx, int32_t first_row) {
         slm__tick(ctx);
         if (ctx->work.cancelled) return false;
     }
-    if (ctx->work.n_wanted > 0) slm__logits(ctx, first_row);
+    if (ctx->work.pooled) {
+        slm__norm(ctx, ctx->model->output_norm);
+        slm__pool_states(ctx);
+    } else if (ctx->work.n_wanted > 0) {
+        slm__logits(ctx, first_row);
+    }
     return !ctx->work.cancelled;
 }

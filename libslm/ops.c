@@ -259,6 +259,21 @@ void slm__logits(slm_context *ctx, int32_t first_row) {
     if (m->hp.out_cap > 0) for_tokens(ctx, w->n_wanted, cap_row, &first_row);
 }
 
+/* ---- Pooling: by one thread in the order of the tokens, so that a split of the batch is not seen ---- */
+
+void slm__pool_states(slm_context *ctx) {
+    const slm__work *w = &ctx->work;
+    int32_t n = w->normed.n;
+    for (int32_t t = 0; t < w->n_tokens; t++) {
+        float *row = w->pooled + (int64_t)w->rows[w->sequences[t]] * n;
+        const float *state = w->normed.x + (int64_t)t * n;
+        if (w->pooling == SLM_POOL_MEAN)
+            ctx->kernels->add(row, state, n);
+        else
+            memcpy(row, state, (size_t)n * sizeof *row);
+    }
+}
+
 /* ---- The rest ---- */
 
 static void quantize_only(slm_context *ctx, int32_t t, const void *arg) {

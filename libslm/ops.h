@@ -35,6 +35,9 @@ void slm__gated(slm_context *ctx);
 /* Rows of logits for the wanted tokens, from `first_row` on */
 void slm__logits(slm_context *ctx, int32_t first_row);
 
+/* pooled: to the row of its sequence each token's `normed` is added, or takes its place. */
+void slm__pool_states(slm_context *ctx);
+
 /* x += y, or the RMS norm of y (weight not NULL) */
 void slm__residual(slm_context *ctx, const slm__tensor *weight);
 

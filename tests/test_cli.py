@@ -51,7 +51,7 @@ class Help(Case):
             self.assertEqual(r.out, self.good(c, "-h").out)
 
     def test_compute_options(self):
-        for c in ("run", "logprobs"):
+        for c in ("run", "logprobs", "embed"):
             for option in ("-t N", "-c N", "--cpu LEVEL", "--kv TYPE", "--reference"):
                 self.assertIn(f"\n  {option} ", self.good(c, "--help").text)
 
@@ -128,6 +128,7 @@ class Broken(Case):
         yield ["run", "-m", path, "-p", "x", "-n", "1"]
         yield ["tokenize", "-m", path]
         yield ["logprobs", "-m", path, "--ids", self.ids]
+        yield ["embed", "-m", path, "x"]
         yield ["inspect", path]
         yield ["inspect", path, "--json"]
 
@@ -176,6 +177,7 @@ class Broken(Case):
         path = self.make("vocab.gguf", weights=False)
         self.fails("run", "-m", path, "-p", "x")
         self.fails("logprobs", "-m", path, "--ids", self.ids)
+        self.fails("embed", "-m", path, "x")
 
 
 class Tokenize(Case):

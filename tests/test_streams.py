@@ -16,6 +16,8 @@ class Streams(Case):
         yield ["run", "-m", self.model, "-p", "x", "-n", "3"]
         yield ["tokenize", "-m", self.model, self.file("text", "abc")]
         yield ["logprobs", "-m", self.model, "--ids", self.file("ids", "3 4\n")]
+        yield ["embed", "-m", self.model, "x"]
+        yield ["embed", "-m", self.model, "--similarity", "x"]
         yield ["inspect", self.model]
         yield ["inspect", self.model, "--json", "--tensors"]
         yield ["help"]
@@ -41,7 +43,8 @@ class Streams(Case):
         self.assertEqual((r.returncode, r.stdout), (1, b""))
 
     def test_closed_stdin(self):
-        for args in (["tokenize", "-m", self.model], ["run", "-m", self.model], ["logprobs", "-m", self.model, "--ids", "-"]):
+        for args in (["tokenize", "-m", self.model], ["run", "-m", self.model], ["logprobs", "-m", self.model, "--ids", "-"],
+                     ["embed", "-m", self.model]):
             r = self.sh('exec "$@" <&-', *args)
             self.assertEqual((r.returncode, r.stdout), (1, b""), args)
             self.assertIn(b"standard input: Bad file descriptor", r.stderr)

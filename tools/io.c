@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +62,82 @@ char *read_all(const char *path, size_t *n_bytes) {
     char *data = read_fd(fd, path, n_bytes);
     close(fd);
     return data;
+}
+
+bool lines_open(line_reader *r, const char *path) {
+    *r = (line_reader){.fd = STDIN_FILENO, .name = "standard input"};
+    if (!path || strcmp(path, "-") == 0) return true;
+    r->name = path;
+    r->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (r->fd == -1) fail("%s: %s", path, strerror(errno));
+    return r->fd != -1;
+}
+
+void lines_close(line_reader *r) {
+    if (r->fd > STDIN_FILENO) close(r->fd);
+    free(r->data);
+    *r = (line_reader){.fd = -1};
+}
+
+/* Room behind `end`: what was given out goes, then the buffer grows. */
+static bool make_room(line_reader *r) {
+    if (r->begin > 0) memmove(r->data, r->data + r->begin, r->end - r->begin);
+    r->end -= r->begin;
+    r->begin = 0;
+    if (r->end < r->capacity) return true;
+    size_t capacity = r->capacity > 0 ? 2 * r->capacity : 1 << 16;
+    char *data = capacity <= LINE_LIMIT ? realloc(r->data, capacity) : NULL;
+    if (!data) {
+        fail("%s, line %zu: %s %zu bytes", r->name, r->n_lines + 1,
+             capacity <= LINE_LIMIT ? "no memory for more than" : "longer than", r->capacity);
+        return false;
+    }
+    r->data = data;
+    r->capacity = capacity;
+    return true;
+}
+
+/* Would read() return within the time? */
+static bool is_ready(int fd, int milliseconds) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return poll(&p, 1, milliseconds) != 0;
+}
+
+/* One read(). A Ctrl-C just before it would not end it, so it is called when there is something to read. */
+static bool read_more(line_reader *r) {
+    if (!make_room(r)) return false;
+    while (!interrupted() && !is_ready(r->fd, 100)) continue;
+    if (interrupted()) return false;
+    ssize_t got = read(r->fd, r->data + r->end, r->capacity - r->end);
+    if (got < 0) {
+        if (errno == EINTR) return true;
+        fail("%s: %s", r->name, strerror(errno));
+        return false;
+    }
+    r->end += (size_t)got;
+    r->ended = got == 0;
+    return true;
+}
+
+line_status lines_next(line_reader *r, bool wait, const char **line, size_t *n_bytes) {
+    for (;;) {
+        size_t left = r->end - r->begin, here = left;
+        char *p = left > 0 ? r->data + r->begin : NULL;
+        char *newline = p ? memchr(p + r->searched, '\n', left - r->searched) : NULL;
+        if (newline) here = (size_t)(newline - p);
+        if (newline || (r->ended && left > 0)) {
+            *line = p;
+            *n_bytes = newline && here > 0 && newline[-1] == '\r' ? here - 1 : here;
+            r->begin += here + (newline != NULL);
+            r->searched = 0;
+            r->n_lines++;
+            return LINE_IS;
+        }
+        r->searched = left;
+        if (r->ended) return LINE_NONE;
+        if (!wait && !is_ready(r->fd, 0)) return LINE_LATER;
+        if (!read_more(r)) return LINE_FAILED;
+    }
 }
 
 int finish_output(void) {

@@ -12,6 +12,30 @@ void hold_standard_streams(void);
  * NULL and no message after Ctrl-C. */
 char *read_all(const char *path, size_t *n_bytes);
 
+/* A file or standard input line by line. Memory is that of the longest line, LINE_LIMIT bytes at most. */
+enum { LINE_LIMIT = 16 << 20 };
+typedef struct line_reader {
+    int fd;
+    const char *name; /* for messages */
+    char *data;       /* [capacity]; read and not given out yet: from `begin` to `end` */
+    size_t begin, end, capacity;
+    size_t searched; /* bytes from `begin` on without a newline */
+    size_t n_lines;  /* that were given out */
+    bool ended;
+} line_reader;
+
+typedef enum line_status {
+    LINE_IS,     /* a line, without its end (LF or CR LF); it stays until the next call           */
+    LINE_LATER,  /* only if asked not to wait: there is none yet                                  */
+    LINE_NONE,   /* the end                                                                       */
+    LINE_FAILED, /* a message was given; after Ctrl-C: none                                       */
+} line_status;
+
+/* NULL or "-": standard input. false after a message. */
+bool lines_open(line_reader *r, const char *path);
+line_status lines_next(line_reader *r, bool wait, const char **line, size_t *n_bytes);
+void lines_close(line_reader *r);
+
 /* Flush stdout. Returns EXIT_DONE; EXIT_FAILED after a message if anything could not be written. */
 int finish_output(void);
 

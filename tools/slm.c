@@ -5,8 +5,8 @@
 #include "io.h"
 #include "options.h"
 
-static const command *const commands[] = {&run_command, &tokenize_command, &logprobs_command,
-                                          &inspect_command, &bench_command};
+static const command *const commands[] = {&run_command,   &tokenize_command, &logprobs_command,
+                                          &embed_command, &inspect_command,  &bench_command};
 
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

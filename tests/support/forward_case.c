@@ -42,6 +42,14 @@ void decode(slm_context *ctx, const slm_token *tokens, int32_t n) {
     ck_assert_msg(slm_decode_tokens(ctx, tokens, n, &err) == SLM_OK, "%s", err.message);
 }
 
+void embed(slm_context *ctx, const slm_token *tokens, int32_t n, slm_pooling pooling, float *out) {
+    slm_batch b = {.size = sizeof b, .n_tokens = n, .tokens = tokens};
+    slm_error err;
+    ck_assert_msg(slm_embed(ctx, &b, pooling, out, &err) == SLM_OK, "%s", err.message);
+    ck_assert_int_eq(slm_seq_length(ctx, 0), n);
+    ck_assert_int_eq(slm_seq_truncate(ctx, 0, 0, NULL), SLM_OK);
+}
+
 void fill_tokens(slm_token *tokens, int n, uint32_t n_vocab) {
     uint64_t state = 42;
     for (int i = 0; i < n; i++) tokens[i] = (slm_token)(tiny_random(&state) % n_vocab);

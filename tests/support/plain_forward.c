@@ -178,8 +178,8 @@ static void layer_forward(const slm_model *m, uint32_t index, const slm__layer *
     free(h), free(gate), free(up);
 }
 
-void plain_forward(const slm_model *m, const plain_options *options, const slm_token *tokens, int n,
-                   double *logits) {
+void plain_states(const slm_model *m, const plain_options *options, const slm_token *tokens, int n,
+                  double *states) {
     plain_options o = options ? *options : (plain_options){0};
     size_t e = m->hp.n_embd;
     double *x = numbers((size_t)n * e);
@@ -194,8 +194,17 @@ void plain_forward(const slm_model *m, const plain_options *options, const slm_t
         layer.window = o.window && (!o.global_every || (l + 1) % o.global_every) ? o.window : 0;
         layer_forward(m, l, &layer, &o, x, n);
     }
-    double *last = normed(m->output_norm, x + (size_t)(n - 1) * e, 1, m->hp.norm_eps);
-    double *out = product(m->output, NULL, last, 1);
+    double *all = normed(m->output_norm, x, n, m->hp.norm_eps);
+    memcpy(states, all, (size_t)n * e * sizeof *all);
+    free(all), free(x);
+}
+
+void plain_forward(const slm_model *m, const plain_options *options, const slm_token *tokens, int n,
+                   double *logits) {
+    size_t e = m->hp.n_embd;
+    double *states = numbers((size_t)n * e);
+    plain_states(m, options, tokens, n, states);
+    double *out = product(m->output, NULL, states + (size_t)(n - 1) * e, 1);
     for (uint32_t i = 0; i < m->hp.n_vocab; i++) logits[i] = capped(out[i], m->hp.out_cap);
-    free(out), free(last), free(x);
+    free(out), free(states);
 }

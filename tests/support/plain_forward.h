@@ -12,6 +12,10 @@ typedef struct plain_options {
     uint32_t window, global_every, no_rope_every;
 } plain_options;
 
+/* What the output matrix gets: the final states of n tokens, normed, [n, n_embd]. */
+void plain_states(const slm_model *m, const plain_options *options, const slm_token *tokens, int n,
+                  double *states);
+
 /* Logits of the last of n tokens: [n_vocab]. Weights are what plain C dequantizes them to. options: NULL for Llama. */
 void plain_forward(const slm_model *m, const plain_options *options, const slm_token *tokens, int n,
                    double *logits);
