@@ -1,8 +1,7 @@
 /* A batch: tokens checked and given their positions, room taken for all, then computed part by part. */
 #include "context.h"
 
-/* A context serves one caller at a time; the second one is told so. */
-static slm_status enter(slm_context *ctx, slm_error *err) {
+slm_status slm__enter(slm_context *ctx, slm_error *err) {
     slm__clear(err);
     if (!ctx) return slm__fail(err, SLM_ERR_ARGUMENT, "context is NULL");
     if (atomic_exchange(&ctx->busy, true))
@@ -10,7 +9,7 @@ static slm_status enter(slm_context *ctx, slm_error *err) {
     return SLM_OK;
 }
 
-static slm_status leave(slm_context *ctx, slm_status status) {
+slm_status slm__leave(slm_context *ctx, slm_status status) {
     atomic_store(&ctx->busy, false);
     return status;
 }
@@ -155,8 +154,8 @@ static slm_status decode(slm_context *ctx, const slm_batch *b, slm_error *err) {
 }
 
 slm_status slm_decode(slm_context *ctx, const slm_batch *batch, slm_error *err) {
-    SLM_TRY(enter(ctx, err));
-    return leave(ctx, decode(ctx, batch, err));
+    SLM_TRY(slm__enter(ctx, err));
+    return slm__leave(ctx, decode(ctx, batch, err));
 }
 
 slm_status slm_decode_tokens(slm_context *ctx, const slm_token *tokens, int32_t n_tokens,
@@ -216,11 +215,11 @@ static slm_status fork_sequence(slm_context *ctx, int32_t from, int32_t to, int3
 
 slm_status slm_seq_fork(slm_context *ctx, int32_t from, int32_t to, int32_t length,
                         slm_error *err) {
-    SLM_TRY(enter(ctx, err));
-    return leave(ctx, fork_sequence(ctx, from, to, length, err));
+    SLM_TRY(slm__enter(ctx, err));
+    return slm__leave(ctx, fork_sequence(ctx, from, to, length, err));
 }
 
 slm_status slm_seq_truncate(slm_context *ctx, int32_t sequence, int32_t length, slm_error *err) {
-    SLM_TRY(enter(ctx, err));
-    return leave(ctx, truncate_sequence(ctx, sequence, length, err));
+    SLM_TRY(slm__enter(ctx, err));
+    return slm__leave(ctx, truncate_sequence(ctx, sequence, length, err));
 }
