@@ -114,6 +114,9 @@ typedef struct slm_model_params {
     void *progress_user;
     bool vocab_only; /* keys and vocabulary only: for files without weights, and for tokenizing */
     bool check_weights; /* read every weight once; NaN or infinite scales give SLM_ERR_NUMERIC    */
+    /* Keys and tensors only, for looking at files that hold no vocabulary (adapters): every function that takes or gives tokens is
+     * then UNSUPPORTED, or gives none. */
+    bool keys_only;
 } slm_model_params;
 
 SLM_API slm_model_params slm_model_defaults(void);

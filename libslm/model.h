@@ -72,7 +72,7 @@ typedef struct slm__layer {
 struct slm_model {
     slm_allocator allocator;
     slm__gguf gguf;
-    slm__vocab *vocab; /* NULL only while opening */
+    slm__vocab *vocab; /* NULL while opening, and with keys_only */
     bool has_weights;
     char arch_name[64];
 

@@ -455,6 +455,7 @@ START_TEST(test_adapter_from_a_file) {
     ck_assert_int_eq(memcmp(memory, file, sizeof file), 0);
     ck_assert_int_ne(memcmp(memory, base, sizeof base), 0);
     ck_assert_int_eq(slm_context_set_adapters(ctx, NULL, NULL, 0, NULL), SLM_OK);
+    slm_adapter_close(mapped);
     ASSERT_FAILS(slm_adapter_open(model, path, NULL, &mapped, &err), SLM_ERR_IO, path);
     slm_adapter_close(a);
 }
