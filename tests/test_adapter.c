@@ -118,7 +118,7 @@ END_TEST
 /* Factors for one kind of matrix alone, of families that have their output matrix apart, not apart, capped, and fused ones. */
 START_TEST(test_merged_is_unmerged_for_each_matrix) {
     static const char *const kinds[] = {"attn_q.",  "attn_k.",   "attn_v.",  "attn_output.",
-                                        "ffn_gate", "ffn_up",    "ffn_down", "output.weight",
+                                        "ffn_gate", "ffn_up",    "ffn_down", "/output.weight",
                                         "attn_qkv", "1.attn_out"};
     static const int some[] = {0, 2, 5, 9};
     fixture f = open_tiny(&families[some[_i]].shape);
@@ -270,7 +270,7 @@ START_TEST(test_switching_to_and_fro) {
     ck_assert_int_eq(slm_context_set_adapters(ctx, both, (float[]){1, 1}, 2, &err), SLM_OK);
     together = hash_anew(ctx, f.model);
     ck_assert(first != second && first != together && second != together);
-    ck_assert_uint_ne(first, families[family_of].hash);
+    ck_assert(first != families[family_of].hash);
     ck_assert_int_eq(slm_context_set_adapters(ctx, both, (float[]){0, 1}, 2, &err), SLM_OK);
     ck_assert_uint_eq(hash_anew(ctx, f.model), second); /* a scale of 0 is none */
     ck_assert_int_eq(slm_context_set_adapters(ctx, both, (float[]){1, 0}, 2, &err), SLM_OK);
@@ -279,7 +279,7 @@ START_TEST(test_switching_to_and_fro) {
     ck_assert_uint_eq(hash_anew(ctx, f.model), families[family_of].hash);
     /* one adapter twice is not one */
     ck_assert_int_eq(slm_context_set_adapters(ctx, twice, (float[]){1, 2}, 2, &err), SLM_OK);
-    ck_assert_uint_ne(hash_anew(ctx, f.model), first);
+    ck_assert(hash_anew(ctx, f.model) != first);
     slm_context_free(ctx);
     close_lora(l[0]), close_lora(l[1]);
     close_tiny(f);

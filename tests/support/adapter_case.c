@@ -34,7 +34,7 @@ static bool is_matrix(const slm__tensor *t) {
     return t->n_dims == 2 && !slm__str_eq(t->name, "token_embd.weight");
 }
 
-static void name_of(const slm__tensor *t, char out[64]) {
+static void name_of(const slm__tensor *t, char *out) {
     memcpy(out, t->name.ptr, t->name.len);
     out[t->name.len] = '\0';
 }
@@ -45,10 +45,10 @@ int tiny_adapter(gguf_build *b, const slm_model *m, const adapter_shape *s) {
     adapter_keys(b, m->arch_name, s->alpha);
     for (int32_t i = 0; i <= m->gguf.n_tensors; i++) {
         const slm__tensor *t = i < m->gguf.n_tensors ? &m->gguf.tensors[i] : m->output;
-        char name[64] = "output.weight";
+        char slashed[65] = "/output.weight", *name = slashed + 1;
         if (i < m->gguf.n_tensors && (!is_matrix(t) || t == m->output)) continue;
         if (i < m->gguf.n_tensors) name_of(t, name);
-        if (s->only && !strstr(name, s->only)) continue;
+        if (s->only && !strstr(slashed, s->only)) continue;
         factor(b, name, ".lora_a", s->type_a, t->dims[0], s->rank, 1 / sqrt((double)t->dims[0]),
                &state);
         factor(b, name, ".lora_b", s->type_b, s->rank, t->dims[1], 1 / sqrt(s->rank), &state);

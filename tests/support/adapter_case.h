@@ -9,7 +9,7 @@ typedef struct adapter_shape {
     int rank;
     float alpha;
     slm_type type_a, type_b; /* of the factors */
-    const char *only;        /* factors for matrices whose name has this in it; NULL: for all */
+    const char *only;        /* factors for matrices whose "/NAME" has this in it; NULL: for all */
     uint64_t seed;
 } adapter_shape;
 
