@@ -97,6 +97,7 @@ START_TEST(test_merged_is_unmerged) {
     slm_context_free(ctx);
     const char *cpu;
     for (int32_t level = 0; (cpu = slm_cpu_level(level)); level++) {
+        if (level == 0 && slm_cpu_level(1) && _i % N_PAIRS != 2) continue; /* C takes its time */
         for (int reference = 0; reference < 2; reference++) {
             bool floats = _i % N_PAIRS < 2 && fam->shape.n_types == 0;
             ctx = exact_context(f.model, cpu, reference);
