@@ -5,6 +5,7 @@
  *
  *     slm_model      the file, mapped and checked. Immutable: any number of threads and contexts share it.
  *     slm_context    one KV cache and its threads. One caller at a time.
+ *     slm_adapter    a LoRA that contexts of the model may add to its matrices.
  *     slm_decode     tokens in, logits out.
  *     slm_embed      tokens in, a vector for each sequence out.
  *     slm_sampler    logits in, a token out.
@@ -114,6 +115,9 @@ typedef struct slm_model_params {
     void *progress_user;
     bool vocab_only; /* keys and vocabulary only: for files without weights, and for tokenizing */
     bool check_weights; /* read every weight once; NaN or infinite scales give SLM_ERR_NUMERIC    */
+    /* Keys and tensors only, for looking at files that hold no vocabulary (adapters): every function that takes or gives tokens is
+     * then UNSUPPORTED, or gives none. */
+    bool keys_only;
 } slm_model_params;
 
 SLM_API slm_model_params slm_model_defaults(void);
@@ -455,7 +459,7 @@ SLM_API slm_status slm_seq_tokens(slm_context *ctx, int32_t sequence, slm_token 
 /* ---- Saved sequences ----
  *
  * What a sequence holds, tokens and cache, as bytes: to go on with it later, in another context or another process, with the same bits as if
- * it had stayed. The bytes hold the text: treat them as such. They fit the same file, kv_type, reference, keep_all, and, for LongRoPE
+ * it had stayed. The bytes hold the text: treat them as such. They fit the same file and adapters, kv_type, reference, keep_all, and, for LongRoPE
  * models, contexts on the same side of the original one; n_ctx, n_batch, threads and instruction set may differ.
  */
 
@@ -470,7 +474,7 @@ SLM_API slm_status slm_seq_save(slm_context *ctx, int32_t sequence, void *buffer
  * Let the sequence, which is empty, hold what was saved. slm_seq_tokens() tells its tokens; to have logits, cut the last one off and decode it
  * again.
  *
- * FORMAT (no saved sequence, cut short, changed, or of another model), UNSUPPORTED (a version of the format), MISMATCH (of a context with
+ * FORMAT (no saved sequence, cut short, changed, of another model or with other adapters), UNSUPPORTED (a version of the format), MISMATCH (of a context with
  * other parameters), RANGE (no such sequence, or it is not empty), CONTEXT_FULL, BUSY, ARGUMENT. The sequence is then empty as before.
  */
 SLM_API slm_status slm_seq_restore(slm_context *ctx, int32_t sequence, const void *data,
@@ -482,6 +486,75 @@ SLM_API slm_status slm_seq_save_file(slm_context *ctx, int32_t sequence, const c
                                      slm_error *err);
 SLM_API slm_status slm_seq_restore_file(slm_context *ctx, int32_t sequence, const char *path,
                                         slm_error *err);
+
+/* ---- Adapters -------------------------------------------------------------------------------- */
+
+/*
+ * LoRA (Hu et al. 2021, arXiv:2106.09685): factors of low rank for some matrices of a model. A context that uses an adapter
+ * computes W x + scale * (alpha / r) * B (A x) where the model says W x; the model is neither copied nor changed.
+ *
+ * The file is a GGUF as llama.cpp's converter writes it: general.type "adapter", adapter.type "lora", general.architecture of the
+ * model, adapter.lora.alpha (0 or missing: alpha / r is 1), and for a matrix NAME of the model, [columns, rows], the tensors NAME.lora_a
+ * [columns, r] and NAME.lora_b [r, rows], dims[0] first, of any type. r may differ from matrix to matrix. "output.weight" is the output
+ * matrix also where the model uses its embedding as that; the embedding itself, norms and biases cannot have factors.
+ *
+ * An adapter is immutable: any number of threads and contexts share it.
+ */
+typedef struct slm_adapter slm_adapter;
+
+/*
+ * Map the file at `path` (NUL-terminated) and check it against the model. Factors are used where they lie; what
+ * slm_model_open() says of files that shrink holds here, too.
+ *
+ * model      opened with its weights; the adapter is for contexts of this model.
+ * allocator  NULL: malloc and free.
+ * out        close with slm_adapter_close(), after all contexts that use it and before the model.
+ *
+ * MISMATCH (a tensor that the model has not, another shape, one factor without the other, another architecture), UNSUPPORTED (no LoRA;
+ * factors of an embedding, norm or bias; model without weights), RANGE (alpha), LIMIT (r above 65536), every other status of
+ * slm_model_open() for a file; NOMEM, ARGUMENT.
+ */
+SLM_API slm_status slm_adapter_open(const slm_model *model, const char *path,
+                                    const slm_allocator *allocator, slm_adapter **out,
+                                    slm_error *err);
+
+/* The same from memory, as slm_model_open_memory(). */
+SLM_API slm_status slm_adapter_open_memory(const slm_model *model, const void *data, size_t n_bytes,
+                                           const slm_allocator *allocator, slm_adapter **out,
+                                           slm_error *err);
+
+SLM_API void slm_adapter_close(slm_adapter *adapter);
+
+typedef struct slm_adapter_info {
+    size_t size;        /* sizeof(slm_adapter_info), set by the caller */
+    int32_t n_matrices; /* that have factors                           */
+    int32_t max_rank;   /* the largest r                               */
+    float alpha;
+    uint64_t n_params; /* numbers in all factors                      */
+    uint64_t file_bytes;
+} slm_adapter_info;
+
+/* ARGUMENT if a pointer is NULL or info->size is wrong. */
+SLM_API slm_status slm_adapter_get_info(const slm_adapter *adapter, slm_adapter_info *info);
+
+enum { SLM_MAX_ADAPTERS = 64 };
+
+/*
+ * Let the context use these adapters, added up, in place of those that it used before; n 0: none, and the bits are again those of the
+ * model alone. Nothing is computed anew: what sequences hold was computed with the adapters of then, so empty a sequence if it shall
+ * not go on from that.
+ *
+ * adapters  [n], n <= SLM_MAX_ADAPTERS; read now, the array may go. One may stand in it twice.
+ * scales    [n]; one of 0 leaves its adapter out.
+ *
+ * Takes memory beyond slm_context_memory(), with the context's allocator and until the next call: of each adapter at most
+ * 24 * n_batch * R bytes, R being max_rank rounded up to 128; of each thread 64 * n_batch + 68 * R + 24 KiB; and 1 KiB for each adapter.
+ *
+ * RANGE (n, a scale that is not finite or gives no finite factor), MISMATCH (an adapter for another model), BUSY, LIMIT, NOMEM,
+ * ARGUMENT. On failure the context goes on with those that it had.
+ */
+SLM_API slm_status slm_context_set_adapters(slm_context *ctx, const slm_adapter *const *adapters,
+                                            const float *scales, int32_t n, slm_error *err);
 
 /* ---- Sampler --------------------------------------------------------------------------------- */
 

@@ -11,17 +11,19 @@ slm_model_params slm_model_defaults(void) {
 static slm_status fill_model(slm_model *m, const slm_model_params *p, slm_error *err) {
     slm__str arch = {"", 0};
     bool found = false;
-    SLM_TRY(slm__vocab_load(&m->gguf, &m->allocator, p->log, p->log_user, &m->vocab, err));
+    bool whole = !p->vocab_only && !p->keys_only;
+    if (!p->keys_only)
+        SLM_TRY(slm__vocab_load(&m->gguf, &m->allocator, p->log, p->log_user, &m->vocab, err));
     SLM_TRY(slm__gguf_str(&m->gguf, "general.architecture", &arch, &found, err));
-    if (!found && !p->vocab_only) {
+    if (!found && whole) {
         return slm__fail(err, SLM_ERR_UNSUPPORTED, "key general.architecture is missing");
     }
     if (arch.len < sizeof m->arch_name) memcpy(m->arch_name, arch.ptr, arch.len);
-    if (arch.len >= sizeof m->arch_name && !p->vocab_only) {
+    if (arch.len >= sizeof m->arch_name && whole) {
         return slm__fail(err, SLM_ERR_UNSUPPORTED, "general.architecture is \"%s\"",
                          slm__show(arch).text);
     }
-    return p->vocab_only ? SLM_OK : slm__model_bind(m, p, err);
+    return whole ? slm__model_bind(m, p, err) : SLM_OK;
 }
 
 /* path, or data and n_bytes */
@@ -83,7 +85,7 @@ slm_status slm_model_get_info(const slm_model *m, slm_model_info *info) {
         .size = sizeof *info,
         .architecture = m->arch_name,
         .has_weights = m->has_weights,
-        .n_vocab = slm__vocab_n_tokens(m->vocab),
+        .n_vocab = m->vocab ? slm__vocab_n_tokens(m->vocab) : 0,
         .n_ctx_train = (int32_t)m->hp.n_ctx_train,
         .n_embd = (int32_t)m->hp.n_embd,
         .n_layer = (int32_t)m->hp.n_layer,
@@ -152,6 +154,11 @@ slm_status slm_model_key_text(const slm_model *m, int32_t index, uint64_t elemen
 
 /* ---- Text ---- */
 
+static slm_status need_vocab(const slm_model *m, slm_error *err) {
+    if (m->vocab) return SLM_OK;
+    return slm__fail(err, SLM_ERR_UNSUPPORTED, "the model was opened without its vocabulary");
+}
+
 slm_status slm_tokenize(const slm_model *m, const char *text, size_t n_bytes, uint32_t flags,
                         slm_token *out, size_t capacity, size_t *n_tokens, slm_error *err) {
     slm__clear(err);
@@ -159,6 +166,7 @@ slm_status slm_tokenize(const slm_model *m, const char *text, size_t n_bytes, ui
         return slm__fail(err, SLM_ERR_ARGUMENT, "an argument is NULL");
     }
     *n_tokens = 0;
+    SLM_TRY(need_vocab(m, err));
     return slm__vocab_tokenize(m->vocab, text, n_bytes, flags, out, capacity, n_tokens, err);
 }
 
@@ -167,6 +175,7 @@ slm_status slm_token_get(const slm_model *m, slm_token token, const char **text,
     if (!m) return SLM_ERR_ARGUMENT;
     slm__str s = {"", 0};
     uint32_t a = 0;
+    SLM_TRY(need_vocab(m, NULL));
     SLM_TRY(slm__vocab_token(m->vocab, token, &s, &a));
     if (text) *text = s.ptr;
     if (n_bytes) *n_bytes = s.len;
@@ -175,16 +184,17 @@ slm_status slm_token_get(const slm_model *m, slm_token token, const char **text,
 }
 
 slm_token slm_token_bos(const slm_model *m) {
-    return m ? slm__vocab_bos(m->vocab) : SLM_TOKEN_NONE;
+    return m && m->vocab ? slm__vocab_bos(m->vocab) : SLM_TOKEN_NONE;
 }
 
 slm_token slm_token_eos(const slm_model *m) {
-    return m ? slm__vocab_eos(m->vocab) : SLM_TOKEN_NONE;
+    return m && m->vocab ? slm__vocab_eos(m->vocab) : SLM_TOKEN_NONE;
 }
 
 slm_status slm_text_stream_add(const slm_model *m, slm_text_stream *stream, slm_token token,
                                char *buffer, size_t capacity, size_t *n_bytes) {
     if (!m || !stream || !n_bytes || (capacity > 0 && !buffer)) return SLM_ERR_ARGUMENT;
+    SLM_TRY(need_vocab(m, NULL));
     return slm__vocab_stream_add(m->vocab, stream, token, buffer, capacity, n_bytes);
 }
 
@@ -195,6 +205,7 @@ slm_status slm_chat_tokenize(const slm_model *m, const slm_message *messages, si
         return slm__fail(err, SLM_ERR_ARGUMENT, "an argument is NULL");
     }
     *n_tokens = 0;
+    SLM_TRY(need_vocab(m, err));
     for (size_t i = 0; i < n_messages; i++) {
         if (!messages[i].role || (messages[i].n_bytes > 0 && !messages[i].content)) {
             return slm__fail(err, SLM_ERR_ARGUMENT, "message %zu has no role or no content", i);

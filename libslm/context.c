@@ -1,6 +1,8 @@
 /* Creating a context: parameters checked, everything taken at once, nothing later. */
 #include "context.h"
 
+#include <math.h>
+
 static const slm_context_params defaults = {
     .size = sizeof(slm_context_params),
     .n_batch = 256,
@@ -207,8 +209,94 @@ void slm_context_free(slm_context *ctx) {
     if (ctx->kv.allocator) slm__kv_destroy(&ctx->kv);
     slm_allocator allocator = ctx->allocator;
     slm__free(&allocator, ctx->block);
+    slm__free(&allocator, ctx->lora.block);
     slm__free(&allocator, ctx);
 }
+
+/* ---- Adapters ---- */
+
+enum { SUMS = 4096 }; /* floats: many rows of a product of few tokens */
+
+/* The buffers of these adapters, without those whose scale is 0; as take_all(). */
+static void take_lora(layout *l, slm__lora *lora, const slm_adapter *const *adapters,
+                      const float *scales, int32_t n, const slm_context_params *p) {
+    uint64_t t = (uint64_t)p->n_batch, n_low = 0;
+    int32_t max_rank = 1;
+    *lora = (slm__lora){0};
+    for (int32_t i = 0; i < n; i++) {
+        lora->n += scales[i] != 0;
+        if (scales[i] != 0 && adapters[i]->max_rank > max_rank) max_rank = adapters[i]->max_rank;
+    }
+    lora->adapters = take(l, (uint64_t)lora->n, sizeof *lora->adapters);
+    lora->scales = take(l, (uint64_t)lora->n, sizeof *lora->scales);
+    n_low = (uint64_t)lora->n * SLM_MAX_PRODUCTS;
+    lora->room = take(l, n_low, sizeof *lora->room);
+    lora->low = take(l, n_low, sizeof *lora->low);
+    for (int32_t i = 0, used = 0; i < n; i++) {
+        if (scales[i] == 0) continue;
+        if (l->base) lora->adapters[used] = adapters[i], lora->scales[used] = scales[i];
+        for (int32_t q = 0; q < SLM_MAX_PRODUCTS; q++) {
+            slm_acts room = take_acts(l, t, (uint32_t)adapters[i]->max_rank);
+            if (l->base) lora->room[q * lora->n + used] = room;
+        }
+        used++;
+    }
+    lora->scratch_bytes = (slm__matmul_scratch(max_rank) + 63) / 64 * 64;
+    lora->scratch = take(l, (uint64_t)p->n_threads, lora->scratch_bytes);
+    lora->n_sums = p->n_batch * SLM_STRIP > SUMS ? p->n_batch * SLM_STRIP : SUMS;
+    lora->sums = take(l, (uint64_t)p->n_threads, (uint64_t)lora->n_sums * sizeof *lora->sums);
+}
+
+static slm_status check_adapters(const slm_context *ctx, const slm_adapter *const *adapters,
+                                 const float *scales, int32_t n, slm_error *err) {
+    SLM_TRY(slm__check_range("n", n, 0, SLM_MAX_ADAPTERS, err));
+    if (n > 0 && (!adapters || !scales))
+        return slm__fail(err, SLM_ERR_ARGUMENT, "adapters or scales are NULL");
+    for (int32_t i = 0; i < n; i++) {
+        if (!adapters[i]) return slm__fail(err, SLM_ERR_ARGUMENT, "adapter %d is NULL", i);
+        if (adapters[i]->model != ctx->model)
+            return slm__fail(err, SLM_ERR_MISMATCH, "adapter %d was opened for another model", i);
+        float alpha = adapters[i]->alpha;
+        if (isfinite(scales[i]) && isfinite(scales[i] * alpha)) continue;
+        return slm__fail(err, SLM_ERR_RANGE,
+                         "adapter %d: scale %g and alpha %g give no finite factor", i,
+                         (double)scales[i], (double)alpha);
+    }
+    return SLM_OK;
+}
+
+static slm_status set_adapters(slm_context *ctx, const slm_adapter *const *adapters,
+                               const float *scales, int32_t n, slm_error *err) {
+    slm__lora lora;
+    layout l = {0};
+    SLM_TRY(check_adapters(ctx, adapters, scales, n, err));
+    take_lora(&l, &lora, adapters, scales, n, &ctx->params);
+    if (l.overflow)
+        return slm__fail(err, SLM_ERR_LIMIT, "buffers for %d adapters are too large", lora.n);
+    if (lora.n == 0) {
+        lora = (slm__lora){0};
+    } else {
+        void *block = slm__alloc(&ctx->allocator, l.at);
+        if (!block) {
+            return slm__fail(err, SLM_ERR_NOMEM, "no memory for %d adapters (%llu bytes)", lora.n,
+                             (unsigned long long)l.at);
+        }
+        l = (layout){.base = block};
+        take_lora(&l, &lora, adapters, scales, n, &ctx->params);
+        lora.block = block;
+    }
+    slm__free(&ctx->allocator, ctx->lora.block);
+    ctx->lora = lora;
+    return SLM_OK;
+}
+
+slm_status slm_context_set_adapters(slm_context *ctx, const slm_adapter *const *adapters,
+                                    const float *scales, int32_t n, slm_error *err) {
+    SLM_TRY(slm__enter(ctx, err));
+    return slm__leave(ctx, set_adapters(ctx, adapters, scales, n, err));
+}
+
+/* ---- What it works with ---- */
 
 slm_status slm__enter(slm_context *ctx, slm_error *err) {
     slm__clear(err);

@@ -4,8 +4,8 @@
 
 #include <stdatomic.h>
 
+#include "adapter.h"
 #include "kv.h"
-#include "model.h"
 #include "pool.h"
 
 /* Consecutive tokens of one sequence that attend together. */
@@ -48,6 +48,33 @@ typedef struct slm__work {
     bool cancelled; /* by the caller: what is left of the pass does nothing */
 } slm__work;
 
+/* Products with the same input, at most. */
+enum { SLM_MAX_PRODUCTS = 4 };
+
+/* What an adapter adds to one of these products: B h, h = scale * A x. */
+typedef struct slm__low {
+    const slm__pair *pair;
+    slm_acts h; /* [n_tokens, rank] */
+    float scale;
+    int32_t product;  /* which of them                                        */
+    int32_t n_chunks; /* to compute h; 0: an earlier one has the same         */
+} slm__low;
+
+/* The adapters that the context uses, and buffers for them in one block. All zero: none. */
+typedef struct slm__lora {
+    int32_t n;
+    const slm_adapter **adapters; /* [n]                                      */
+    float *scales;                /* [n]                                      */
+    slm_acts *room; /* [SLM_MAX_PRODUCTS, n] of n_batch tokens and the adapter's max_rank each */
+    slm__low *low;  /* [SLM_MAX_PRODUCTS * n] of the products at work */
+    int32_t n_low;
+    uint8_t *scratch; /* [n_threads, scratch_bytes] for products with B       */
+    uint64_t scratch_bytes;
+    float *sums;    /* [n_threads, n_sums] rows of such a product             */
+    int32_t n_sums; /* at least SLM_STRIP * n_batch                           */
+    void *block;
+} slm__lora;
+
 struct slm_context {
     slm_allocator allocator;
     const slm_model *model;
@@ -58,7 +85,8 @@ struct slm_context {
     slm__pool *pool;
     slm__kv kv;
     slm__work work;
-    void *block;      /* of all buffers in work */
+    void *block; /* of all buffers in work */
+    slm__lora lora;
     atomic_bool busy; /* a call is inside */
 };
 

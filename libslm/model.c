@@ -319,6 +319,17 @@ static const tensor_row layer_tensors[] = {
     {"post_ffw_norm.weight", REQUIRED, DIM_EMBD, DIM_NONE, LAYER(ffn_post_norm), POST_NORMS},
 };
 
+bool slm__is_matrix(const char *name) {
+    static const char prefix[] = "blk.";
+    if (strcmp(name, "output.weight") == 0) return true;
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0) return false;
+    const char *rest = strchr(name + sizeof prefix - 1, '.');
+    for (size_t i = 0; rest && i < SLM_COUNT(layer_tensors); i++) {
+        if (strcmp(rest + 1, layer_tensors[i].name) == 0) return layer_tensors[i].rows != DIM_NONE;
+    }
+    return false;
+}
+
 static slm_status check_tensor_shape(const slm_model *m, const char *name, const tensor_row *row,
                                      const slm__tensor *t, slm_error *err) {
     uint64_t columns = dim_size(&m->hp, row->columns), rows = dim_size(&m->hp, row->rows);
@@ -381,9 +392,8 @@ static slm_status bind_layers(slm_model *m, const binder *b) {
     return SLM_OK;
 }
 
-/* Rows of `whole` from *row on, as a matrix of their own. */
-static const slm__tensor *view_rows(slm__tensor *view, const slm__tensor *whole, int64_t *row,
-                                    uint64_t n_rows) {
+const slm__tensor *slm__view_rows(slm__tensor *view, const slm__tensor *whole, int64_t *row,
+                                  uint64_t n_rows) {
     *view = *whole;
     view->dims[1] = (int64_t)n_rows;
     view->data += (uint64_t)*row * whole->row_bytes;
@@ -397,17 +407,18 @@ static slm_status split_fused(slm_model *m, slm_error *err) {
     if (!(m->arch->parts & FUSED)) return SLM_OK;
     m->views = slm__alloc_array(&m->allocator, m->hp.n_layer, VIEWS * sizeof *m->views);
     if (!m->views) return slm__fail(err, SLM_ERR_NOMEM, "no memory for %u layers", m->hp.n_layer);
+    m->n_views = (int32_t)m->hp.n_layer * VIEWS;
     uint64_t n_q = dim_size(&m->hp, DIM_Q), n_kv = dim_size(&m->hp, DIM_KV);
     for (uint32_t i = 0; i < m->hp.n_layer; i++) {
         slm__layer *l = &m->layers[i];
         slm__tensor *view = m->views + (uint64_t)i * VIEWS;
         int64_t row = 0;
-        l->wq = view_rows(view++, l->w_qkv, &row, n_q);
-        l->wk = view_rows(view++, l->w_qkv, &row, n_kv);
-        l->wv = view_rows(view++, l->w_qkv, &row, n_kv);
+        l->wq = slm__view_rows(view++, l->w_qkv, &row, n_q);
+        l->wk = slm__view_rows(view++, l->w_qkv, &row, n_kv);
+        l->wv = slm__view_rows(view++, l->w_qkv, &row, n_kv);
         row = 0;
-        l->w_gate = view_rows(view++, l->w_gate_up, &row, m->hp.n_ff);
-        l->w_up = view_rows(view++, l->w_gate_up, &row, m->hp.n_ff);
+        l->w_gate = slm__view_rows(view++, l->w_gate_up, &row, m->hp.n_ff);
+        l->w_up = slm__view_rows(view++, l->w_gate_up, &row, m->hp.n_ff);
     }
     return SLM_OK;
 }

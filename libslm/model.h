@@ -72,7 +72,7 @@ typedef struct slm__layer {
 struct slm_model {
     slm_allocator allocator;
     slm__gguf gguf;
-    slm__vocab *vocab; /* NULL only while opening */
+    slm__vocab *vocab; /* NULL while opening, and with keys_only */
     bool has_weights;
     char arch_name[64];
 
@@ -85,7 +85,8 @@ struct slm_model {
     /* [n_rot / 2] divisors of the frequencies */
     const slm__tensor *rope_freqs, *rope_factors_short, *rope_factors_long;
     slm__layer *layers; /* [n_layer]                                       */
-    slm__tensor *views; /* of FUSED: [n_layer, 5]                          */
+    slm__tensor *views; /* of FUSED: [n_views]: 5 a layer                  */
+    int32_t n_views;
     slm__rope rope[N_ROPE_KINDS];
     bool has_local_rope; /* some layer is of ROPE_LOCAL */
     double *rope_freq;   /* all of them */
@@ -97,6 +98,21 @@ slm_status slm__model_rope(slm_model *m, slm_error *err);
 /* The byte of the file at which p lies. */
 static inline unsigned long long slm__byte_of(const slm_model *m, const void *p) {
     return (unsigned long long)((const uint8_t *)p - m->gguf.data);
+}
+
+/* Rows of `whole` from *row on, as a matrix of their own, stored in *view; *row moves behind them. */
+const slm__tensor *slm__view_rows(slm__tensor *view, const slm__tensor *whole, int64_t *row,
+                                  uint64_t n_rows);
+
+/* Is the tensor of this name, which the model has, a matrix that x is multiplied by? Not the embedding, norms, biases. */
+bool slm__is_matrix(const char *name);
+
+/* A number for each tensor that slm__layer or slm_model points to: its place in the file's directory; views come behind. */
+static inline int32_t slm__tensor_number(const slm_model *m, const slm__tensor *t) {
+    uintptr_t view = (uintptr_t)t - (uintptr_t)m->views;
+    bool is_view = m->n_views > 0 && view < (uintptr_t)m->n_views * sizeof *t;
+    return is_view ? m->gguf.n_tensors + (int32_t)(view / sizeof *t)
+                   : (int32_t)(t - m->gguf.tensors);
 }
 
 /* Bind the architecture: fills everything from `arch` on. */

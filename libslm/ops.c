@@ -40,6 +40,12 @@ static void quantize_token(slm_context *ctx, const slm_acts *a, int32_t token) {
     if (!ctx->params.reference) ctx->kernels->quantize(a, token);
 }
 
+static void quantize_only(slm_context *ctx, int32_t t, const void *arg) {
+    quantize_token(ctx, arg, t);
+}
+
+static bool is_quantized(const slm__tensor *w) { return slm__type_info[w->type].block_weights > 1; }
+
 /* ---- Embedding ---- */
 
 static void embed_token(slm_context *ctx, int32_t t, const void *arg) {
@@ -123,18 +129,38 @@ void slm__rope_and_store(slm_context *ctx, int32_t layer) {
     for_tokens(ctx, ctx->work.n_tokens, rope_and_store_token, &layer);
 }
 
-/* ---- Matrix products ---- */
+/* ---- Work in pieces, between which the caller is asked whether to go on ---- */
 
-typedef struct matmul_loop {
-    slm_context *ctx;
-    const slm_acts *x;
-    int32_t n_tokens;
-    const slm__product *products;
-    int32_t n;
-    int32_t rows_per_chunk;
-    int32_t first_chunk[5]; /* of each product, and the end */
-    int32_t begin;          /* chunk 0 of the piece at work */
-} matmul_loop;
+typedef struct piece_loop {
+    slm__chunk_fn fn;
+    void *arg;
+    int32_t begin; /* chunk 0 of the piece at work */
+} piece_loop;
+
+static void piece_chunk(void *arg, int32_t chunk, int32_t thread) {
+    const piece_loop *l = arg;
+    l->fn(l->arg, l->begin + chunk, thread);
+}
+
+int32_t slm__piece_chunks(const slm_context *ctx, int64_t cost) {
+    int64_t each = ctx->piece_cost / cost;
+    return slm__pool_n_threads(ctx->pool) * (int32_t)(each < 1 ? 1 : each > 4096 ? 4096 : each);
+}
+
+/* Chunks of `cost` multiply-adds each; `work` is what all of them count in progress. */
+static void in_pieces(slm_context *ctx, int32_t n_chunks, int64_t cost, int64_t work,
+                      slm__chunk_fn fn, void *arg) {
+    piece_loop l = {fn, arg, 0};
+    int32_t piece = slm__piece_chunks(ctx, cost);
+    for (; l.begin < n_chunks && !ctx->work.cancelled; l.begin += piece) {
+        int32_t left = n_chunks - l.begin, here = left < piece ? left : piece;
+        if (l.begin > 0) slm__tick(ctx);
+        slm__pool_run(ctx->pool, here, piece_chunk, &l);
+        ctx->work.n_done += (uint64_t)(work / n_chunks * here);
+    }
+}
+
+/* ---- Matrix products ---- */
 
 /* Reference mode: rows of a quantized matrix as floats, 16 at a time, then the product of floats. */
 static void matmul_reference(const slm_context *ctx, const slm__tensor *w, slm_matmul m,
@@ -154,41 +180,173 @@ static void matmul_reference(const slm_context *ctx, const slm__tensor *w, slm_m
     }
 }
 
+/* Rows [row, row + n_rows) of w for the first n_tokens of x, to out[t * stride + row ...]. */
+static void multiply(const slm_context *ctx, const slm__tensor *w, const slm_acts *x,
+                     int32_t n_tokens, int32_t row, int32_t n_rows, float *out, int64_t stride,
+                     void *scratch) {
+    slm_matmul m = {w->data, w->row_bytes, x->n, (int32_t)w->dims[1], n_tokens, x, out, stride};
+    if (ctx->params.reference)
+        matmul_reference(ctx, w, m, row, n_rows, scratch);
+    else
+        ctx->kernels->matmul[w->type](&m, row, n_rows, scratch);
+}
+
+static void *scratch_of(const slm_context *ctx, int32_t thread) {
+    return ctx->work.scratch + (uint64_t)thread * ctx->work.scratch_bytes;
+}
+
+/* ---- What adapters add to them: B (s * A x), first s * A x for all products of a group ---- */
+
+enum { LOW_TOKENS = 16 }; /* of a chunk, which has a strip of rows of A */
+
+static int32_t strips(int32_t n_rows) { return (n_rows + SLM_STRIP - 1) / SLM_STRIP; }
+
+/* The rows from `token` on. */
+static slm_acts acts_from(const slm_acts *a, int32_t token) {
+    int64_t block = (int64_t)token * slm__n_blocks_stored(a->n);
+    slm_acts from = *a;
+    from.x += (int64_t)token * a->n;
+    from.q += block * SLM_QBLOCK;
+    from.d += block;
+    from.sum += block;
+    from.half += 2 * block;
+    return from;
+}
+
+/* Matrices that are views of one have the same A: its product is computed for the first of them. */
+static void share_low(const slm__lora *lora, slm__low *low) {
+    for (const slm__low *l = lora->low; l < low; l++) {
+        if (l->pair->a != low->pair->a || l->scale != low->scale) continue;
+        low->h = l->h;
+        low->n_chunks = 0;
+        return;
+    }
+}
+
+/* Fill lora->low for these products. Returns the number of chunks. */
+static int32_t find_low(slm_context *ctx, int32_t n_tokens, const slm__product *products,
+                        int32_t n) {
+    slm__lora *lora = &ctx->lora;
+    int32_t n_chunks = 0;
+    lora->n_low = 0;
+    for (int32_t p = 0; p < n && lora->n > 0; p++) {
+        int32_t number = slm__tensor_number(ctx->model, products[p].w);
+        for (int32_t a = 0; a < lora->n; a++) {
+            const slm__pair *pair = &lora->adapters[a]->pairs[number];
+            if (!pair->a) continue;
+            slm__low *low = &lora->low[lora->n_low++];
+            *low = (slm__low){.pair = pair, .h = lora->room[p * lora->n + a], .product = p};
+            low->scale = lora->scales[a] * pair->factor;
+            low->h.n = (int32_t)pair->a->dims[1];
+            low->n_chunks = strips(low->h.n) * ((n_tokens + LOW_TOKENS - 1) / LOW_TOKENS);
+            share_low(lora, low);
+            n_chunks += low->n_chunks;
+        }
+    }
+    return n_chunks;
+}
+
+typedef struct low_loop {
+    slm_context *ctx;
+    const slm_acts *x;
+    int32_t n_tokens;
+} low_loop;
+
+/* A strip of rows of A for some tokens. */
+static void low_chunk(void *arg, int32_t chunk, int32_t thread) {
+    const low_loop *l = arg;
+    const slm__low *low = l->ctx->lora.low;
+    while (chunk >= low->n_chunks) chunk -= low++->n_chunks;
+    int32_t rank = low->h.n, row = chunk % strips(rank) * SLM_STRIP;
+    int32_t token = chunk / strips(rank) * LOW_TOKENS;
+    int32_t n_rows = rank - row < SLM_STRIP ? rank - row : SLM_STRIP;
+    int32_t n = l->n_tokens - token < LOW_TOKENS ? l->n_tokens - token : LOW_TOKENS;
+    slm_acts x = acts_from(l->x, token);
+    float *h = low->h.x + (int64_t)token * rank;
+    multiply(l->ctx, low->pair->a, &x, n, row, n_rows, h, rank, scratch_of(l->ctx, thread));
+    for (int32_t t = 0; t < n; t++) {
+        for (int32_t r = row; r < row + n_rows; r++) h[(int64_t)t * rank + r] *= low->scale;
+    }
+}
+
+/* The inputs of all B of these products. Returns the largest sum of ranks of one of them. */
+static int64_t make_low(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
+                        const slm__product *products, int32_t n) {
+    low_loop loop = {ctx, x, n_tokens};
+    int32_t n_chunks = find_low(ctx, n_tokens, products, n);
+    int64_t ranks[SLM_MAX_PRODUCTS] = {0}, most = 0;
+    if (n_chunks == 0) return 0;
+    in_pieces(ctx, n_chunks, (int64_t)x->n * SLM_STRIP * LOW_TOKENS, 0, low_chunk, &loop);
+    for (int32_t i = 0; i < ctx->lora.n_low; i++) {
+        const slm__low *low = &ctx->lora.low[i];
+        int64_t *sum = &ranks[low->product];
+        *sum += low->h.n;
+        most = *sum > most ? *sum : most;
+        if (low->n_chunks > 0 && is_quantized(low->pair->b))
+            for_tokens(ctx, n_tokens, quantize_only, &low->h);
+    }
+    return most;
+}
+
+/* Rows [row, row + n_rows) of a product: what the adapters add to them, one adapter after the other. */
+static void add_low(const slm_context *ctx, const slm__product *products, int32_t which,
+                    int32_t n_tokens, int32_t row, int32_t n_rows, int32_t thread) {
+    const slm__lora *lora = &ctx->lora;
+    void *scratch = lora->scratch + (uint64_t)thread * lora->scratch_bytes;
+    float *sums = lora->sums + (int64_t)thread * lora->n_sums;
+    int64_t stride = products[which].w->dims[1];
+    int32_t step = lora->n_sums / n_tokens / SLM_STRIP * SLM_STRIP, end = row + n_rows;
+    for (int32_t i = 0; i < lora->n_low; i++) {
+        const slm__low *low = &lora->low[i];
+        if (low->product != which) continue;
+        for (int32_t r = row; r < end; r += step) {
+            slm__tensor b = *low->pair->b;
+            int32_t n = end - r < step ? end - r : step;
+            b.data += (uint64_t)r * b.row_bytes;
+            b.dims[1] = n;
+            multiply(ctx, &b, &low->h, n_tokens, 0, n, sums, n, scratch);
+            for (int32_t t = 0; t < n_tokens; t++)
+                ctx->kernels->add(products[which].out + t * stride + r, sums + (int64_t)t * n, n);
+        }
+    }
+}
+
+/* ---- Groups of products ---- */
+
+typedef struct matmul_loop {
+    slm_context *ctx;
+    const slm_acts *x;
+    int32_t n_tokens, n_low_tokens;
+    const slm__product *products;
+    int32_t rows_per_chunk;
+    int32_t first_chunk[SLM_MAX_PRODUCTS + 1]; /* of each product, and the end */
+} matmul_loop;
+
 static void matmul_chunk(void *arg, int32_t chunk, int32_t thread) {
     const matmul_loop *l = arg;
     int32_t which = 0;
-    chunk += l->begin;
     while (chunk >= l->first_chunk[which + 1]) which++;
     const slm__product *p = &l->products[which];
     int32_t n_rows = (int32_t)p->w->dims[1],
             row = (chunk - l->first_chunk[which]) * l->rows_per_chunk;
     int32_t n = n_rows - row < l->rows_per_chunk ? n_rows - row : l->rows_per_chunk;
-    slm_matmul m = {p->w->data, p->w->row_bytes, l->x->n, n_rows, l->n_tokens,
-                    l->x,       p->out,          n_rows};
-    void *scratch = l->ctx->work.scratch + (uint64_t)thread * l->ctx->work.scratch_bytes;
-    if (l->ctx->params.reference) {
-        matmul_reference(l->ctx, p->w, m, row, n, scratch);
-    } else {
-        l->ctx->kernels->matmul[p->w->type](&m, row, n, scratch);
-    }
-    if (!p->bias) return;
-    for (int32_t t = 0; t < l->n_tokens; t++) {
+    multiply(l->ctx, p->w, l->x, l->n_tokens, row, n, p->out, n_rows, scratch_of(l->ctx, thread));
+    for (int32_t t = 0; p->bias && t < l->n_tokens; t++) {
         l->ctx->kernels->add(p->out + (int64_t)t * n_rows + row, (const float *)p->bias->data + row,
                              n);
     }
+    if (l->ctx->lora.n_low > 0)
+        add_low(l->ctx, l->products, which, l->n_low_tokens, row, n, thread);
 }
 
-int32_t slm__piece_chunks(const slm_context *ctx, int64_t cost) {
-    int64_t each = ctx->piece_cost / cost;
-    return slm__pool_n_threads(ctx->pool) * (int32_t)(each < 1 ? 1 : each > 4096 ? 4096 : each);
-}
-
-void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
-                 const slm__product *products, int32_t n) {
-    matmul_loop l = {ctx, x, n_tokens, products, n, 0, {0}, 0};
+/* Adapters add to the first n_low_tokens only. */
+static void matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens, int32_t n_low_tokens,
+                   const slm__product *products, int32_t n) {
+    matmul_loop l = {ctx, x, n_tokens, n_low_tokens, products, 0, {0}};
     int64_t rows = 0;
     for (int32_t i = 0; i < n; i++) rows += products[i].w->dims[1];
-    int64_t row_cost = (int64_t)x->n * n_tokens;
+    int64_t ranks = make_low(ctx, x, n_low_tokens, products, n);
+    int64_t row_cost = (x->n + ranks) * n_tokens;
     /* whole strips, some 32 chunks a thread and at least four in a piece: the last ones end at about the same time */
     int64_t share = rows / (slm__pool_n_threads(ctx->pool) * 32),
             most = ctx->piece_cost / 4 / row_cost;
@@ -198,13 +356,13 @@ void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
             (int32_t)((products[i].w->dims[1] + l.rows_per_chunk - 1) / l.rows_per_chunk);
         l.first_chunk[i + 1] = l.first_chunk[i] + chunks;
     }
-    int32_t piece = slm__piece_chunks(ctx, l.rows_per_chunk * row_cost);
-    for (; l.begin < l.first_chunk[n] && !ctx->work.cancelled; l.begin += piece) {
-        int32_t left = l.first_chunk[n] - l.begin, here = left < piece ? left : piece;
-        if (l.begin > 0) slm__tick(ctx);
-        slm__pool_run(ctx->pool, here, matmul_chunk, &l);
-        ctx->work.n_done += (uint64_t)(rows * row_cost / l.first_chunk[n] * here);
-    }
+    in_pieces(ctx, l.first_chunk[n], l.rows_per_chunk * row_cost, rows * x->n * n_tokens,
+              matmul_chunk, &l);
+}
+
+void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
+                 const slm__product *products, int32_t n) {
+    matmul(ctx, x, n_tokens, n_tokens, products, n);
 }
 
 /* ---- Logits ----
@@ -214,7 +372,7 @@ void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
  * once: logits = W q(x) + W q(x - q(x)). */
 
 static bool in_two_parts(const slm_context *ctx) {
-    return !ctx->params.reference && slm__type_info[ctx->model->output->type].block_weights > 1;
+    return !ctx->params.reference && is_quantized(ctx->model->output);
 }
 
 uint64_t slm__logits_parts(const slm_context *ctx) { return in_two_parts(ctx) ? 2 : 1; }
@@ -254,7 +412,7 @@ void slm__logits(slm_context *ctx, int32_t first_row) {
     const slm_model *m = ctx->model;
     slm__product logits = {m->output, NULL, w->logits + (int64_t)first_row * m->hp.n_vocab};
     for_tokens(ctx, w->n_wanted, final_norm_token, NULL);
-    slm__matmul(ctx, &w->final, in_two_parts(ctx) ? 2 * w->n_wanted : w->n_wanted, &logits, 1);
+    matmul(ctx, &w->final, (int32_t)slm__logits_parts(ctx) * w->n_wanted, w->n_wanted, &logits, 1);
     if (in_two_parts(ctx)) for_tokens(ctx, w->n_wanted, add_rest, &first_row);
     if (m->hp.out_cap > 0) for_tokens(ctx, w->n_wanted, cap_row, &first_row);
 }
@@ -275,10 +433,6 @@ void slm__pool_states(slm_context *ctx) {
 }
 
 /* ---- The rest ---- */
-
-static void quantize_only(slm_context *ctx, int32_t t, const void *arg) {
-    quantize_token(ctx, arg, t);
-}
 
 void slm__quantize(slm_context *ctx, slm_acts *a) {
     for_tokens(ctx, ctx->work.n_tokens, quantize_only, a);

@@ -19,7 +19,7 @@ typedef struct slm__product {
     float *out;                  /* [n_tokens, rows of w] */
 } slm__product;
 
-/* Up to 4 products with the same input in one go. */
+/* Up to SLM_MAX_PRODUCTS products with the same input in one go, with what adapters add to them. */
 void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
                  const slm__product *products, int32_t n);
 

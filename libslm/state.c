@@ -1,7 +1,7 @@
 /* A sequence as bytes, in memory or in a file. Numbers are little-endian, of 4 bytes:
  *
  *     "SLMSTATE", version, flags, kv_type, positions n, first position of layers with a window, 0
- *     8 bytes    identity of the model
+ *     8 bytes    identity of the model and of the adapters
  *     [n]        tokens
  *     pages of layers without a window, then of those with one: as they lie in the cache, each for all layers
  *     8 bytes    checksum of all of that
@@ -49,13 +49,12 @@ static uint64_t hash_bytes(uint64_t h, const void *data, uint64_t n) {
 }
 
 /* Everything but the weights, and of these a few bytes of each tensor: fine-tuned models differ there. */
-static uint64_t identity_of(const slm_model *m) {
+static uint64_t hash_file(uint64_t h, const slm__gguf *g) {
     enum { SAMPLE = 64 };
-    const slm__gguf *g = &m->gguf;
     const uint8_t *weights = g->data + g->n_bytes;
     for (int32_t i = 0; i < g->n_tensors; i++)
         if (g->tensors[i].data < weights) weights = g->tensors[i].data;
-    uint64_t h = hash_bytes(g->n_bytes, g->data, (uint64_t)(weights - g->data));
+    h = hash_bytes(mix(h, g->n_bytes), g->data, (uint64_t)(weights - g->data));
     for (int32_t i = 0; i < g->n_tensors; i++) {
         const slm__tensor *t = &g->tensors[i];
         uint64_t n = t->n_bytes < SAMPLE ? t->n_bytes : SAMPLE;
@@ -63,6 +62,15 @@ static uint64_t identity_of(const slm_model *m) {
         h = hash_bytes(h, t->data + (t->n_bytes - n) / 2, n);
         h = hash_bytes(h, t->data + (t->n_bytes - n), n);
     }
+    return h;
+}
+
+/* Of the model and the adapters that the context uses. */
+static uint64_t identity_of(const slm_context *ctx) {
+    uint64_t h = hash_file(0, &ctx->model->gguf);
+    for (int32_t i = 0; i < ctx->lora.n; i++)
+        h = hash_bytes(hash_file(h, &ctx->lora.adapters[i]->gguf), &ctx->lora.scales[i],
+                       sizeof(float));
     return h;
 }
 
@@ -172,7 +180,7 @@ static state_head head_of(const slm_context *ctx, int32_t seq) {
     state_head h = {.version = VERSION,
                     .kv_type = (uint32_t)ctx->params.kv_type,
                     .n = ctx->kv.lengths[seq],
-                    .identity = identity_of(ctx->model)};
+                    .identity = identity_of(ctx)};
     memcpy(h.magic, MAGIC, sizeof MAGIC);
     if (ctx->params.reference) h.flags |= STATE_REFERENCE;
     if (ctx->global_rope == ROPE_LONG) h.flags |= STATE_LONG_ROPE;
@@ -263,7 +271,8 @@ static slm_status check_head(const slm_context *ctx, const state_head *h, slm_er
         return slm__fail(err, SLM_ERR_UNSUPPORTED, "a saved sequence of version %u, known: %d",
                          h->version, VERSION);
     if (h->identity != want.identity)
-        return slm__fail(err, SLM_ERR_FORMAT, "a saved sequence of another model");
+        return slm__fail(err, SLM_ERR_FORMAT,
+                         "a saved sequence of another model, or with other adapters");
     if (h->kv_type != want.kv_type || h->flags != want.flags)
         return slm__fail(err, SLM_ERR_MISMATCH,
                          "a saved sequence of a context with another kv_type, reference, keep_all "

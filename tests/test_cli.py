@@ -602,12 +602,12 @@ class Inspect(Case):
     def test_context_memory(self):
         a, b = self.json(self.model, "-c", 512)["context"], self.json(self.model, "-c", 4096)["context"]
         self.assertEqual((a["n_ctx"], b["n_ctx"], a["kv"]), (512, 4096, "f16"))
-        # two layers, two heads of 16 keys and 16 values, two bytes each; and the tables of pages
-        self.assertAlmostEqual(a["bytes_per_position"], 2 * 2 * 2 * 16 * 2, delta=1)
+        # two layers, two heads of 16 keys and 16 values, two bytes each; the token; and the tables of pages
+        self.assertAlmostEqual(a["bytes_per_position"], 2 * 2 * 2 * 16 * 2 + 4, delta=1)
         self.assertAlmostEqual(b["bytes"] - a["bytes"], 3584 * a["bytes_per_position"], delta=3584)
         wide = self.json(self.model, "-c", 512, "--kv", "f32")["context"]
         self.assertEqual(wide["kv"], "f32")
-        self.assertAlmostEqual(wide["bytes_per_position"], 2 * a["bytes_per_position"], delta=2)
+        self.assertAlmostEqual(wide["bytes_per_position"], 2 * a["bytes_per_position"] - 4, delta=2)
         self.assertGreater(self.json(self.model, "-c", 512, "-t", 8)["context"]["bytes"],
                            self.json(self.model, "-c", 512, "-t", 1)["context"]["bytes"])
 
@@ -682,6 +682,78 @@ class Example(Case):
             self.assertEqual(r.stderr.count(b"\n"), 1, args)
         with open("/dev/full", "w") as full:
             self.assertEqual(self.example(self.model, "x", stdout=full).returncode, 1)
+
+
+class Adapters(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.a = cls.file("a.gguf", tiny_model.build_adapter(1))
+        cls.b = cls.file("b:2", tiny_model.build_adapter(2, 40, ("attn", "ffn")))
+        cls.ids = cls.file("adapter-ids", "3 70 80 90 100 5 6 7\n")
+
+    def lora(self, *files):
+        return [word for f in files for word in ("--lora", f)]
+
+    def hash(self, *files, more=()):
+        args = ["logprobs", "-m", self.model, "--ids", self.ids, "--top", "0", "--hash", *self.lora(*files), *more]
+        return json.loads(self.good(*args).text)["logits_hash"]
+
+    def test_scales_and_lists(self):
+        a, b = self.a, self.b
+        none = self.hash()
+        self.assertEqual(self.hash(f"{a}:0"), none)
+        self.assertEqual(self.hash(f"{a}:0", f"{b}:0e3"), none)
+        self.assertEqual(self.hash(a), self.hash(f"{a}:1.0"))
+        self.assertEqual(self.hash(a, f"{b}:-2.5"), self.hash(f"{a}:1", f"{b}:-25e-1"))
+        # the file is named b:2, which needs a scale behind it
+        self.assertIn("cannot open", self.fails("logprobs", "-m", self.model, "--ids", self.ids, *self.lora(b)).message)
+        different = [none, self.hash(a), self.hash(f"{a}:2"), self.hash(f"{b}:1"), self.hash(a, f"{b}:1"), self.hash(a, a)]
+        self.assertEqual(len(set(different)), len(different))
+
+    def test_bits(self):
+        files = (self.a, f"{self.b}:0.5")
+        want = self.hash(*files)
+        for cpu in levels():
+            for threads in (1, 3):
+                self.assertEqual(self.hash(*files, more=["--cpu", cpu, "-t", threads]), want)
+        self.assertNotEqual(self.hash(*files, more=["--reference"]), want)
+
+    def test_run(self):
+        lora = self.lora(self.a, f"{self.b}:0.5")
+        line = " ".join(map(str, ids_of("hello"))).encode()
+        r = self.good("logprobs", "-m", self.model, "--ids", "-", "--top", 0, "--greedy", 20, *lora, stdin=line)
+        run = ["run", "-m", self.model, "--raw", "-p", "hello", "-n", 20, "--temp", 0]
+        self.assertEqual(self.good(*run, *lora).out, text_of(json.loads(r.text)["greedy"]))
+        self.assertNotEqual(self.good(*run).out, self.good(*run, *lora).out)
+
+    def test_bench(self):
+        args = ["bench", "-m", self.model, "-p", 8, "-n", 4, "-r", 1, "--json", *self.lora(self.a)]
+        self.assertEqual(len(json.loads(self.good(*args).text)), 2)
+
+    def test_failures(self):
+        run = ["run", "-m", self.model, "-p", "x"]
+        for spec, word in (
+            (self.path("none.gguf"), "none.gguf"),
+            (self.a + ":", "cannot open"),
+            (self.a + ":1x", "cannot open"),
+            (self.a + ":nan", "scale nan"),
+            (self.a + ":1e39", "scale inf"),
+            (self.model, "general.type"),
+            (self.file("cut.gguf", tiny_model.build_adapter()[:-1]), "SLM_ERR_TRUNCATED"),
+        ):
+            self.assertIn(word, self.fails(*run, "--lora", spec).message, spec)
+        r = slm(*run, *self.lora(*[self.a] * 33))
+        self.assertEqual((r.code, r.out), (2, b""))
+        self.assertIn("--lora: more than 32", r.message)
+
+    def test_inspect(self):
+        info = json.loads(self.good("inspect", self.a, "--json", "--tensors").text)
+        self.assertEqual((info["architecture"], info["n_vocab"]), ("llama", 0))
+        self.assertIn("tokenizer.ggml.tokens", info["not_runnable"])
+        self.assertEqual({k["name"]: k["value"] for k in info["keys"]}["adapter.lora.alpha"], 8)
+        self.assertEqual(len(info["tensors"]), 2 * (3 * tiny_model.N_LAYER + 1))  # attn_output is an output.weight, too
+        self.assertRegex(self.good("inspect", self.a, "--tensors").text, r"(?m)^blk\.0\.attn_q\.weight\.lora_a +F32 ")
 
 
 if __name__ == "__main__":

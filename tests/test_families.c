@@ -3,166 +3,11 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "support/family_case.h"
 #include "support/forward_case.h"
-#include "support/plain_forward.h"
 #include "support/suite.h"
 
-enum { N_TOKENS = 150 }; /* two borders of cache pages, some windows */
-
-#define SIZES .n_vocab = 260, .n_embd = 64, .n_head = 4, .n_head_kv = 2, .n_ff = 96
-
-static const tiny_key mistral_keys[] = {{"attention.sliding_window", 70, false}, {0}};
-static const tiny_key yarn_keys[] = {{"rope.scaling.factor", 4, true},
-                                     {"rope.scaling.original_context_length", 64, false},
-                                     {"rope.scaling.attn_factor", 1.25, true},
-                                     {0}};
-static const tiny_key phi3_keys[] = {{"attention.sliding_window", 100, false},
-                                     {"rope.scaling.original_context_length", 128, false},
-                                     {"rope.scaling.attn_factor", 1.19, true},
-                                     {0}};
-static const tiny_key phi3_short_keys[] = {{"attention.sliding_window", 0, false},
-                                           {"rope.scaling.original_context_length", 512, false},
-                                           {"rope.scaling.attn_factor", 1.19, true},
-                                           {0}};
-static const tiny_key gemma2_keys[] = {{"attention.sliding_window", 64, false},
-                                       {"attn_logit_softcapping", 1.5, true},
-                                       {"final_logit_softcapping", 2.5, true},
-                                       {0}};
-static const tiny_key gemma3_keys[] = {{"attention.sliding_window", 33, false}, {0}};
-static const tiny_key pattern_keys[] = {{"attention.sliding_window", 65, false},
-                                        {"attention.sliding_window_pattern", 3, false},
-                                        {"rope.freq_base_swa", 500, true},
-                                        {0}};
-static const tiny_key olmo3_keys[] = {{"attention.sliding_window", 50, false},
-                                      {"rope.scaling.factor", 8, true},
-                                      {"rope.scaling.original_context_length", 40, false},
-                                      {0}};
-
-/*
- * Golden: made by this test with the plain C kernels, one thread, the tokens in one batch. That they are right is said by the
- * double-precision test of the same models.
- */
-static const struct {
-    const char *name;
-    tiny_shape shape;
-    plain_options options;
-    uint64_t hash;      /* of the last row of logits                                    */
-    uint64_t embedding; /* of the two vectors of the text, mean and last, one after the other */
-} families[] = {
-    {"mistral",
-     {SIZES, .n_layer = 2, .rope_base = 1e6f, .keys = mistral_keys, .seed = 21},
-     {.window = 70},
-     0x32ec4244b81df08au,
-     0x90fde9453566fb35u},
-    {"llama with yarn",
-     {SIZES, .n_layer = 2, .yarn = true, .keys = yarn_keys, .seed = 22},
-     {0},
-     0x11e3867a9ec4deaeu,
-     0x403b82742cd2dc13u},
-    {"phi3, long",
-     {SIZES, .arch = "phi3", .n_layer = 2, .fused = true, .long_rope = true, .keys = phi3_keys,
-      .seed = 23},
-     {.window = 100, .long_rope = true},
-     0xca339fb284320ae0u,
-     0x270e3ea365cc7909u},
-    {"phi3, short",
-     {SIZES, .arch = "phi3", .n_layer = 2, .fused = true, .long_rope = true, .n_rot = 8,
-      .keys = phi3_short_keys, .seed = 24},
-     {0},
-     0xee95a1d8a57ed180u,
-     0xfb89b3cd57c51aaeu},
-    {"qwen3",
-     {SIZES, .arch = "qwen3", .n_layer = 2, .head_dim = 24, .qk_norm = true, .rope_base = 1e6f,
-      .seed = 25},
-     {0},
-     0xef2d61f81058f1b5u,
-     0x785241988e8e26c5u},
-    {"gemma2",
-     {SIZES, .arch = "gemma2", .n_layer = 3, .head_dim = 32, .post_norms = true,
-      .keys = gemma2_keys, .seed = 26},
-     {.gelu = true, .scaled_embedding = true, .window = 64, .global_every = 2},
-     0x5a4b88b0a6cfadc4u,
-     0x4416aa99cce972b0u},
-    {"gemma3",
-     {SIZES, .arch = "gemma3", .n_layer = 7, .head_dim = 40, .post_norms = true, .qk_norm = true,
-      .rope_base = 1e6f, .rope_factor = 8, .keys = gemma3_keys, .seed = 27},
-     {.gelu = true,
-      .scaled_embedding = true,
-      .plain_local_rope = true,
-      .window = 33,
-      .global_every = 6},
-     0x83f5cd3e5a19f7d0u,
-     0x816be677a9ea565bu},
-    {"gemma3, another pattern",
-     {SIZES, .arch = "gemma3", .n_layer = 4, .post_norms = true, .qk_norm = true, .rope_base = 1e6f,
-      .keys = pattern_keys, .seed = 28},
-     {.gelu = true,
-      .scaled_embedding = true,
-      .plain_local_rope = true,
-      .window = 65,
-      .global_every = 3},
-     0x60762a4d51dd2082u,
-     0x6a2d717e17bc5d47u},
-    {"smollm3",
-     {SIZES, .arch = "smollm3", .n_layer = 5, .rope_base = 5e6f, .seed = 29},
-     {.no_rope_every = 4},
-     0x816ed7ba636a38e6u,
-     0xedc533459d986ecdu},
-    {"olmo2",
-     {SIZES, .arch = "olmo2", .n_layer = 2, .untied = true, .no_pre_norms = true,
-      .post_norms = true, .qk_norm_row = true, .rope_base = 5e5f, .seed = 30},
-     {0},
-     0x8b03c21978f21c6fu,
-     0x512b7110c9f9ccd9u},
-    {"olmo3",
-     {SIZES, .arch = "olmo2", .n_layer = 5, .untied = true, .no_pre_norms = true,
-      .post_norms = true, .qk_norm_row = true, .rope_base = 5e5f, .yarn = true, .keys = olmo3_keys,
-      .seed = 31},
-     {.plain_local_rope = true, .window = 50, .global_every = 4},
-     0x018d2e3d76a78f6eu,
-     0x4ad05fb5fbcbdd90u},
-    {"gemma3, quantized",
-     {.n_vocab = 260,
-      .arch = "gemma3",
-      .n_embd = 96,
-      .n_head = 4,
-      .n_head_kv = 1,
-      .n_ff = 160,
-      .n_layer = 7,
-      .head_dim = 32,
-      .post_norms = true,
-      .qk_norm = true,
-      .rope_base = 1e6f,
-      .keys = gemma3_keys,
-      .types = {SLM_Q8_0, SLM_Q4_0, SLM_Q5_0, SLM_Q5_0},
-      .n_types = 4,
-      .seed = 32},
-     {.gelu = true,
-      .scaled_embedding = true,
-      .plain_local_rope = true,
-      .window = 33,
-      .global_every = 6},
-     0xc30635007d80416bu,
-     0xe4ba5e3a51d56c89u},
-    {"phi3, quantized",
-     {.n_vocab = 260,
-      .arch = "phi3",
-      .n_embd = 256,
-      .n_head = 4,
-      .n_head_kv = 2,
-      .n_ff = 256,
-      .n_layer = 2,
-      .fused = true,
-      .long_rope = true,
-      .keys = phi3_keys,
-      .types = {SLM_Q6_K, SLM_Q4_K, SLM_Q4_0, SLM_Q5_K},
-      .n_types = 4,
-      .seed = 33},
-     {.window = 100, .long_rope = true},
-     0xbbe8273a12efb26fu,
-     0xc8d88850b419e9c4u},
-};
-enum { N_FAMILIES = sizeof families / sizeof *families };
+enum { N_TOKENS = FAMILY_TOKENS };
 
 static const int32_t whole[] = {N_TOKENS, 0};
 
@@ -229,8 +74,8 @@ START_TEST(test_family_against_double_precision) {
     const tiny_shape *s = &families[_i].shape;
     fixture f = open_tiny(s);
     slm_token tokens[N_TOKENS];
-    double want[260];
-    ck_assert_uint_le(s->n_vocab, 260);
+    double want[FAMILY_VOCAB];
+    ck_assert_uint_le(s->n_vocab, FAMILY_VOCAB);
     fill_tokens(tokens, N_TOKENS, s->n_vocab);
     plain_forward(f.model, &families[_i].options, tokens, N_TOKENS, want);
     const char *cpu;

@@ -47,7 +47,19 @@ class Symbols(unittest.TestCase):
             fesetround fesetenv""".split()
         imports = self.names("-D", "--undefined-only")
         self.assertIn("calloc", imports)  # the list is really one of imports
-        self.assertEqual([f for f in forbidden if f in imports], [])
+        self.assertEqual(sorted(f for f in forbidden if f in imports), sorted(self.ALLOWED))
+
+    # what one object each is there for: saving sequences to files
+    ALLOWED = {"write": "state.o"}
+
+    def test_who_imports_what_is_allowed_once(self):
+        users, member = set(), ""
+        for line in output("nm", "-u", self.archive).splitlines():
+            if line.endswith(".o:"):
+                member = line[:-1]
+            elif line.split()[-1:] and line.split()[-1] in self.ALLOWED:
+                users.add((line.split()[-1], member))
+        self.assertEqual(users, set(self.ALLOWED.items()))
 
     def test_soname(self):
         self.assertRegex(output("readelf", "-d", self.so), r"SONAME.*\[libslm\.so\.0\]")

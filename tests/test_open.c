@@ -57,11 +57,48 @@ START_TEST(test_model_every_bit_flipped) {
     for (size_t bit = 0; bit < 8 * header; bit++) {
         file[bit / 8] ^= (uint8_t)(1u << bit % 8);
         params.vocab_only = bit % 5 == 0;
+        params.keys_only = bit % 7 == 0;
         ck_assert_int_ne(strict_open(file, n, &params, &err), SLM_ERR_NOMEM);
         ck_assert_int_eq(counts.n_live, 0);
         file[bit / 8] ^= (uint8_t)(1u << bit % 8);
     }
     ck_assert_int_eq(strict_open(file, n, &params, &err), SLM_OK);
+    free(file);
+}
+END_TEST
+
+/* Without a vocabulary there are keys and tensors, and no tokens. */
+START_TEST(test_keys_only) {
+    size_t n, n_bytes;
+    slm_model *m;
+    slm_model_params params = slm_model_defaults();
+    slm_model_info info = {.size = sizeof info};
+    slm_text_stream stream = {{0}, 0, {0}};
+    slm_message message = {"user", "a", 1};
+    slm_context *ctx;
+    gb_str(&b, "general.type", "adapter");
+    smallest_tensor(&b, "some.weight", 0, 4, 3);
+    void *file = finished(&n);
+    ASSERT_FAILS(slm_model_open_memory(file, n, NULL, &m, &err), SLM_ERR_MISMATCH, "tokenizer");
+    params.vocab_only = true;
+    ASSERT_FAILS(slm_model_open_memory(file, n, &params, &m, &err), SLM_ERR_MISMATCH, "tokenizer");
+    params.vocab_only = false;
+    params.keys_only = true;
+    ck_assert_int_eq(strict_open(file, n, &params, &err), SLM_OK);
+    ck_assert_int_eq(slm_model_open_memory(file, n, &params, &m, &err), SLM_OK);
+    ck_assert_int_eq(slm_model_get_info(m, &info), SLM_OK);
+    ck_assert(!info.has_weights && info.n_vocab == 0 && info.n_params == 12);
+    ck_assert_int_eq(slm_model_find_key(m, "general.type"), 0);
+    ASSERT_FAILS(slm_tokenize(m, "a", 1, 0, NULL, 0, &n_bytes, &err), SLM_ERR_UNSUPPORTED,
+                 "without its vocabulary");
+    ASSERT_FAILS(slm_chat_tokenize(m, &message, 1, NULL, 0, &n_bytes, &err), SLM_ERR_UNSUPPORTED,
+                 "without its vocabulary");
+    ASSERT_FAILS(slm_context_create(m, NULL, &ctx, &err), SLM_ERR_UNSUPPORTED, "weights");
+    ck_assert_int_eq(slm_token_get(m, 0, NULL, NULL, NULL), SLM_ERR_UNSUPPORTED);
+    ck_assert_int_eq(slm_text_stream_add(m, &stream, 0, NULL, 0, &n_bytes), SLM_ERR_UNSUPPORTED);
+    ck_assert_int_eq(slm_token_bos(m), SLM_TOKEN_NONE);
+    ck_assert_int_eq(slm_token_eos(m), SLM_TOKEN_NONE);
+    slm_model_close(m);
     free(file);
 }
 END_TEST
@@ -180,6 +217,7 @@ int main(void) {
     tcase_add_checked_fixture(c, NULL, teardown);
     tcase_add_test(c, test_model_cut_at_every_byte);
     tcase_add_test(c, test_model_every_bit_flipped);
+    tcase_add_test(c, test_keys_only);
     tcase_add_test(c, test_fault_84_nth_allocation_fails);
     tcase_add_test(c, test_fault_84_mmap_fails);
     tcase_add_test(c, test_fault_86_no_regular_file);

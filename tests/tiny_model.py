@@ -145,10 +145,8 @@ def tensors(seed=1):
     return out
 
 
-def build(changed=None, weights=True, seed=1, layers=True):
-    """The bytes of a file. `changed`: keys to set, or to leave out when None."""
-    all_keys = {k: v for k, v in {**keys(), **(changed or {})}.items() if v is not None}
-    all_tensors = tensors(seed) if weights else []
+def gguf(all_keys, all_tensors):
+    """The bytes of a file."""
     head = struct.pack("<4sIQQ", b"GGUF", 3, len(all_tensors), len(all_keys))
     for name, (value_type, data) in all_keys.items():
         head += string(name) + struct.pack("<I", value_type) + data
@@ -156,12 +154,31 @@ def build(changed=None, weights=True, seed=1, layers=True):
     for name, dims, ggml_type, data in all_tensors:
         head += string(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims)
         head += struct.pack("<IQ", ggml_type, offset)
-        if not layers and name.endswith(("attn_output.weight", "ffn_down.weight")):
-            data = bytes(len(data))
         data += bytes(-len(data) % 32)
         body += data
         offset += len(data)
     return head + bytes(-len(head) % 32) + body
+
+
+def build(changed=None, weights=True, seed=1, layers=True):
+    """The bytes of a model. `changed`: keys to set, or to leave out when None."""
+    all_keys = {k: v for k, v in {**keys(), **(changed or {})}.items() if v is not None}
+    all_tensors = tensors(seed) if weights else []
+    if not layers:
+        silent = ("attn_output.weight", "ffn_down.weight")
+        all_tensors = [(n, d, t, bytes(len(b)) if n.endswith(silent) else b) for n, d, t, b in all_tensors]
+    return gguf(all_keys, all_tensors)
+
+
+def build_adapter(seed=1, rank=4, kinds=("attn_q", "ffn_down", "output.weight")):
+    """The bytes of a LoRA adapter for the matrices of these kinds."""
+    w, factors = Weights(seed), []
+    for name, dims, _, _ in tensors():
+        if any(kind in name for kind in kinds) and len(dims) == 2:
+            factors.append((name + ".lora_a", [dims[0], rank], GGML_F32, w.f32(rank, dims[0], 0.3)))
+            factors.append((name + ".lora_b", [rank, dims[1]], GGML_F32, w.f32(dims[1], rank, 0.3)))
+    return gguf({"general.type": S("adapter"), "general.architecture": S("llama"), "adapter.type": S("lora"),
+                 "adapter.lora.alpha": F(2 * rank)}, factors)
 
 
 def write(path, changed=None, weights=True, seed=1, layers=True):

@@ -37,6 +37,7 @@ static const option options[] = {
      "KV cache in f16, f32 or q8_0 (default: f16)"},
     {"--cpu", "LIST", OPT_TEXT, offsetof(bench_options, compute.cpu), 0, 0,
      "highest instruction sets to use: c, avx2, ... (default: the best)"},
+    LORA_OPTION(bench_options),
     {"--json", NULL, OPT_FLAG, offsetof(bench_options, json), 0, 0,
      "an array of JSON objects instead of a table"},
     {0},
@@ -83,6 +84,7 @@ typedef struct bench {
     word_list cpus;
     slm_context_params params;
     slm_model *model;
+    adapter_list adapters;
     slm_model_info info;
     job *jobs; /* [n_jobs] */
     int32_t n_jobs, n_jobs_done,
@@ -209,6 +211,12 @@ static void add_up_weights(bench *b) {
     if (b->output_ops == 0) {
         b->step_bytes += embd_bytes;
         b->output_ops = embd_ops;
+    }
+    for (int32_t i = 0; i < b->adapters.n; i++) {
+        slm_adapter_info a = {.size = sizeof a};
+        slm_adapter_get_info(b->adapters.v[i], &a); /* cannot fail: pointers and size are good */
+        b->step_bytes += a.file_bytes;
+        b->layer_ops += 2 * (double)a.n_params;
     }
 }
 
@@ -405,7 +413,7 @@ static int measure_job(bench *b, job j) {
     slm_error err;
     b->n_runs_done = 0;
     name_bar(b, &j);
-    int code = create_context(b->model, &params, &ctx);
+    int code = create_context(b->model, &params, &b->adapters, &ctx);
     if (code != EXIT_DONE) return code;
     j.cpu = slm_context_cpu(ctx);
     slm_status status = run_job(b, ctx, &j, &err);
@@ -422,7 +430,7 @@ static int find_threads(bench *b) {
     slm_context_params params = b->params;
     slm_context *ctx = NULL;
     params.n_ctx = params.n_batch = 1;
-    int code = create_context(b->model, &params, &ctx);
+    int code = create_context(b->model, &params, NULL, &ctx);
     if (code != EXIT_DONE) return code;
     for (int32_t i = 0; i < b->o.threads.n; i++)
         if (b->o.threads.v[i] == 0) b->o.threads.v[i] = slm_context_n_threads(ctx);
@@ -523,10 +531,12 @@ static int run(const command *self, int argc, char **argv) {
     int code = read_options(self, argc, argv, &b);
     if (code == PARSED) {
         catch_interrupt();
-        code = open_model(b.o.model, false, &b.model);
+        code = open_model(b.o.model, OPEN_ALL, &b.model);
+        if (code == EXIT_DONE) code = open_adapters(b.model, &b.o.compute.lora, &b.adapters);
         if (code == EXIT_DONE) code = prepare(&b);
         if (code == EXIT_DONE) code = measure_all(&b);
     }
+    close_adapters(&b.adapters);
     slm_model_close(b.model);
     free(b.cpus.text);
     free(b.jobs);

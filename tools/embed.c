@@ -46,6 +46,7 @@ typedef struct work {
     const char **operands; /* up to a NULL */
     line_reader lines;     /* if there are no operands */
     slm_model *model;
+    adapter_list adapters;
     slm_context_params params;
     slm_context *ctx;
     size_t n_limit; /* tokens of a text, at most */
@@ -166,7 +167,7 @@ static int compute_alone(work *w, const token_list *t) {
     slm_batch batch = {.size = sizeof batch, .n_tokens = (int32_t)t->n, .tokens = t->ids};
     params.n_ctx = (int32_t)t->n;
     params.n_seq_max = 1;
-    int code = create_context(w->model, &params, &ctx);
+    int code = create_context(w->model, &params, &w->adapters, &ctx);
     if (code == EXIT_DONE) code = compute(w, ctx, &batch, 1);
     slm_context_free(ctx);
     return code;
@@ -302,12 +303,13 @@ static int prepare(work *w, size_t n_operands) {
     w->rows = calloc((size_t)p->n_seq_max * w->n_embd, sizeof *w->rows);
     w->similar = calloc(MAX_SIMILAR, sizeof *w->similar);
     if (!w->tokens || !w->sequences || !w->rows || !w->similar) return fail("no memory");
-    return create_context(w->model, p, &w->ctx);
+    return create_context(w->model, p, &w->adapters, &w->ctx);
 }
 
 static void clean_up(work *w) {
     lines_close(&w->lines);
     slm_context_free(w->ctx);
+    close_adapters(&w->adapters);
     slm_model_close(w->model);
     for (size_t i = 0; w->similar && i < MAX_SIMILAR; i++) {
         free(w->similar[i].label);
@@ -322,7 +324,8 @@ static void clean_up(work *w) {
 
 static int run_all(work *w, size_t n_operands) {
     if (n_operands == 0 && !lines_open(&w->lines, w->o.file)) return EXIT_FAILED;
-    int code = open_model(w->o.model, false, &w->model);
+    int code = open_model(w->o.model, OPEN_ALL, &w->model);
+    if (code == EXIT_DONE) code = open_adapters(w->model, &w->o.compute.lora, &w->adapters);
     if (code == EXIT_DONE) code = prepare(w, n_operands);
     return code == EXIT_DONE ? embed_all(w) : code;
 }

@@ -49,13 +49,19 @@ typedef struct inspection {
 
 /* ---- Finding out ---- */
 
-/* A file that cannot be run can still be looked at, if its keys and its vocabulary are sound. */
+/* A file that cannot be run can still be looked at, if its keys are sound and its vocabulary is, or if it has none. */
 static int open_any(inspection *in) {
-    slm_status status = try_open_model(in->path, false, &in->model, &in->why_not);
+    slm_error err;
+    slm_status status = try_open_model(in->path, OPEN_ALL, &in->model, &in->why_not);
     if (status == SLM_OK) return EXIT_DONE;
     if (status == SLM_ERR_CANCELLED || status == SLM_ERR_IO)
         return fail_to_open(in->path, &in->why_not);
-    return open_model(in->path, true, &in->model);
+    status = try_open_model(in->path, OPEN_VOCABULARY, &in->model, &err);
+    if (status == SLM_OK) return EXIT_DONE;
+    if (try_open_model(in->path, OPEN_KEYS, &in->model, NULL) == SLM_OK &&
+        slm_model_find_key(in->model, "tokenizer.ggml.tokens") < 0)
+        return EXIT_DONE;
+    return fail_to_open(in->path, &err);
 }
 
 static uint64_t n_params(const slm_tensor_info *t) {

@@ -8,10 +8,11 @@ static void remark(void *user, slm_log_level level, const char *message) {
     if (level == SLM_LOG_WARN) warn("%s", message);
 }
 
-slm_status try_open_model(const char *path, bool vocab_only, slm_model **out, slm_error *err) {
+slm_status try_open_model(const char *path, open_what what, slm_model **out, slm_error *err) {
     progress_bar bar = {.label = "loading"};
     slm_model_params params = slm_model_defaults();
-    params.vocab_only = vocab_only;
+    params.vocab_only = what == OPEN_VOCABULARY;
+    params.keys_only = what == OPEN_KEYS;
     params.log = remark;
     params.progress = progress_update;
     params.progress_user = &bar;
@@ -27,16 +28,54 @@ int fail_to_open(const char *path, const slm_error *err) {
                : fail_with(path, err);
 }
 
-int open_model(const char *path, bool vocab_only, slm_model **out) {
+int open_model(const char *path, open_what what, slm_model **out) {
     slm_error err;
-    slm_status status = try_open_model(path, vocab_only, out, &err);
+    slm_status status = try_open_model(path, what, out, &err);
     return status == SLM_OK ? EXIT_DONE : fail_to_open(path, &err);
 }
 
-int create_context(const slm_model *model, const slm_context_params *params, slm_context **out) {
+int create_context(const slm_model *model, const slm_context_params *params,
+                   const adapter_list *adapters, slm_context **out) {
     slm_error err;
-    slm_status status = slm_context_create(model, params, out, &err);
-    return status == SLM_OK ? EXIT_DONE : fail_with("cannot create a context", &err);
+    if (slm_context_create(model, params, out, &err) != SLM_OK)
+        return fail_with("cannot create a context", &err);
+    if (!adapters || adapters->n == 0) return EXIT_DONE;
+    const slm_adapter *list[MAX_LIST];
+    for (int32_t i = 0; i < adapters->n; i++) list[i] = adapters->v[i];
+    slm_status status = slm_context_set_adapters(*out, list, adapters->scales, adapters->n, &err);
+    return status == SLM_OK ? EXIT_DONE : fail_with("--lora", &err);
+}
+
+/* ---- Adapters ---- */
+
+/* What follows the last colon is the scale if it is a number; a file whose name ends so is given with a scale behind it. */
+static size_t split_scale(const char *spec, float *scale) {
+    const char *colon = strrchr(spec, ':');
+    char *end;
+    *scale = 1;
+    if (!colon || !colon[1]) return strlen(spec);
+    float v = strtof(colon + 1, &end);
+    if (*end) return strlen(spec);
+    *scale = v;
+    return (size_t)(colon - spec);
+}
+
+int open_adapters(const slm_model *model, const text_list *files, adapter_list *out) {
+    for (int32_t i = 0; i < files->n; i++) {
+        slm_error err;
+        char *path = strndup(files->v[i], split_scale(files->v[i], &out->scales[i]));
+        if (!path) return fail("no memory");
+        slm_status status = slm_adapter_open(model, path, NULL, &out->v[i], &err);
+        int code = status == SLM_OK ? EXIT_DONE : fail_to_open(path, &err);
+        free(path);
+        if (code != EXIT_DONE) return code;
+        out->n++;
+    }
+    return EXIT_DONE;
+}
+
+void close_adapters(adapter_list *list) {
+    for (int32_t i = 0; i < list->n; i++) slm_adapter_close(list->v[i]);
 }
 
 int32_t default_n_ctx(const slm_model *model, int64_t wanted) {

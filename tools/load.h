@@ -5,12 +5,28 @@
 #include "io.h"
 #include "options.h"
 
+/* How much of a file is wanted. */
+typedef enum open_what { OPEN_ALL, OPEN_VOCABULARY, OPEN_KEYS } open_what;
+
+/* Of --lora. */
+typedef struct adapter_list {
+    slm_adapter *v[MAX_LIST];
+    float scales[MAX_LIST];
+    int32_t n;
+} adapter_list;
+
 /* EXIT_DONE, or the code to exit with after a message. */
-int open_model(const char *path, bool vocab_only, slm_model **out);
-int create_context(const slm_model *model, const slm_context_params *params, slm_context **out);
+int open_model(const char *path, open_what what, slm_model **out);
+int open_adapters(const slm_model *model, const text_list *files, adapter_list *out);
+
+/* With these adapters in use; NULL: none. */
+int create_context(const slm_model *model, const slm_context_params *params,
+                   const adapter_list *adapters, slm_context **out);
+
+void close_adapters(adapter_list *list);
 
 /* The same without a message; and that message. */
-slm_status try_open_model(const char *path, bool vocab_only, slm_model **out, slm_error *err);
+slm_status try_open_model(const char *path, open_what what, slm_model **out, slm_error *err);
 int fail_to_open(const char *path, const slm_error *err);
 
 /* min(trained, max(4096, wanted)): what a context has if nobody says how long. */

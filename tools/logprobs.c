@@ -174,6 +174,7 @@ static uint64_t hash_row(uint64_t hash, const float *row, int32_t n) {
 typedef struct work {
     logprobs_options o;
     slm_model *model;
+    adapter_list adapters;
     slm_context *ctx;
     sequences seq;
     int32_t n_vocab, n_trained;
@@ -343,7 +344,7 @@ static int prepare(work *w, slm_context_params *params) {
     params->n_logits = wants_every_row(w) ? w->piece : 1;
     params->progress = show_progress;
     params->progress_user = w;
-    return create_context(w->model, params, &w->ctx);
+    return create_context(w->model, params, &w->adapters, &w->ctx);
 }
 
 static int put_all(work *w) {
@@ -366,11 +367,13 @@ static int run(const command *self, int argc, char **argv) {
     if (!w.o.model) return usage_error(self, "-m MODEL is missing");
     if (!w.o.ids) return usage_error(self, "--ids FILE is missing");
     catch_interrupt();
-    code = open_model(w.o.model, false, &w.model);
+    code = open_model(w.o.model, OPEN_ALL, &w.model);
+    if (code == EXIT_DONE) code = open_adapters(w.model, &w.o.compute.lora, &w.adapters);
     if (code == EXIT_DONE) code = prepare(&w, &params);
     if (code == EXIT_DONE) code = put_all(&w);
     progress_end(&w.bar);
     slm_context_free(w.ctx);
+    close_adapters(&w.adapters);
     slm_model_close(w.model);
     free(w.seq.ids);
     free(w.seq.ends);

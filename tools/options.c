@@ -106,6 +106,12 @@ static int store(const command *c, const option *o, const char *text, void *valu
     switch (o->kind) {
     case OPT_FLAG: *(bool *)place = true; return PARSED;
     case OPT_TEXT: *(const char **)place = text; return PARSED;
+    case OPT_TEXTS: {
+        text_list *list = place;
+        if (list->n == MAX_LIST) return usage_error(c, "%s: more than %d", o->name, MAX_LIST);
+        list->v[list->n++] = text;
+        return PARSED;
+    }
     case OPT_INT:
         if (parse_int(o, text, place)) return PARSED;
         return usage_error(c, "%s %s: expected a whole number from %.0f to %.0f", o->name, text,

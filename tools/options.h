@@ -26,6 +26,7 @@ int fail_with(const char *what, const slm_error *err);
 typedef enum option_kind {
     OPT_FLAG,  /* bool         */
     OPT_TEXT,  /* const char * */
+    OPT_TEXTS, /* text_list: one more each time */
     OPT_INT,   /* int32_t      */
     OPT_INTS,  /* int_list     */
     OPT_U64,   /* uint64_t     */
@@ -39,6 +40,12 @@ typedef struct int_list {
     int32_t v[MAX_LIST];
     int32_t n;
 } int_list;
+
+/* The values of an option that is given several times. */
+typedef struct text_list {
+    const char *v[MAX_LIST];
+    int32_t n;
+} text_list;
 
 /* A row of the table, for a value in the subcommand's struct of options. */
 typedef struct option {
@@ -85,6 +92,7 @@ typedef struct compute_options {
     const char *cpu;
     const char *kv;
     bool reference;
+    text_list lora; /* FILE[:SCALE] */
 } compute_options;
 
 /* Rows for a struct `type` with a member `compute`: what decides the memory of a context, and how it computes. */
@@ -96,12 +104,16 @@ typedef struct compute_options {
      "threads (default: the physical cores that this process may use)"},                              \
     {"--kv", "TYPE", OPT_TEXT, offsetof(type, compute.kv), 0, 0,                                  \
      "KV cache in f16, f32 or q8_0 (default: f16)"}
+#define LORA_OPTION(type)                                                                         \
+    {"--lora", "FILE[:SCALE]", OPT_TEXTS, offsetof(type, compute.lora), 0, 0,                     \
+     "add this adapter, times SCALE (default 1); may be given several times"}
 #define COMPUTE_OPTIONS(type, default_c)                                                          \
     CONTEXT_OPTIONS(type, default_c),                                                                        \
     {"--cpu", "LEVEL", OPT_TEXT, offsetof(type, compute.cpu), 0, 0,                               \
      "highest instruction set to use: c, avx2, ... (default: the best)"},                         \
     {"--reference", NULL, OPT_FLAG, offsetof(type, compute.reference), 0, 0,                      \
-     "exact mode: weights in f32, activations never quantized; slow"}
+     "exact mode: weights in f32, activations never quantized; slow"},                            \
+    LORA_OPTION(type)
 /* clang-format on */
 
 /* "f16" and so on. */

@@ -68,6 +68,7 @@ typedef struct session {
     progress_bar bar;
     slm_model *model;
     int32_t n_vocab;
+    adapter_list adapters;
     slm_context *ctx;
     slm_sampler *sampler;
     slm_model *draft_model;
@@ -135,8 +136,8 @@ static int prepare_speculation(session *s, int32_t n_draft) {
     if (s->o.draft) {
         slm_context_params draft = s->params;
         draft.n_logits = 1;
-        int code = open_model(s->o.draft, false, &s->draft_model);
-        if (code == EXIT_DONE) code = create_context(s->draft_model, &draft, &s->draft);
+        int code = open_model(s->o.draft, OPEN_ALL, &s->draft_model);
+        if (code == EXIT_DONE) code = create_context(s->draft_model, &draft, NULL, &s->draft);
         if (code != EXIT_DONE) return code;
         p.draft = s->draft;
     }
@@ -163,7 +164,7 @@ static int prepare(session *s) {
     s->bar.label = "reading the prompt";
     s->params.progress = progress_update;
     s->params.progress_user = &s->bar;
-    int code = create_context(s->model, &s->params, &s->ctx);
+    int code = create_context(s->model, &s->params, &s->adapters, &s->ctx);
     if (code != EXIT_DONE) return code;
     slm_error err;
     if (slm_sampler_create(&s->o.sampler, &s->sampler, &err) != SLM_OK)
@@ -360,7 +361,8 @@ static void print_stats(const session *s) {
 /* ---- The whole ---- */
 
 static int run_session(session *s) {
-    int code = open_model(s->o.model, false, &s->model);
+    int code = open_model(s->o.model, OPEN_ALL, &s->model);
+    if (code == EXIT_DONE) code = open_adapters(s->model, &s->o.compute.lora, &s->adapters);
     if (code == EXIT_DONE) code = tokenize_prompt(s);
     if (code == EXIT_DONE) code = prepare(s);
     if (code == EXIT_DONE) code = decode_prompt(s);
@@ -397,6 +399,7 @@ static int run(const command *self, int argc, char **argv) {
     slm_context_free(s.draft);
     slm_model_close(s.draft_model);
     slm_context_free(s.ctx);
+    close_adapters(&s.adapters);
     slm_model_close(s.model);
     free(s.prompt.ids);
     free(s.buffer);

@@ -65,7 +65,7 @@ static int run(const command *self, int argc, char **argv) {
     if (code != PARSED) return code;
     if (!o.model) return usage_error(self, "-m MODEL is missing");
     slm_model *model;
-    code = open_model(o.model, true, &model);
+    code = open_model(o.model, OPEN_VOCABULARY, &model);
     if (code != EXIT_DONE) return code;
     code = tokenize_file(&o, model, path);
     slm_model_close(model);
