@@ -143,6 +143,8 @@ static slm_status check_logits(const slm_context *ctx, slm_error *err) {
 }
 
 static slm_status decode(slm_context *ctx, const slm_batch *b, slm_error *err) {
+    slm__guard *guard = ctx->model->gguf.guard;
+    SLM_TRY(slm__guard_check(guard, SLM_OK, err));
     SLM_TRY(check_batch(ctx, b, err));
     for (int32_t s = 0; s < ctx->params.n_seq_max; s++) {
         if (slm__kv_grow(&ctx->kv, s, ctx->work.next[s], err) != SLM_OK) {
@@ -151,7 +153,9 @@ static slm_status decode(slm_context *ctx, const slm_batch *b, slm_error *err) {
         }
     }
     SLM_TRY(compute(ctx, b, err));
-    return check_logits(ctx, err);
+    slm_status s = slm__guard_check(guard, check_logits(ctx, err), err);
+    if (s == SLM_ERR_CHANGED) ctx->work.n_rows = 0; /* of no use to anybody */
+    return s;
 }
 
 slm_status slm_decode(slm_context *ctx, const slm_batch *batch, slm_error *err) {

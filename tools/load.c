@@ -12,6 +12,7 @@ slm_status try_open_model(const char *path, bool vocab_only, slm_model **out, sl
     progress_bar bar = {.label = "loading"};
     slm_model_params params = slm_model_defaults();
     params.vocab_only = vocab_only;
+    params.guard = true;
     params.log = remark;
     params.progress = progress_update;
     params.progress_user = &bar;
@@ -25,6 +26,11 @@ int fail_to_open(const char *path, const slm_error *err) {
     return named && err->status != SLM_ERR_CANCELLED
                ? fail("%s (%s)", err->message, slm_status_name(err->status))
                : fail_with(path, err);
+}
+
+int fail_changed(const char *path) {
+    return fail("%s: the file was cut short while it was open (%s)", path,
+                slm_status_name(SLM_ERR_CHANGED));
 }
 
 int open_model(const char *path, bool vocab_only, slm_model **out) {
