@@ -21,7 +21,8 @@
  *   Structs    A struct of parameters or information begins with its size. Fill it with its
  *              slm_*_defaults() (or set `size` yourself for an info struct). It only ever grows at the end.
  *   Text       Strings carry their length and may hold any byte; they need no terminating NUL unless said.
- *   Threads    Functions on a `const` object may run at the same time. No global state, no environment variables.
+ *   Threads    Functions on a `const` object may run at the same time. No global state (but for slm_model_params.guard, which
+ *              is off unless asked for), no environment variables.
  *   Bits       For one file and one sequence of tokens logits and vectors are the same bits on every instruction set,
  *              for any number of threads and any split into batches (docs/numerics.md).
  */
@@ -68,7 +69,7 @@ typedef enum slm_status {
     SLM_ERR_CONTEXT_FULL, /* no place left in the KV cache for these tokens                      */
     SLM_ERR_CANCELLED,    /* the caller's cancel function said so                                */
     SLM_ERR_BUSY,         /* the context is at work in another thread                            */
-    SLM_ERR_CHANGED,      /* reserved: the file changed under the mapping                        */
+    SLM_ERR_CHANGED,      /* the file was cut short while it was open (slm_model_params.guard)    */
 } slm_status;
 
 /* "SLM_ERR_FORMAT" and so on; never NULL. */
@@ -118,6 +119,21 @@ typedef struct slm_model_params {
     /* Keys and tensors only, for looking at files that hold no vocabulary (adapters): every function that takes or gives tokens is
      * then UNSUPPORTED, or gives none. */
     bool keys_only;
+    /*
+     * SLM_ERR_CHANGED instead of SIGBUS when the file is cut short while it is open. This is the one thing for which the library
+     * touches the process as a whole, and only on request: a handler for SIGBUS, installed when the first model with a guard is
+     * opened and taken away when the last one is closed. Where the file has gone it puts zeros; other faults go to the handler that
+     * was there before, or do what they did without one. So
+     *
+     *   - threads that use the model must not block SIGBUS (the library's own do not);
+     *   - a handler that the program installs while such models are open has to pass on what is not its own, to the
+     *     one that sigaction() gave it back; if it is in place when the last one is closed, ours stays behind it;
+     *   - the file stays open, by one descriptor, and at most 64 models with a guard can be open at a time (LIMIT).
+     *
+     * A file that is overwritten at the same length, or cut and filled again between two calls, is not noticed. Opening and closing
+     * may be done by several threads. Of no effect with slm_model_open_memory().
+     */
+    bool guard;
 } slm_model_params;
 
 SLM_API slm_model_params slm_model_defaults(void);
@@ -125,12 +141,14 @@ SLM_API slm_model_params slm_model_defaults(void);
 /*
  * Map the GGUF file (version 2 or 3) at `path` (NUL-terminated) and check all of its header: keys, tensors,
  * vocabulary. Weights are used where they lie; nothing is copied or repacked. The file must not shrink while it is open: the
- * system then ends the program with SIGBUS, as with every mapping.
+ * system then ends the program with SIGBUS, as with every mapping. With params->guard it does not: everything that reads the file and
+ * returns a status (opening, slm_decode(), slm_tokenize(), slm_token_get() and so on) then gives CHANGED, from then on whatever
+ * becomes of the file. What it has written by that time may be anything; texts to which pointers were handed out may read as zeros.
  *
  * params  NULL: slm_model_defaults().
  * out     the model; free with slm_model_close(), after all contexts that use it.
  *
- * Any status of the file kind: IO, TRUNCATED, FORMAT, UNSUPPORTED, LIMIT, TYPE, MISMATCH, RANGE, NUMERIC; or NOMEM,
+ * Any status of the file kind: IO, TRUNCATED, FORMAT, UNSUPPORTED, LIMIT, TYPE, MISMATCH, RANGE, NUMERIC, CHANGED; or NOMEM,
  * CANCELLED, ARGUMENT.
  */
 SLM_API slm_status slm_model_open(const char *path, const slm_model_params *params, slm_model **out,
@@ -372,7 +390,8 @@ typedef struct slm_batch {
  *
  * On ARGUMENT, RANGE and CONTEXT_FULL nothing has changed. On CANCELLED the sequences hold the tokens up to
  * the last whole part that was computed (slm_seq_length() tells). On NUMERIC (NaN or infinity in wanted logits) the tokens
- * are held; rows of other sequences are good. BUSY if another thread is inside.
+ * are held; rows of other sequences are good. CHANGED (only with a guard): if the file was known to be cut short before, nothing has
+ * changed; else the tokens are held, but there are no logits, and nothing more can be computed. BUSY if another thread is inside.
  */
 SLM_API slm_status slm_decode(slm_context *ctx, const slm_batch *batch, slm_error *err);
 

@@ -176,8 +176,9 @@ static slm_status open_adapter(const slm_model *model, const char *path, const v
     if (!a) return slm__fail(err, SLM_ERR_NOMEM, "no memory for an adapter");
     a->allocator = given;
     a->model = model;
-    slm_status s = path ? slm__gguf_open(&a->gguf, path, &a->allocator, err)
-                        : slm__gguf_parse(&a->gguf, data, n_bytes, &a->allocator, err);
+    slm_status s =
+        path ? slm__gguf_open(&a->gguf, path, model->gguf.guard != NULL, &a->allocator, err)
+             : slm__gguf_parse(&a->gguf, data, n_bytes, &a->allocator, err);
     if (s == SLM_OK) s = read_keys(a, err);
     if (s == SLM_OK) s = bind_pairs(a, err);
     if (s != SLM_OK) {

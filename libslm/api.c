@@ -45,9 +45,9 @@ static slm_status open_model(const char *path, const void *data, size_t n_bytes,
     slm_model *m = slm__alloc(&p.allocator, sizeof *m);
     if (!m) return slm__fail(err, SLM_ERR_NOMEM, "no memory for a model");
     m->allocator = p.allocator;
-    slm_status s = path ? slm__gguf_open(&m->gguf, path, &m->allocator, err)
+    slm_status s = path ? slm__gguf_open(&m->gguf, path, p.guard, &m->allocator, err)
                         : slm__gguf_parse(&m->gguf, data, n_bytes, &m->allocator, err);
-    if (s == SLM_OK) s = fill_model(m, &p, err);
+    if (s == SLM_OK) s = slm__guard_check(m->gguf.guard, fill_model(m, &p, err), err);
     if (s != SLM_OK) {
         slm_model_close(m);
         return s;
@@ -146,6 +146,7 @@ slm_status slm_model_key_text(const slm_model *m, int32_t index, uint64_t elemen
         return slm__fail(err, SLM_ERR_RANGE, "key %d of %d", index, m->gguf.n_keys);
     }
     slm_status s = slm__gguf_value_text(&m->gguf.keys[index], element, buffer, capacity, n_bytes);
+    SLM_TRY(slm__guard_check(m->gguf.guard, SLM_OK, err));
     if (s == SLM_OK) return s;
     return slm__fail(err, s, "key %s, element %llu: %s", slm__show(m->gguf.keys[index].name).text,
                      (unsigned long long)element,
@@ -167,7 +168,9 @@ slm_status slm_tokenize(const slm_model *m, const char *text, size_t n_bytes, ui
     }
     *n_tokens = 0;
     SLM_TRY(need_vocab(m, err));
-    return slm__vocab_tokenize(m->vocab, text, n_bytes, flags, out, capacity, n_tokens, err);
+    slm_status s =
+        slm__vocab_tokenize(m->vocab, text, n_bytes, flags, out, capacity, n_tokens, err);
+    return slm__guard_check(m->gguf.guard, s, err);
 }
 
 slm_status slm_token_get(const slm_model *m, slm_token token, const char **text, size_t *n_bytes,
@@ -180,7 +183,7 @@ slm_status slm_token_get(const slm_model *m, slm_token token, const char **text,
     if (text) *text = s.ptr;
     if (n_bytes) *n_bytes = s.len;
     if (attributes) *attributes = a;
-    return SLM_OK;
+    return slm__guard_check(m->gguf.guard, SLM_OK, NULL);
 }
 
 slm_token slm_token_bos(const slm_model *m) {
@@ -195,7 +198,8 @@ slm_status slm_text_stream_add(const slm_model *m, slm_text_stream *stream, slm_
                                char *buffer, size_t capacity, size_t *n_bytes) {
     if (!m || !stream || !n_bytes || (capacity > 0 && !buffer)) return SLM_ERR_ARGUMENT;
     SLM_TRY(need_vocab(m, NULL));
-    return slm__vocab_stream_add(m->vocab, stream, token, buffer, capacity, n_bytes);
+    slm_status s = slm__vocab_stream_add(m->vocab, stream, token, buffer, capacity, n_bytes);
+    return slm__guard_check(m->gguf.guard, s, NULL);
 }
 
 slm_status slm_chat_tokenize(const slm_model *m, const slm_message *messages, size_t n_messages,
@@ -211,6 +215,7 @@ slm_status slm_chat_tokenize(const slm_model *m, const slm_message *messages, si
             return slm__fail(err, SLM_ERR_ARGUMENT, "message %zu has no role or no content", i);
         }
     }
-    return slm__chat_tokenize(m->vocab, &m->gguf, messages, n_messages, out, capacity, n_tokens,
-                              err);
+    slm_status s =
+        slm__chat_tokenize(m->vocab, &m->gguf, messages, n_messages, out, capacity, n_tokens, err);
+    return slm__guard_check(m->gguf.guard, s, err);
 }

@@ -140,8 +140,17 @@ static slm_status check_logits(const slm_context *ctx, slm_error *err) {
     return SLM_OK;
 }
 
+/* Files that are cut short while they are open turn into zeros. */
+static slm_status check_files(const slm_context *ctx, slm_status status, slm_error *err) {
+    status = slm__guard_check(ctx->model->gguf.guard, status, err);
+    for (int32_t i = 0; i < ctx->lora.n && status != SLM_ERR_CHANGED; i++)
+        status = slm__guard_check(ctx->lora.adapters[i]->gguf.guard, status, err);
+    return status;
+}
+
 /* Check the batch, take room for all its tokens, and compute them. */
 static slm_status run_batch(slm_context *ctx, const slm_batch *b, slm_error *err) {
+    SLM_TRY(check_files(ctx, SLM_OK, err));
     SLM_TRY(check_batch(ctx, b, err));
     for (int32_t s = 0; s < ctx->params.n_seq_max; s++) {
         if (slm__kv_grow(&ctx->kv, s, ctx->work.next[s], err) != SLM_OK) {
@@ -154,7 +163,9 @@ static slm_status run_batch(slm_context *ctx, const slm_batch *b, slm_error *err
 
 static slm_status decode(slm_context *ctx, const slm_batch *b, slm_error *err) {
     SLM_TRY(run_batch(ctx, b, err));
-    return check_logits(ctx, err);
+    slm_status s = check_files(ctx, check_logits(ctx, err), err);
+    if (s == SLM_ERR_CHANGED) ctx->work.n_rows = 0; /* of no use to anybody */
+    return s;
 }
 
 slm_status slm_decode(slm_context *ctx, const slm_batch *batch, slm_error *err) {
@@ -188,6 +199,7 @@ static slm_status embed(slm_context *ctx, const slm_batch *b, slm_error *err) {
     SLM_TRY(run_batch(ctx, b, err));
     int32_t bad = -1;
     uint32_t n = ctx->model->hp.n_embd;
+    SLM_TRY(check_files(ctx, SLM_OK, err));
     for (int32_t s = ctx->params.n_seq_max; s-- > 0;)
         if (w->rows[s] >= 0 && !normalize(w->pooled + (int64_t)w->rows[s] * n, n)) bad = s;
     if (bad < 0) return SLM_OK;

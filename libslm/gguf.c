@@ -521,15 +521,15 @@ static slm_status open_file(const char *path, int *fd, uint64_t *n_bytes, slm_er
 }
 
 /* No advice about pages: the kernel's read-ahead serves the header, and weights are asked for when they are used. */
-slm_status slm__gguf_open(slm__gguf *g, const char *path, const slm_allocator *allocator,
-                          slm_error *err) {
+slm_status slm__gguf_open(slm__gguf *g, const char *path, bool guard,
+                          const slm_allocator *allocator, slm_error *err) {
     *g = (slm__gguf){0};
     int fd;
     uint64_t n_bytes = 0;
     SLM_TRY(open_file(path, &fd, &n_bytes, err));
     void *data = mmap(NULL, (size_t)n_bytes, PROT_READ, MAP_SHARED, fd, 0);
     int error = errno;
-    close(fd); /* the mapping stays */
+    if (!guard || data == MAP_FAILED) close(fd); /* the mapping stays */
     if (data == MAP_FAILED) {
         errno = error;
         return slm__fail(err, error == ENOMEM || error == EAGAIN ? SLM_ERR_NOMEM : SLM_ERR_IO,
@@ -537,7 +537,8 @@ slm_status slm__gguf_open(slm__gguf *g, const char *path, const slm_allocator *a
                          slm__show((slm__str){path, strlen(path)}).text);
     }
     *g = (slm__gguf){.allocator = allocator, .data = data, .n_bytes = n_bytes, .is_mapped = true};
-    slm_status s = parse(g, err);
+    slm_status s = guard ? slm__guard_create(fd, data, n_bytes, &g->guard, err) : SLM_OK;
+    if (s == SLM_OK) s = slm__guard_check(g->guard, parse(g, err), err);
     if (s != SLM_OK) slm__gguf_close(g);
     return s;
 }
@@ -550,6 +551,7 @@ void slm__gguf_close(slm__gguf *g) {
     slm__free(g->allocator, g->names);
     slm__free(g->allocator, g->key_names);
     slm__free(g->allocator, g->tensor_names);
+    slm__guard_free(g->guard);
     if (g->is_mapped) munmap((void *)(uintptr_t)g->data, (size_t)g->n_bytes);
     *g = (slm__gguf){0};
 }

@@ -11,6 +11,7 @@
 #define SLM_GGUF_H
 
 #include "base.h"
+#include "guard.h"
 #include "../kernels/blocks.h"
 
 /* In the order of their numbers in the file. */
@@ -55,7 +56,8 @@ typedef struct slm__gguf {
     const slm_allocator *allocator;
     const uint8_t *data; /* the whole file */
     uint64_t n_bytes;
-    bool is_mapped; /* by slm__gguf_open(): to be unmapped */
+    bool is_mapped;    /* by slm__gguf_open(): to be unmapped */
+    slm__guard *guard; /* of the mapping; or NULL */
     uint32_t version;
     uint64_t alignment; /* of tensor data within the file: a power of two, 8 .. 1 MiB */
     int32_t n_keys, n_tensors;
@@ -68,9 +70,10 @@ typedef struct slm__gguf {
     uint32_t *tensor_order;    /* [n_tensors]                                            */
 } slm__gguf;
 
-/* Map and check. `allocator` must outlive the gguf. On failure nothing is held. Pages of tensor data are not read. */
-slm_status slm__gguf_open(slm__gguf *g, const char *path, const slm_allocator *allocator,
-                          slm_error *err);
+/* Map and check. `allocator` must outlive the gguf. On failure nothing is held. Pages of tensor data are not read. `guard`:
+ * see slm_model_params. */
+slm_status slm__gguf_open(slm__gguf *g, const char *path, bool guard,
+                          const slm_allocator *allocator, slm_error *err);
 
 /* The same over memory that the caller keeps, aligned to 64. */
 slm_status slm__gguf_parse(slm__gguf *g, const void *data, uint64_t n_bytes,

@@ -1,4 +1,5 @@
 """slm from outside, on models of a few kilobytes."""
+import fcntl
 import json
 import math
 import os
@@ -161,6 +162,19 @@ class Broken(Case):
         for i in range(40):
             self.all_fail(self.file("cut", whole[: len(whole) * i // 40]))
         self.all_fail(self.file("cut", whole[:-1]))
+
+    def test_fault_85_cut_off_while_it_runs(self):
+        """Between its first output and the rest, which the pipe has no room for until the file is cut."""
+        for length, more in ((0, []), (0, ["--lookup", "0"]), (0, ["--reference"]), (20000, []), (-1, [])):
+            path = self.make("shrinking.gguf")
+            args = [SLM, "run", "-m", path, "-p", "x", "--raw", "--seed", "1", "-n", "0", *more]
+            with subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+                fcntl.fcntl(p.stdout, fcntl.F_SETPIPE_SZ, 4096)
+                self.assertEqual(len(os.read(p.stdout.fileno(), 1)), 1)
+                os.truncate(path, length % os.path.getsize(path))
+                _, err = p.communicate(timeout=TIMEOUT)
+            self.assertEqual(p.returncode, 1, err)
+            self.assertRegex(err.decode(), r"\A\n?slm: [^\n]+ cut short [^\n]+SLM_ERR_CHANGED[^\n]*\n\Z")
 
     def test_message_names_file(self):
         path = self.path("missing.gguf")

@@ -87,7 +87,7 @@ static void open_bytes(const void *data, size_t n, slm_status expected) {
     close(fd);
     slm__gguf g;
     slm_allocator a = {0};
-    ck_assert_int_eq(slm__gguf_open(&g, path, &a, &err), expected);
+    ck_assert_int_eq(slm__gguf_open(&g, path, false, &a, &err), expected);
     unlink(path);
     strict_message(&err, expected);
     ck_says("byte");
@@ -622,7 +622,7 @@ START_TEST(test_fault_26_sparse_file_of_100_terabytes) {
         double begin = strict_seconds();
         slm__gguf g;
         slm_allocator a = {0};
-        ck_assert_int_eq(slm__gguf_open(&g, path, &a, &err), SLM_ERR_LIMIT);
+        ck_assert_int_eq(slm__gguf_open(&g, path, false, &a, &err), SLM_ERR_LIMIT);
         ck_assert_double_lt(strict_seconds() - begin, 1.0);
         strict_message(&err, SLM_ERR_LIMIT);
         ck_says("bytes");
@@ -632,7 +632,7 @@ START_TEST(test_fault_26_sparse_file_of_100_terabytes) {
                      0); /* large, sparse, but lawful: no keys, no tensors */
     slm__gguf g;
     slm_allocator a = {0};
-    ck_assert_int_eq(slm__gguf_open(&g, path, &a, &err), SLM_OK);
+    ck_assert_int_eq(slm__gguf_open(&g, path, false, &a, &err), SLM_OK);
     ck_assert_int_eq(g.n_keys, 0);
     slm__gguf_close(&g);
     close(fd);

@@ -44,7 +44,7 @@ static const char *element(const slm__key *k, uint64_t i, size_t *n) {
 /* ---- The file of the Python package ---- */
 
 static void open_fixture(void) {
-    slm_status s = slm__gguf_open(&g, "tests/data/gguf/from_python.gguf", &standard, &err);
+    slm_status s = slm__gguf_open(&g, "tests/data/gguf/from_python.gguf", false, &standard, &err);
     ck_assert_msg(s == SLM_OK, "%s", err.message);
 }
 
@@ -313,7 +313,7 @@ START_TEST(test_tensor_pages_are_not_touched) {
     const void *file = gb_finish(&b, &n);
     ck_assert_int_eq(write(fd, file, n), (ssize_t)n);
     ck_assert_int_eq(ftruncate(fd, (off_t)n + WEIGHTS), 0); /* a hole: no page of it is in memory */
-    ck_assert_int_eq(slm__gguf_open(&g, path, &standard, &err), SLM_OK);
+    ck_assert_int_eq(slm__gguf_open(&g, path, false, &standard, &err), SLM_OK);
     static unsigned char present[WEIGHTS / 4096];
     void *begin = (void *)(uintptr_t)(g.data + WEIGHTS / 2);
     ck_assert_int_eq(mincore(begin, WEIGHTS / 4, present), 0);

@@ -193,7 +193,7 @@ START_TEST(test_files_are_closed_and_unmapped) {
     for (int i = 0; i < 3; i++) {
         slm__gguf g;
         slm_allocator a = {0};
-        ck_assert_int_eq(slm__gguf_open(&g, path, &a, &err), SLM_OK);
+        ck_assert_int_eq(slm__gguf_open(&g, path, false, &a, &err), SLM_OK);
         ck_assert_int_eq(n_descriptors(), before);
         ck_assert_int_eq(memcmp(g.data, file, n), 0);
         void *page = (void *)(uintptr_t)g.data;

@@ -13,6 +13,7 @@ slm_status try_open_model(const char *path, open_what what, slm_model **out, slm
     slm_model_params params = slm_model_defaults();
     params.vocab_only = what == OPEN_VOCABULARY;
     params.keys_only = what == OPEN_KEYS;
+    params.guard = true;
     params.log = remark;
     params.progress = progress_update;
     params.progress_user = &bar;
@@ -26,6 +27,11 @@ int fail_to_open(const char *path, const slm_error *err) {
     return named && err->status != SLM_ERR_CANCELLED
                ? fail("%s (%s)", err->message, slm_status_name(err->status))
                : fail_with(path, err);
+}
+
+int fail_changed(const char *path) {
+    return fail("%s: the file was cut short while it was open (%s)", path,
+                slm_status_name(SLM_ERR_CHANGED));
 }
 
 int open_model(const char *path, open_what what, slm_model **out) {

@@ -29,6 +29,9 @@ void close_adapters(adapter_list *list);
 slm_status try_open_model(const char *path, open_what what, slm_model **out, slm_error *err);
 int fail_to_open(const char *path, const slm_error *err);
 
+/* SLM_ERR_CHANGED from a function that gives no message. */
+int fail_changed(const char *path);
+
 /* min(trained, max(4096, wanted)): what a context has if nobody says how long. */
 int32_t default_n_ctx(const slm_model *model, int64_t wanted);
 

@@ -246,6 +246,7 @@ static int put_token(session *s, slm_token token) {
         s->capacity = n;
         status = slm_text_stream_add(s->model, &s->stream, token, s->buffer, s->capacity, &n);
     }
+    if (status == SLM_ERR_CHANGED) return fail_changed(s->o.model);
     if (status != SLM_OK) return fail("token %" PRId32 ": %s", token, slm_status_name(status));
     return put_text(s, n);
 }

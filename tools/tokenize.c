@@ -28,15 +28,17 @@ static void print_ids(const token_list *tokens) {
     putchar('\n');
 }
 
-static void print_texts(const slm_model *model, const token_list *tokens) {
+static slm_status print_texts(const slm_model *model, const token_list *tokens) {
     for (size_t i = 0; i < tokens->n; i++) {
         const char *text = "";
         size_t n = 0;
-        slm_token_get(model, tokens->ids[i], &text, &n, NULL); /* the id came from the model */
+        slm_status status = slm_token_get(model, tokens->ids[i], &text, &n, NULL);
+        if (status != SLM_OK) return status;
         printf("%" PRId32 "\t\"", tokens->ids[i]);
         print_escaped(stdout, text, n, SIZE_MAX);
         puts("\"");
     }
+    return SLM_OK;
 }
 
 static int tokenize_file(const tokenize_options *o, const slm_model *model, const char *path) {
@@ -49,10 +51,10 @@ static int tokenize_file(const tokenize_options *o, const slm_model *model, cons
     int code = EXIT_DONE;
     if (tokenize(model, text, n_bytes, flags, &tokens, &err) != SLM_OK)
         code = fail_with(path ? path : "standard input", &err);
-    else if (o->text)
-        print_texts(model, &tokens);
-    else
+    else if (!o->text)
         print_ids(&tokens);
+    else if (print_texts(model, &tokens) != SLM_OK) /* the ids are good: they came from the model */
+        code = fail_changed(o->model);
     free(tokens.ids);
     free(text);
     return code;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../kernels/kernels.h"
+#include "../../kernels/tables.h"
 #include "../../kernels/vmath.h"
 
 uint64_t tiny_random(uint64_t *state) {
@@ -68,7 +68,7 @@ void tiny_weights(slm_type type, uint64_t n_blocks, double rms, uint64_t *state,
         float w[256];
         double sum = 0;
         set_scales(type, p, 1);
-        slm__kernels_level(0)->dequantize[type](p, info->block_weights, w);
+        slm__kernels_c.dequantize[type](p, info->block_weights, w);
         for (uint32_t j = 0; j < info->block_weights; j++) sum += (double)w[j] * w[j];
         set_scales(type, p, rms / sqrt(sum / info->block_weights));
     }
@@ -131,6 +131,17 @@ typedef struct maker {
     int next; /* of s->types */
 } maker;
 
+/* Blocks one by one, each with a scale of its own, of either sign: types whose codes are not zero on average would otherwise
+ * give all rows the same offset, which hides everything else. */
+static void uneven_weights(slm_type type, uint64_t n_blocks, double rms, uint64_t *state,
+                           void *out) {
+    uint8_t *p = out;
+    for (uint64_t i = 0; i < n_blocks; i++, p += slm__type_info[type].block_bytes) {
+        double scale = 0.9 + 0.7 * (double)uniform(state);
+        tiny_weights(type, 1, tiny_random(state) & 1 ? rms * scale : -rms * scale, state, p);
+    }
+}
+
 static void matrix(maker *m, const char *name, uint32_t columns, uint32_t rows) {
     slm_type type = SLM_F32;
     if (m->s->n_types > 0) type = m->s->types[m->next++ % m->s->n_types];
@@ -139,7 +150,8 @@ static void matrix(maker *m, const char *name, uint32_t columns, uint32_t rows) 
     uint64_t n_blocks = (uint64_t)columns / info->block_weights * rows;
     void *data = malloc(n_blocks * info->block_bytes);
     ck_assert_ptr_nonnull(data);
-    tiny_weights(type, n_blocks, 1 / sqrt(columns), &m->state, data);
+    (m->s->uneven ? uneven_weights : tiny_weights)(type, n_blocks, 1 / sqrt(columns), &m->state,
+                                                   data);
     gb_tensor(m->b, name, info->gguf_id, 2, (int64_t[]){columns, rows}, data,
               n_blocks * info->block_bytes);
     free(data);

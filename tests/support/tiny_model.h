@@ -33,6 +33,7 @@ typedef struct tiny_shape {
     float rope_factor; /* linear scaling; 0: no key     */
     slm_type types[8]; /* of matrices, in turn          */
     int n_types;       /* 0: F32                        */
+    bool uneven;       /* blocks of a matrix differ in scale, up to 8 times */
     uint64_t seed;
 } tiny_shape;
 
