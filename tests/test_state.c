@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "support/adapter_case.h"
 #include "support/check_alloc.h"
 #include "support/kv_case.h"
 #include "support/strict.h"
@@ -292,6 +293,37 @@ START_TEST(test_fault_70_other_weights) {
 }
 END_TEST
 
+/* The same model with an adapter, with another scale of it, and without. */
+START_TEST(test_fault_70_other_adapters) {
+    fixture f = open_tiny(&shapes[0]);
+    slm_context *ctx = create_for_sequences(f.model, 300, 2, BATCH, SLM_KV_F16);
+    slm_error err;
+    gguf_build b = {0};
+    slm_adapter *adapter;
+    size_t n;
+    const float scales[] = {1, 0.5f};
+    tiny_adapter(&b, f.model, &(adapter_shape){.rank = 4, .alpha = 4, .seed = 9});
+    const void *file = gb_finish(&b, &n);
+    ck_assert_msg(slm_adapter_open_memory(f.model, file, n, NULL, &adapter, &err) == SLM_OK, "%s",
+                  err.message);
+    const slm_adapter *const adapters[] = {adapter};
+    ck_assert_int_eq(slm_context_set_adapters(ctx, adapters, scales, 1, &err), SLM_OK);
+    add_to(ctx, 0, text, 20);
+    saved s = save(ctx, 0);
+    ck_assert_int_eq(slm_context_set_adapters(ctx, adapters, scales + 1, 1, &err), SLM_OK);
+    expect_untouched(ctx, &err, slm_seq_restore(ctx, 1, s.data, s.n, &err), SLM_ERR_FORMAT);
+    ck_assert_int_eq(slm_context_set_adapters(ctx, NULL, NULL, 0, &err), SLM_OK);
+    expect_untouched(ctx, &err, slm_seq_restore(ctx, 1, s.data, s.n, &err), SLM_ERR_FORMAT);
+    ck_assert_int_eq(slm_context_set_adapters(ctx, adapters, scales, 1, &err), SLM_OK);
+    ck_assert_int_eq(slm_seq_restore(ctx, 1, s.data, s.n, &err), SLM_OK);
+    free(s.data);
+    slm_context_free(ctx);
+    slm_adapter_close(adapter);
+    gb_free(&b);
+    close_tiny(f);
+}
+END_TEST
+
 START_TEST(test_fault_68_sequences_that_cannot_be_had) {
     fixture f = open_tiny(&shapes[0]);
     slm_context *ctx = create_for_sequences(f.model, 300, 2, BATCH, SLM_KV_F16);
@@ -483,6 +515,7 @@ int main(void) {
     tcase_add_test(c, test_fault_70_cut_and_flipped);
     tcase_add_test(c, test_fault_70_foreign);
     tcase_add_test(c, test_fault_70_other_weights);
+    tcase_add_test(c, test_fault_70_other_adapters);
     tcase_add_test(c, test_fault_68_sequences_that_cannot_be_had);
     tcase_add_loop_test(c, test_files_are_what_memory_is, 0, N_SHAPES);
     tcase_add_test(c, test_fault_87_disk_full_while_saving);
