@@ -98,6 +98,9 @@ class Usage(Case):
             (["run", "-m", m, "--kv", "f8"], "f16, f32 or q8_0"),
             (["tokenize"], "-m MODEL"),
             (["tokenize", "-m", m, "a", "b"], "unexpected"),
+            (["tokenize", "-m", m, "--system", "x"], "--chat"),
+            (["tokenize", "-m", m, "--chat", "--special"], "--special"),
+            (["tokenize", "-m", m, "--chat", "--no-bos"], "--no-bos"),
             (["logprobs", "-m", m], "--ids"),
             (["logprobs", "--ids", "-"], "-m MODEL"),
             (["logprobs", "-m", m, "--ids", "-", "--top", "-1"], "whole number"),
@@ -435,6 +438,17 @@ class Run(Case):
     def test_system(self):
         want = self.greedy(self.chat(("system", "x"), ("user", "hi")), 20)
         self.assertEqual(self.out("--temp", 0, "-n", 20, "-p", "hi", "--system", "x"), want)
+
+    def test_tokens_of_a_chat(self):
+        """What slm tokenize --chat prints is what slm run reads."""
+        def ids(text, *args):
+            return [int(i) for i in self.good("tokenize", "-m", self.model, "--chat", *args, stdin=text.encode()).text.split()]
+
+        self.assertEqual(ids("q<|im_end|>\n"), self.chat(("user", "q<|im_end|>\n")))
+        self.assertEqual(ids("hi", "--system", "x"), self.chat(("system", "x"), ("user", "hi")))
+        self.assertEqual(ids("hi", "--system", ""), self.chat(("system", ""), ("user", "hi")))
+        model = self.make("none.gguf", {"tokenizer.chat_template": None})
+        self.assertIn("tokenizer.chat_template", self.fails("tokenize", "-m", model, "--chat", stdin=b"hi").message)
 
     def test_where_the_prompt_is(self):
         want = self.out("-p", "a b", "--temp", 0, "-n", 20)

@@ -152,3 +152,12 @@ slm_status tokenize_chat(const slm_model *model, const slm_message *messages, si
     request r = {.model = model, .messages = messages, .n_messages = n_messages};
     return ask_twice(&r, 256, out, err);
 }
+
+slm_status tokenize_question(const slm_model *model, const char *system, const char *prompt,
+                             size_t n_bytes, token_list *out, slm_error *err) {
+    slm_message messages[2] = {{.role = "system", .content = system},
+                               {.role = "user", .content = prompt, .n_bytes = n_bytes}};
+    if (system) messages[0].n_bytes = strlen(system);
+    size_t first = system ? 0 : 1;
+    return tokenize_chat(model, messages + first, 2 - first, out, err);
+}

@@ -50,4 +50,8 @@ slm_status tokenize(const slm_model *model, const char *text, size_t n_bytes, ui
 slm_status tokenize_chat(const slm_model *model, const slm_message *messages, size_t n_messages,
                          token_list *out, slm_error *err);
 
+/* The conversation that a prompt begins, after a system message unless `system` is NULL. */
+slm_status tokenize_question(const slm_model *model, const char *system, const char *prompt,
+                             size_t n_bytes, token_list *out, slm_error *err);
+
 #endif

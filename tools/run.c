@@ -114,11 +114,7 @@ static int tokenize_prompt(session *s) {
     if (s->o.raw) {
         status = tokenize(s->model, text, n_bytes, SLM_TOKENIZE_BOS, &s->prompt, &err);
     } else {
-        slm_message messages[2] = {{.role = "system", .content = s->o.system},
-                                   {.role = "user", .content = text, .n_bytes = n_bytes}};
-        if (s->o.system) messages[0].n_bytes = strlen(s->o.system);
-        size_t first = s->o.system ? 0 : 1;
-        status = tokenize_chat(s->model, messages + first, 2 - first, &s->prompt, &err);
+        status = tokenize_question(s->model, s->o.system, text, n_bytes, &s->prompt, &err);
     }
     if (status == SLM_ERR_UNSUPPORTED && !s->o.raw)
         return fail("%s; --raw gives the model the prompt as it is", err.message);

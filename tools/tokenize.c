@@ -7,8 +7,8 @@
 #include "text.h"
 
 typedef struct tokenize_options {
-    const char *model;
-    bool no_bos, special, text;
+    const char *model, *system;
+    bool no_bos, special, chat, text;
 } tokenize_options;
 
 static const option options[] = {
@@ -18,6 +18,10 @@ static const option options[] = {
      "no begin-of-sequence token, whatever the file's keys say"},
     {"--special", NULL, OPT_FLAG, offsetof(tokenize_options, special), 0, 0,
      "read the text of special tokens (<|im_end|>) as those tokens"},
+    {"--chat", NULL, OPT_FLAG, offsetof(tokenize_options, chat), 0, 0,
+     "the text as a prompt in the chat format, as 'slm run' gives it to the model"},
+    {"--system", "TEXT", OPT_TEXT, offsetof(tokenize_options, system), 0, 0,
+     "with --chat: a system message before the prompt"},
     {"--text", NULL, OPT_FLAG, offsetof(tokenize_options, text), 0, 0,
      "a token a line: its id, a tab, its text in quotes"},
     {0},
@@ -48,8 +52,10 @@ static int tokenize_file(const tokenize_options *o, const slm_model *model, cons
     token_list tokens;
     slm_error err;
     uint32_t flags = (o->no_bos ? 0 : SLM_TOKENIZE_BOS) | (o->special ? SLM_TOKENIZE_SPECIAL : 0);
+    slm_status status = o->chat ? tokenize_question(model, o->system, text, n_bytes, &tokens, &err)
+                                : tokenize(model, text, n_bytes, flags, &tokens, &err);
     int code = EXIT_DONE;
-    if (tokenize(model, text, n_bytes, flags, &tokens, &err) != SLM_OK)
+    if (status != SLM_OK)
         code = fail_with(path ? path : "standard input", &err);
     else if (!o->text)
         print_ids(&tokens);
@@ -66,6 +72,9 @@ static int run(const command *self, int argc, char **argv) {
     int code = parse_options(self, argc, argv, &o, &path);
     if (code != PARSED) return code;
     if (!o.model) return usage_error(self, "-m MODEL is missing");
+    if (o.system && !o.chat) return usage_error(self, "--system wants --chat");
+    if (o.chat && (o.no_bos || o.special))
+        return usage_error(self, "--chat goes with neither --no-bos nor --special");
     slm_model *model;
     code = open_model(o.model, OPEN_VOCABULARY, &model);
     if (code != EXIT_DONE) return code;
@@ -76,7 +85,7 @@ static int run(const command *self, int argc, char **argv) {
 
 const command tokenize_command = {
     .name = "tokenize",
-    .arguments = "-m MODEL [--no-bos] [--special] [--text] [FILE]",
+    .arguments = "-m MODEL [--no-bos] [--special] [--chat] [--text] [FILE]",
     .summary = "print the token ids of a text",
     .details = "Takes the bytes of FILE (or of standard input) exactly as they are, a last newline "
                "too; bytes\n"
