@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const tc_names[TC_N_NAMES] = {"smollm", "gpt-2", "llama-bpe", "qwen2", "gemma", "gemma-prefix"};
+const char *const tc_names[TC_N_NAMES] = {"smollm", "gpt-2", "llama-bpe",
+                                          "qwen2",  "gemma", "gemma-prefix"};
 
 static char *unhex(const char *hex, size_t *n) {
     *n = strcmp(hex, "-") == 0 ? 0 : strlen(hex) / 2;
