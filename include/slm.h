@@ -142,7 +142,7 @@ SLM_API slm_model_params slm_model_defaults(void);
  * Map the GGUF file (version 2 or 3) at `path` (NUL-terminated) and check all of its header: keys, tensors,
  * vocabulary. Weights are used where they lie; nothing is copied or repacked. The file must not shrink while it is open: the
  * system then ends the program with SIGBUS, as with every mapping. With params->guard it does not: everything that reads the file and
- * returns a status (opening, slm_decode(), slm_tokenize(), slm_token_get() and so on) then gives CHANGED, from then on whatever
+ * returns a status (opening, slm_decode(), slm_seq_save(), slm_tokenize(), slm_token_get() and so on) then gives CHANGED, from then on whatever
  * becomes of the file. What it has written by that time may be anything; texts to which pointers were handed out may read as zeros.
  *
  * params  NULL: slm_model_defaults().
@@ -460,7 +460,7 @@ SLM_API slm_status slm_seq_fork(slm_context *ctx, int32_t from, int32_t to, int3
  * removal as for two of its halves.
  *
  * Layers with a window see `window` tokens back also afterwards; where those were given back, the range is refused (RANGE), as it never is
- * if at least `window` tokens are behind it, or with params.keep_all. Pages of 64 positions that other sequences hold, too, are copied
+ * if at least `window` tokens are behind it, or with params.keep_all. Until the next slm_decode() fewer than 64 tokens may then be cut off. Pages of 64 positions that other sequences hold, too, are copied
  * from the range on: CONTEXT_FULL if there is no room.
  *
  * RANGE (no such sequence, not 0 <= begin <= end <= slm_seq_length()), CONTEXT_FULL (nothing has changed in both cases), BUSY, ARGUMENT.
@@ -484,7 +484,7 @@ SLM_API slm_status slm_seq_tokens(slm_context *ctx, int32_t sequence, slm_token 
 
 /*
  * Store the sequence in `buffer`, which has room for `capacity` bytes (and may be NULL when that is 0). *n_bytes receives the size, also with
- * BUFFER. RANGE (no such sequence), BUFFER, NOMEM, BUSY, ARGUMENT.
+ * BUFFER. RANGE (no such sequence), BUFFER, CHANGED, NOMEM, BUSY, ARGUMENT.
  */
 SLM_API slm_status slm_seq_save(slm_context *ctx, int32_t sequence, void *buffer, size_t capacity,
                                 size_t *n_bytes, slm_error *err);
@@ -494,13 +494,13 @@ SLM_API slm_status slm_seq_save(slm_context *ctx, int32_t sequence, void *buffer
  * again.
  *
  * FORMAT (no saved sequence, cut short, changed, of another model or with other adapters), UNSUPPORTED (a version of the format), MISMATCH (of a context with
- * other parameters), RANGE (no such sequence, or it is not empty), CONTEXT_FULL, BUSY, ARGUMENT. The sequence is then empty as before.
+ * other parameters), RANGE (no such sequence, or it is not empty), CONTEXT_FULL, CHANGED, BUSY, ARGUMENT. The sequence is then empty as before.
  */
 SLM_API slm_status slm_seq_restore(slm_context *ctx, int32_t sequence, const void *data,
                                    size_t n_bytes, slm_error *err);
 
 /* The same with a file, read and written piece by piece. A file that exists is replaced when the new one is whole and safely stored, and
- * stays as it is otherwise. Only its owner may read it. IO too. */
+ * stays as it is otherwise; only its owner may read it. What is no regular file is not replaced (IO). IO too. */
 SLM_API slm_status slm_seq_save_file(slm_context *ctx, int32_t sequence, const char *path,
                                      slm_error *err);
 SLM_API slm_status slm_seq_restore_file(slm_context *ctx, int32_t sequence, const char *path,

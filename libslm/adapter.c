@@ -118,9 +118,7 @@ static void split_pairs(slm_adapter *a) {
     int64_t row = 0;
     for (int32_t i = 0; i < m->n_views; i++) {
         const slm__tensor *view = &m->views[i];
-        char name[NAME_MAX_BYTES] = "";
-        memcpy(name, view->name.ptr, view->name.len);
-        const slm__tensor *whole = slm__gguf_tensor(&m->gguf, name);
+        const slm__tensor *whole = slm__whole_of(m, i);
         const slm__pair *pair = &a->pairs[slm__tensor_number(m, whole)];
         if (view->data == whole->data) row = 0;
         if (!pair->a) continue;
@@ -181,6 +179,8 @@ static slm_status open_adapter(const slm_model *model, const char *path, const v
              : slm__gguf_parse(&a->gguf, data, n_bytes, &a->allocator, err);
     if (s == SLM_OK) s = read_keys(a, err);
     if (s == SLM_OK) s = bind_pairs(a, err);
+    s = slm__guard_check(a->gguf.guard, s, err);
+    s = slm__guard_check(model->gguf.guard, s, err);
     if (s != SLM_OK) {
         slm_adapter_close(a);
         return s;

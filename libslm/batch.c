@@ -66,7 +66,8 @@ static void trim_all(slm_context *ctx) {
 }
 
 /* Positions, wanted rows, attention tiles and room of tokens `begin` .. `begin + n - 1`. */
-static void prepare_part(slm_context *ctx, const slm_batch *b, int32_t begin, int32_t n) {
+static slm_status prepare_part(slm_context *ctx, const slm_batch *b, int32_t begin, int32_t n,
+                               slm_error *err) {
     slm__work *w = &ctx->work;
     int32_t tile_tokens = slm__tile_tokens(&ctx->model->hp);
     w->tokens = b->tokens + begin;
@@ -85,7 +86,11 @@ static void prepare_part(slm_context *ctx, const slm_batch *b, int32_t begin, in
             w->tiles[w->n_tiles++] = (slm__tile){i, 1};
         }
     }
-    for (int32_t s = 0; s < ctx->params.n_seq_max; s++) slm__kv_slide(&ctx->kv, s, w->next[s]);
+    for (int32_t s = 0; s < ctx->params.n_seq_max; s++) {
+        if (!slm__kv_slide(&ctx->kv, s, w->next[s]))
+            return slm__fail(err, SLM_ERR_CONTEXT_FULL, "no page for the window of sequence %d", s);
+    }
+    return SLM_OK;
 }
 
 /* What slm__tick() measures progress by. */
@@ -115,7 +120,8 @@ static slm_status compute(slm_context *ctx, const slm_batch *b, slm_error *err) 
     if (w->pooled) begin_pooling(ctx);
     for (int32_t begin = 0; begin < b->n_tokens; begin += ctx->params.n_batch) {
         int32_t left = b->n_tokens - begin;
-        prepare_part(ctx, b, begin, left < ctx->params.n_batch ? left : ctx->params.n_batch);
+        SLM_TRY(prepare_part(ctx, b, begin, left < ctx->params.n_batch ? left : ctx->params.n_batch,
+                             err));
         if (!slm__forward(ctx, w->n_rows)) {
             trim_all(ctx);
             return slm__fail(err, SLM_ERR_CANCELLED, "cancelled after %d of %d tokens", begin,
@@ -140,8 +146,7 @@ static slm_status check_logits(const slm_context *ctx, slm_error *err) {
     return SLM_OK;
 }
 
-/* Files that are cut short while they are open turn into zeros. */
-static slm_status check_files(const slm_context *ctx, slm_status status, slm_error *err) {
+slm_status slm__check_files(const slm_context *ctx, slm_status status, slm_error *err) {
     status = slm__guard_check(ctx->model->gguf.guard, status, err);
     for (int32_t i = 0; i < ctx->lora.n && status != SLM_ERR_CHANGED; i++)
         status = slm__guard_check(ctx->lora.adapters[i]->gguf.guard, status, err);
@@ -150,7 +155,7 @@ static slm_status check_files(const slm_context *ctx, slm_status status, slm_err
 
 /* Check the batch, take room for all its tokens, and compute them. */
 static slm_status run_batch(slm_context *ctx, const slm_batch *b, slm_error *err) {
-    SLM_TRY(check_files(ctx, SLM_OK, err));
+    SLM_TRY(slm__check_files(ctx, SLM_OK, err));
     SLM_TRY(check_batch(ctx, b, err));
     for (int32_t s = 0; s < ctx->params.n_seq_max; s++) {
         if (slm__kv_grow(&ctx->kv, s, ctx->work.next[s], err) != SLM_OK) {
@@ -163,7 +168,7 @@ static slm_status run_batch(slm_context *ctx, const slm_batch *b, slm_error *err
 
 static slm_status decode(slm_context *ctx, const slm_batch *b, slm_error *err) {
     SLM_TRY(run_batch(ctx, b, err));
-    slm_status s = check_files(ctx, check_logits(ctx, err), err);
+    slm_status s = slm__check_files(ctx, check_logits(ctx, err), err);
     if (s == SLM_ERR_CHANGED) ctx->work.n_rows = 0; /* of no use to anybody */
     return s;
 }
@@ -199,7 +204,7 @@ static slm_status embed(slm_context *ctx, const slm_batch *b, slm_error *err) {
     SLM_TRY(run_batch(ctx, b, err));
     int32_t bad = -1;
     uint32_t n = ctx->model->hp.n_embd;
-    SLM_TRY(check_files(ctx, SLM_OK, err));
+    SLM_TRY(slm__check_files(ctx, SLM_OK, err));
     for (int32_t s = ctx->params.n_seq_max; s-- > 0;)
         if (w->rows[s] >= 0 && !normalize(w->pooled + (int64_t)w->rows[s] * n, n)) bad = s;
     if (bad < 0) return SLM_OK;

@@ -1,4 +1,4 @@
-/* Creating a context: parameters checked, everything taken at once, nothing later. */
+/* Creating a context: parameters checked, everything taken at once; later only what adapters need. */
 #include "context.h"
 
 #include <math.h>

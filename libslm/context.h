@@ -94,6 +94,9 @@ struct slm_context {
 slm_status slm__enter(slm_context *ctx, slm_error *err);
 slm_status slm__leave(slm_context *ctx, slm_status status);
 
+/* CHANGED if a file of the model or of the adapters was cut short while it was open: what is there reads as zeros. Else `status`. */
+slm_status slm__check_files(const slm_context *ctx, slm_status status, slm_error *err);
+
 /* RANGE unless there is such a sequence. */
 slm_status slm__check_sequence(const slm_context *ctx, int32_t sequence, slm_error *err);
 

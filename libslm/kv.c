@@ -293,7 +293,7 @@ static void drop_from(slm__kv *kv, slm__kv_group *g, int32_t seq, int32_t end) {
     const int32_t *table = table_of(kv, g, seq);
     while (g->end[seq] > end && g->end[seq] > g->begin[seq]) give_back(kv, g, table[--g->end[seq]]);
     if (g->end[seq] > end) g->begin[seq] = g->end[seq] = end;
-    if (g->begin[seq] == 0) g->first[seq] = 0;
+    if (end == 0) g->first[seq] = 0;
 }
 
 /* Give back the pages before `begin`. */
@@ -322,11 +322,11 @@ slm_status slm__kv_grow(slm__kv *kv, int32_t seq, int32_t length, slm_error *err
                      g->end[seq] * SLM_PAGE);
 }
 
-void slm__kv_slide(slm__kv *kv, int32_t seq, int32_t end) {
+bool slm__kv_slide(slm__kv *kv, int32_t seq, int32_t end) {
     slm__kv_group *g = &kv->groups[KV_LOCAL];
-    if (g->n_pages == 0 || end == kv->lengths[seq]) return;
+    if (g->n_pages == 0 || end == kv->lengths[seq]) return true;
     drop_before(kv, g, seq, slm__kv_first_needed(kv, seq) / SLM_PAGE);
-    take_to(kv, g, seq, pages_for(end));
+    return take_to(kv, g, seq, pages_for(end));
 }
 
 void slm__kv_fork(slm__kv *kv, int32_t from, int32_t to, int32_t length) {
@@ -565,12 +565,14 @@ static void cut_pages_behind(slm__kv *kv, slm__kv_group *g, int32_t seq, int32_t
     g->end[seq] -= less;
 }
 
-/* Nothing before position `end` is held any more; the pages from there on are counted `less` lower, and have room for `by` positions
- * in front. Returns the first position that has room to move there. */
+/* Nothing before position `end` is held any more; the pages from there on are counted `less` lower. Returns the first position that moves
+ * `by` positions down: where that leads into the page in front, this is taken only if the window needs it, which depends on nothing but this
+ * sequence and keeps it within pages_of_window(). */
 static int32_t move_pages_down(slm__kv *kv, slm__kv_group *g, int32_t seq, int32_t end,
                                int32_t less, int32_t by) {
     int32_t *table = table_of(kv, g, seq), first = g->first[seq] > end ? g->first[seq] : end,
-            needed = slm__kv_first_needed(kv, seq) / SLM_PAGE * SLM_PAGE;
+            needed = slm__kv_first_needed(kv, seq);
+    int32_t seen = kv->lengths[seq] - g->window + 1 - less * SLM_PAGE;
     if (first < needed) first = needed;
     drop_before(kv, g, seq, first / SLM_PAGE);
     for (int32_t i = g->begin[seq]; i < g->end[seq]; i++) {
@@ -581,10 +583,10 @@ static int32_t move_pages_down(slm__kv *kv, slm__kv_group *g, int32_t seq, int32
     g->end[seq] -= less;
     first -= less * SLM_PAGE;
     int32_t lacking = by - first % SLM_PAGE;
-    if (lacking > 0 && g->n_free > 0) {
+    if (lacking > 0 && first + lacking > seen) {
         table[--g->begin[seq]] = take(g);
     } else if (lacking > 0) {
-        first += lacking; /* those before are older than what slm__kv_slide() has to leave */
+        first += lacking;
     }
     g->first[seq] = first - by;
     return first;

@@ -71,8 +71,8 @@ int32_t slm__kv_room(slm__kv *kv);
 slm_status slm__kv_grow(slm__kv *kv, int32_t seq, int32_t length, slm_error *err);
 
 /* The next tokens are computed for positions from the sequence's length to `end` - 1, n_batch at most in all sequences: layers with a
- * window give back what those do not see and take what they need, which is always there. */
-void slm__kv_slide(slm__kv *kv, int32_t seq, int32_t end);
+ * window give back what those do not see and take what they need, which is always there (false: it is not, and nothing may be computed). */
+bool slm__kv_slide(slm__kv *kv, int32_t seq, int32_t end);
 
 /* Sequence `to`, which is empty, holds the first `length` positions of `from`, at least slm__kv_shortest(), in the same pages. */
 void slm__kv_fork(slm__kv *kv, int32_t from, int32_t to, int32_t length);

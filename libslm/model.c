@@ -403,15 +403,14 @@ const slm__tensor *slm__view_rows(slm__tensor *view, const slm__tensor *whole, i
 }
 
 static slm_status split_fused(slm_model *m, slm_error *err) {
-    enum { VIEWS = 5 };
     if (!(m->arch->parts & FUSED)) return SLM_OK;
-    m->views = slm__alloc_array(&m->allocator, m->hp.n_layer, VIEWS * sizeof *m->views);
+    m->views = slm__alloc_array(&m->allocator, m->hp.n_layer, SLM_VIEWS * sizeof *m->views);
     if (!m->views) return slm__fail(err, SLM_ERR_NOMEM, "no memory for %u layers", m->hp.n_layer);
-    m->n_views = (int32_t)m->hp.n_layer * VIEWS;
+    m->n_views = (int32_t)m->hp.n_layer * SLM_VIEWS;
     uint64_t n_q = dim_size(&m->hp, DIM_Q), n_kv = dim_size(&m->hp, DIM_KV);
     for (uint32_t i = 0; i < m->hp.n_layer; i++) {
         slm__layer *l = &m->layers[i];
-        slm__tensor *view = m->views + (uint64_t)i * VIEWS;
+        slm__tensor *view = m->views + (uint64_t)i * SLM_VIEWS;
         int64_t row = 0;
         l->wq = slm__view_rows(view++, l->w_qkv, &row, n_q);
         l->wk = slm__view_rows(view++, l->w_qkv, &row, n_kv);

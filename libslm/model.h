@@ -92,6 +92,15 @@ struct slm_model {
     double *rope_freq;   /* all of them */
 };
 
+/* Of the fused matrices of a layer: Q, K, V; gate and up. */
+enum { SLM_VIEWS = 5, SLM_VIEWS_OF_QKV = 3 };
+
+/* The matrix whose rows view number `i` is. */
+static inline const slm__tensor *slm__whole_of(const slm_model *m, int32_t i) {
+    const slm__layer *l = &m->layers[i / SLM_VIEWS];
+    return i % SLM_VIEWS < SLM_VIEWS_OF_QKV ? l->w_qkv : l->w_gate_up;
+}
+
 /* Fill in m->rope. RANGE, MISMATCH, NOMEM. */
 slm_status slm__model_rope(slm_model *m, slm_error *err);
 

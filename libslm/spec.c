@@ -72,14 +72,16 @@ static slm_status check_vocabulary(const slm_model *a, const slm_model *b, slm_e
                          b->hp.n_vocab, a->hp.n_vocab);
     for (slm_token t = 0; (uint32_t)t < a->hp.n_vocab; t++) {
         slm__str x = {"", 0}, y = {"", 0};
-        slm_status in_a = slm_token_get(a, t, &x.ptr, &x.len, NULL);
-        slm_status in_b = slm_token_get(b, t, &y.ptr, &y.len, NULL);
+        uint32_t attributes;
+        slm_status in_a = slm__vocab_token(a->vocab, t, &x, &attributes);
+        slm_status in_b = slm__vocab_token(b->vocab, t, &y, &attributes);
         if (in_a != in_b || x.len != y.len || memcmp(x.ptr, y.ptr, x.len) != 0)
             return slm__fail(err, SLM_ERR_MISMATCH,
                              "token %d is \"%s\", but \"%s\" in the draft model", t,
                              slm__show(x).text, slm__show(y).text);
     }
-    return SLM_OK;
+    SLM_TRY(slm__guard_check(a->gguf.guard, SLM_OK, err));
+    return slm__guard_check(b->gguf.guard, SLM_OK, err);
 }
 
 static slm_status check_params(const slm_context *ctx, const slm_speculator_params *p,
@@ -247,9 +249,14 @@ static slm_status remove_text(slm_speculator *s, int32_t begin, int32_t end, slm
     if (begin < 0 || end < begin || end > s->n_text)
         return slm__fail(err, SLM_ERR_RANGE, "tokens %d to %d (not included) of %d", begin, end,
                          s->n_text);
-    SLM_TRY(remove_from(s->ctx, s->p.sequence, begin, end, err));
+    /* the draft first: it may always read the text again */
     if (remove_from(s->p.draft, s->p.sequence, begin, end, NULL) != SLM_OK)
-        SLM_TRY(slm_seq_truncate(s->p.draft, s->p.sequence, 0, err)); /* it reads the text again */
+        SLM_TRY(slm_seq_truncate(s->p.draft, s->p.sequence, 0, err));
+    slm_status status = remove_from(s->ctx, s->p.sequence, begin, end, err);
+    if (status != SLM_OK) {
+        if (s->p.draft) slm_seq_truncate(s->p.draft, s->p.sequence, 0, NULL);
+        return status;
+    }
     memmove(s->text + begin, s->text + end, (size_t)(s->n_text - end) * sizeof *s->text);
     s->n_text -= end - begin;
     return SLM_OK;

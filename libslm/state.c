@@ -92,6 +92,11 @@ static slm_status io_failed(const stream *s, slm_error *err) {
     return slm__fail(err, SLM_ERR_IO, "%s: %m", path.text);
 }
 
+static slm_status not_regular(const char *path, slm_error *err) {
+    return slm__fail(err, SLM_ERR_IO, "%s is no regular file",
+                     slm__show((slm__str){path, strlen(path)}).text);
+}
+
 static slm_status cut_short(slm_error *err) {
     return slm__fail(err, SLM_ERR_FORMAT, "a saved sequence that is cut short");
 }
@@ -206,7 +211,7 @@ static slm_status save(slm_context *ctx, int32_t seq, stream *s, slm_error *err)
     uint64_t hash = s->hash;
     if (status == SLM_OK) status = move_bytes(s, &hash, sizeof hash, err);
     slm__free(&ctx->allocator, copy);
-    return status;
+    return slm__check_files(ctx, status, err);
 }
 
 static slm_status save_memory(slm_context *ctx, int32_t seq, void *buffer, size_t capacity,
@@ -242,10 +247,18 @@ static slm_status save_beside(slm_context *ctx, int32_t seq, const char *path, c
     return status;
 }
 
+/* A device or a folder is not replaced by a file, nor is a link. */
+static slm_status check_place(const char *path, slm_error *err) {
+    struct stat st;
+    if (lstat(path, &st) != 0 || S_ISREG(st.st_mode)) return SLM_OK;
+    return not_regular(path, err);
+}
+
 static slm_status save_file(slm_context *ctx, int32_t seq, const char *path, slm_error *err) {
     static const char ending[] = ".XXXXXX";
     if (!path) return slm__fail(err, SLM_ERR_ARGUMENT, "path is NULL");
     SLM_TRY(slm__check_sequence(ctx, seq, err));
+    SLM_TRY(check_place(path, err));
     size_t n = strlen(path);
     char *temporary = slm__alloc(&ctx->allocator, (uint64_t)n + sizeof ending);
     if (!temporary) return slm__fail(err, SLM_ERR_NOMEM, "no memory to save a sequence");
@@ -315,7 +328,7 @@ static slm_status restore(slm_context *ctx, int32_t seq, stream *s, slm_error *e
         return slm__fail(err, SLM_ERR_RANGE, "sequence %d is not empty: it holds %d tokens", seq,
                          kv->lengths[seq]);
     SLM_TRY(move_bytes(s, &h, sizeof h, err));
-    SLM_TRY(check_head(ctx, &h, err));
+    SLM_TRY(slm__check_files(ctx, check_head(ctx, &h, err), err));
     slm_status status = slm__kv_place(kv, seq, h.n, h.first, err);
     if (status == SLM_OK) status = move_sequence(s, ctx, seq, h.first, NULL, err);
     if (status == SLM_OK) status = check_hash(s, err);
@@ -347,8 +360,7 @@ static slm_status restore_file(slm_context *ctx, int32_t seq, const char *path, 
     if (fstat(s.fd, &st) != 0)
         status = io_failed(&s, err);
     else if (!S_ISREG(st.st_mode))
-        status = slm__fail(err, SLM_ERR_IO, "%s is no regular file",
-                           slm__show((slm__str){path, strlen(path)}).text);
+        status = not_regular(path, err);
     if (status == SLM_OK) status = restore(ctx, seq, &s, err);
     close(s.fd);
     return status;

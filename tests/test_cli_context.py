@@ -5,6 +5,7 @@ import unittest
 
 import tiny_model
 from program import Case, slm
+from tiny_model import U
 
 
 class Keep(Case):
@@ -39,6 +40,14 @@ class Keep(Case):
                     found = re.search(r"(\d+) of \d+ drafted accepted", r.message)
                     drafted += int(found[1]) if found else 0
         self.assertGreater(drafted, 500)
+
+    def test_layers_with_a_window(self):
+        """What is removed may leave less than the window behind it."""
+        model = self.make("window.gguf", {"llama.attention.sliding_window": U(60)})
+        for keep in (0, 30, 60, 90):
+            plain = self.run_past("--keep", keep, "--lookup", 0, model=model)
+            self.assertIn("answer 400 tokens", plain.message)
+            self.assertEqual(self.run_past("--keep", keep, model=model).out, plain.out)
 
     def test_all_of_it_stays(self):
         r = self.run_past("--keep", 99)
@@ -91,6 +100,16 @@ class Cache(Case):
                 self.assertEqual(f.read(), good)  # computed again, and kept
         other = slm("run", "-m", self.model, "--raw", "-p", self.TEXT, "-n", 3, "--kv", "q8_0", "--cache", self.cache)
         self.assertIn("another kv_type", other.message)
+
+    def test_fault_86_no_regular_file(self):
+        link = self.path("link")
+        os.symlink(self.file("target", "x"), link)
+        for path in (self.folder.name, link, "/dev/null"):
+            kept = os.lstat(path).st_mode
+            r = self.answer("qz", "--cache", path)
+            self.assertIn("is not used", r.message)
+            self.assertIn("no regular file", r.message)
+            self.assertEqual(os.lstat(path).st_mode, kept)
 
     def test_fault_87_cannot_be_written(self):
         r = self.answer("qz", "--cache", self.path("no/such/folder"))

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "../libslm/base.h"
+#include "support/adapter_case.h"
 #include "support/check_alloc.h"
 #include "support/forward_case.h"
 #include "support/suite.h"
@@ -103,6 +104,71 @@ START_TEST(test_fault_85_decode_after_a_cut) {
     ck_assert(!is_default());
     slm_model_close(other);
     ck_assert(is_default());
+}
+END_TEST
+
+/* What else reads the file: the identity of a saved sequence, and the shapes and names that an adapter is bound to. */
+START_TEST(test_fault_85_saving_after_a_cut) {
+    reset_signal();
+    slm_model *m = open_guarded(0, NULL), *other = open_guarded(1, NULL);
+    slm_context *ctx = new_context(m, NULL, 1, 64, SLM_KV_F16),
+                *good = new_context(other, NULL, 1, 64, SLM_KV_F16);
+    static uint8_t state[1 << 20];
+    size_t n;
+    char saved[] = "/tmp/slm_test_XXXXXX";
+    close(mkstemp(saved));
+    decode(ctx, text, N_TEXT);
+    decode(good, text, N_TEXT);
+    cut(0, n_file / 2);
+    ck_changed(slm_seq_save(ctx, 0, state, sizeof state, &n, &err));
+    ck_changed(slm_seq_save_file(ctx, 0, saved, &err));
+    ck_assert_int_eq(truncate(saved, 1), 0); /* still there, and empty as it was */
+    ck_assert_int_eq(slm_seq_save(good, 0, state, sizeof state, &n, &err), SLM_OK);
+    ck_changed(slm_seq_restore(ctx, 1, state, n, &err));
+    ck_assert_int_eq(slm_seq_length(ctx, 1), 0);
+    unlink(saved);
+    slm_context_free(ctx), slm_context_free(good);
+    slm_model_close(m), slm_model_close(other);
+}
+END_TEST
+
+/* A model whose Q, K and V are one matrix, cut anywhere in its header; the adapter is whole. */
+START_TEST(test_fault_85_adapter_of_a_model_that_was_cut) {
+    static const tiny_shape fused = {.arch = "phi3",
+                                     .n_vocab = 300,
+                                     .n_embd = 64,
+                                     .n_layer = 40,
+                                     .n_head = 4,
+                                     .n_head_kv = 2,
+                                     .n_ff = 96,
+                                     .fused = true,
+                                     .seed = 2};
+    fixture whole = open_tiny(&fused);
+    gguf_build lora = {0};
+    size_t n, n_lora;
+    const void *model_file = gb_finish(&whole.b, &n);
+    int n_ok = 0;
+    reset_signal();
+    tiny_adapter(&lora, whole.model,
+                 &(adapter_shape){.rank = 2, .alpha = 2, .only = "blk.0", .seed = 3});
+    const void *lora_file = gb_finish(&lora, &n_lora);
+    for (size_t length = 0; length < 20000; length += 97) {
+        FILE *f = fopen(path[0], "wb");
+        ck_assert(f && fwrite(model_file, 1, n, f) == n && fclose(f) == 0);
+        slm_model *m = open_guarded(0, NULL);
+        slm_adapter *a;
+        if (length > 19900) {
+            n_ok += slm_adapter_open_memory(m, lora_file, n_lora, NULL, &a, &err) == SLM_OK;
+            slm_adapter_close(a);
+        }
+        cut(0, length);
+        ck_changed(slm_adapter_open_memory(m, lora_file, n_lora, NULL, &a, &err));
+        ck_assert_ptr_null(a);
+        slm_model_close(m);
+    }
+    ck_assert_int_gt(n_ok, 0);
+    gb_free(&lora);
+    close_tiny(whole);
 }
 END_TEST
 
@@ -414,6 +480,8 @@ int main(void) {
     TCase *c = tcase_create("guard");
     tcase_set_timeout(c, 120);
     tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_test(c, test_fault_85_saving_after_a_cut);
+    tcase_add_test(c, test_fault_85_adapter_of_a_model_that_was_cut);
     tcase_add_loop_test(c, test_fault_85_decode_after_a_cut, 0, 6);
     tcase_add_loop_test(c, test_fault_85_cut_while_decoding, 0, 2);
     tcase_add_loop_test(c, test_fault_85_cut_while_opening, 0, 2);

@@ -428,7 +428,7 @@ def parse_arguments():
     t.add_argument("--held-out", metavar="FILE", help="measured only; without it, every tenth sequence of DATA")
     t.add_argument("--system", metavar="TEXT", help="a system message before each prompt, as that of slm run")
     t.add_argument("--rank", type=at_least(1), default=8, metavar="N", help="of the factors")
-    t.add_argument("--alpha", type=at_least(0, float), default=16, metavar="F", help="the factors count alpha / rank times")
+    t.add_argument("--alpha", type=at_least(1e-3, float), default=16, metavar="F", help="the factors count alpha / rank times")
     t.add_argument("--targets", type=targets, default="attn_q,attn_v", metavar="LIST", help="all, or some of " + ",".join(MATRICES))
     t.add_argument("--steps", type=at_least(1), default=100, metavar="N")
     t.add_argument("--batch", type=at_least(1), default=4, metavar="N", help="sequences a step")

@@ -156,7 +156,8 @@ static int prepare(session *s) {
              info.n_ctx_train);
     int32_t n_draft = s->o.lookup || !s->o.draft ? s->o.lookup : MODEL_DRAFT;
     s->params.n_logits = n_draft + 1;
-    s->params.keep_all = s->o.cache != NULL; /* prompts may differ early */
+    /* prompts may differ early; what is removed may leave less than a window behind it */
+    s->params.keep_all = s->o.cache != NULL || s->o.keep >= 0;
     s->bar.label = "reading the prompt";
     s->params.progress = progress_update;
     s->params.progress_user = &s->bar;

@@ -27,6 +27,19 @@ void add_to(slm_context *ctx, int32_t seq, const slm_token *tokens, int32_t n) {
     ck_assert_msg(slm_decode(ctx, &b, &err) == SLM_OK, "%s", err.message);
 }
 
+/* The pages of a sequence reach to its end; in layers with a window they begin with the first position that is held, early enough for the
+ * next token, and are no more than the window, 64 positions to cut back, a batch, and what borders of pages cost. */
+static void check_held(const slm_context *ctx, const slm__kv_group *g, int32_t s) {
+    int32_t length = ctx->kv.lengths[s], first = g->first[s];
+    ck_assert_int_ge(g->end[s] * SLM_PAGE, length);
+    if (length == 0) ck_assert_int_eq(first, 0);
+    if (g->end[s] > g->begin[s]) ck_assert_int_eq(first / SLM_PAGE, g->begin[s]);
+    if (first > 0) ck_assert_int_le(first, length - g->window + 1);
+    if (g->window == 0) return;
+    int32_t most = g->window - 1 + SLM_PAGE + ctx->params.n_batch;
+    ck_assert_int_le((g->end[s] - g->begin[s] - 2) * SLM_PAGE + 2, most);
+}
+
 void check_pages(const slm_context *ctx) {
     const slm__kv *kv = &ctx->kv;
     for (int i = 0; i < N_KV_GROUPS; i++) {
@@ -34,6 +47,7 @@ void check_pages(const slm_context *ctx) {
         int32_t *users = calloc((size_t)g->n_pages + 1, sizeof *users), n_free = 0, filled = 0;
         ck_assert_ptr_nonnull(users);
         for (int32_t s = 0; s < kv->n_seq && g->n_pages > 0; s++) {
+            check_held(ctx, g, s);
             for (int32_t p = g->begin[s]; p < g->end[s]; p++)
                 users[g->tables[s * kv->pages_per_seq + p]]++;
         }
