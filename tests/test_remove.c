@@ -240,7 +240,7 @@ static void live_together(const slm_model *m, slm_kv_type kv, int32_t n_batch, u
         }
         check_pages(ctx);
     }
-    ck_assert_msg(cuts > n_steps / 25 && forks > n_steps / 50 && compared > n_steps / 12,
+    ck_assert_msg(cuts > n_steps / 50 && forks > n_steps / 50 && compared > n_steps / 12,
                   "%d, %d, %d", cuts, forks, compared);
     slm_context_free(ctx), slm_context_free(alone);
 }
