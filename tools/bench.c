@@ -99,7 +99,7 @@ typedef struct bench {
     uint64_t step_bytes;          /* of weights that a step of generation reads                 */
     double layer_ops, output_ops; /* multiplications and additions for a token: without the output
                                       matrix, and in it                                        */
-    size_t position_bytes;        /* of KV cache                                                */
+    size_t position_bytes;        /* of keys and values                                         */
     double read_rate[MAX_LIST], int8_rate[MAX_LIST]; /* by index in o.threads; 0: not measured  */
     /* what is shown */
     json j;
@@ -474,6 +474,7 @@ static int prepare(bench *b) {
     slm_model_get_info(b->model, &b->info); /* cannot fail: both pointers and the size are good */
     if (position_bytes(b->model, &b->params, &b->position_bytes, &err) != SLM_OK)
         return fail_with("context", &err);
+    b->position_bytes -= sizeof(slm_token); /* which is kept, but not read for a token */
     int code = find_threads(b);
     if (code == EXIT_DONE) code = make_jobs(b);
     if (code == EXIT_DONE) code = check_jobs(b);
