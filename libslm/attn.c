@@ -40,7 +40,7 @@ uint64_t slm__attention_scratch(const slm__hparams *hp) {
 /* In the scratch of a thread. */
 static tile_state tile_in_scratch(const slm_context *ctx, int32_t thread) {
     const slm__hparams *hp = &ctx->model->hp;
-    void *scratch = ctx->work.scratch + (uint64_t)thread * ctx->work.scratch_bytes;
+    void *scratch = slm__scratch(ctx, thread);
     uint64_t n = queries(hp), rows = n * stored_dim(hp);
     tile_state s;
     s.q = scratch;

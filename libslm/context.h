@@ -100,6 +100,14 @@ slm_status slm__check_files(const slm_context *ctx, slm_status status, slm_error
 /* RANGE unless there is such a sequence. */
 slm_status slm__check_sequence(const slm_context *ctx, int32_t sequence, slm_error *err);
 
+/* RANGE unless the sequence, which there is, holds nothing. */
+slm_status slm__check_empty(const slm_context *ctx, int32_t sequence, slm_error *err);
+
+/* The scratch memory of a thread: work.scratch_bytes. */
+static inline void *slm__scratch(const slm_context *ctx, int32_t thread) {
+    return ctx->work.scratch + (uint64_t)thread * ctx->work.scratch_bytes;
+}
+
 /* Queries of one KV head that a tile of attention may have. */
 int32_t slm__tile_tokens(const slm__hparams *hp);
 

@@ -191,10 +191,6 @@ static void multiply(const slm_context *ctx, const slm__tensor *w, const slm_act
         ctx->kernels->matmul[w->type](&m, row, n_rows, scratch);
 }
 
-static void *scratch_of(const slm_context *ctx, int32_t thread) {
-    return ctx->work.scratch + (uint64_t)thread * ctx->work.scratch_bytes;
-}
-
 /* ---- What adapters add to them: B (s * A x), first s * A x for all products of a group ---- */
 
 enum { LOW_TOKENS = 16 }; /* of a chunk, which has a strip of rows of A */
@@ -263,7 +259,7 @@ static void low_chunk(void *arg, int32_t chunk, int32_t thread) {
     int32_t n = l->n_tokens - token < LOW_TOKENS ? l->n_tokens - token : LOW_TOKENS;
     slm_acts x = acts_from(l->x, token);
     float *h = low->h.x + (int64_t)token * rank;
-    multiply(l->ctx, low->pair->a, &x, n, row, n_rows, h, rank, scratch_of(l->ctx, thread));
+    multiply(l->ctx, low->pair->a, &x, n, row, n_rows, h, rank, slm__scratch(l->ctx, thread));
     for (int32_t t = 0; t < n; t++) {
         for (int32_t r = row; r < row + n_rows; r++) h[(int64_t)t * rank + r] *= low->scale;
     }
@@ -330,7 +326,7 @@ static void matmul_chunk(void *arg, int32_t chunk, int32_t thread) {
     int32_t n_rows = (int32_t)p->w->dims[1],
             row = (chunk - l->first_chunk[which]) * l->rows_per_chunk;
     int32_t n = n_rows - row < l->rows_per_chunk ? n_rows - row : l->rows_per_chunk;
-    multiply(l->ctx, p->w, l->x, l->n_tokens, row, n, p->out, n_rows, scratch_of(l->ctx, thread));
+    multiply(l->ctx, p->w, l->x, l->n_tokens, row, n, p->out, n_rows, slm__scratch(l->ctx, thread));
     for (int32_t t = 0; p->bias && t < l->n_tokens; t++) {
         l->ctx->kernels->add(p->out + (int64_t)t * n_rows + row, (const float *)p->bias->data + row,
                              n);

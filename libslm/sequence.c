@@ -11,6 +11,13 @@ slm_status slm__check_sequence(const slm_context *ctx, int32_t sequence, slm_err
     return slm__fail(err, SLM_ERR_RANGE, "sequence %d of %d", sequence, ctx->params.n_seq_max);
 }
 
+slm_status slm__check_empty(const slm_context *ctx, int32_t sequence, slm_error *err) {
+    int32_t n = ctx->kv.lengths[sequence];
+    if (n == 0) return SLM_OK;
+    return slm__fail(err, SLM_ERR_RANGE, "sequence %d is not empty: it holds %d tokens", sequence,
+                     n);
+}
+
 static slm_status truncate_sequence(slm_context *ctx, int32_t sequence, int32_t length,
                                     slm_error *err) {
     SLM_TRY(slm__check_sequence(ctx, sequence, err));
@@ -40,10 +47,7 @@ static slm_status fork_sequence(slm_context *ctx, int32_t from, int32_t to, int3
         return slm__fail(err, SLM_ERR_RANGE, "%d tokens of sequence %d, which holds %d to %d",
                          length, from, slm__kv_shortest(kv, from), kv->lengths[from]);
     }
-    if (kv->lengths[to] > 0) {
-        return slm__fail(err, SLM_ERR_RANGE, "sequence %d is not empty: it holds %d tokens", to,
-                         kv->lengths[to]);
-    }
+    SLM_TRY(slm__check_empty(ctx, to, err));
     if (length > 0) slm__kv_fork(kv, from, to, length);
     return SLM_OK;
 }
@@ -70,9 +74,8 @@ typedef struct shift_loop {
 static void shift_layer(void *arg, int32_t layer, int32_t thread) {
     const shift_loop *l = arg;
     const slm_context *ctx = l->ctx;
-    void *head = ctx->work.scratch + (uint64_t)thread * ctx->work.scratch_bytes;
     slm__kv_shift(&ctx->kv, ctx->kernels, layer, l->move, &l->turns[ctx->model->layers[layer].rope],
-                  head);
+                  slm__scratch(ctx, thread));
 }
 
 /* Keys were turned by their position: they are turned back by what that is less. */

@@ -324,9 +324,7 @@ static slm_status restore(slm_context *ctx, int32_t seq, stream *s, slm_error *e
     slm__kv *kv = &ctx->kv;
     state_head h;
     SLM_TRY(slm__check_sequence(ctx, seq, err));
-    if (kv->lengths[seq] > 0)
-        return slm__fail(err, SLM_ERR_RANGE, "sequence %d is not empty: it holds %d tokens", seq,
-                         kv->lengths[seq]);
+    SLM_TRY(slm__check_empty(ctx, seq, err));
     SLM_TRY(move_bytes(s, &h, sizeof h, err));
     SLM_TRY(slm__check_files(ctx, check_head(ctx, &h, err), err));
     slm_status status = slm__kv_place(kv, seq, h.n, h.first, err);
