@@ -121,6 +121,9 @@ slm_token slm__row_first(slm__set *s, float logit);
 /* A logit that at least k of the row have, the k-th highest at most; -infinity if blocks are too few to tell. NOMEM. */
 slm_status slm__row_rank(slm__set *s, int32_t k, float *logit, slm_error *err);
 
+/* A logit below which the weights sum up to `rest` at most, and not to much less. */
+float slm__row_reach(const slm__set *s, double rest);
+
 /* List the k best, or all of at least `threshold`. `listed` is left to the caller. NOMEM. */
 slm_status slm__row_best(slm__set *s, int32_t k, slm_error *err);
 slm_status slm__row_above(slm__set *s, float threshold, slm_error *err);

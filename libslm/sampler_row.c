@@ -13,7 +13,7 @@
 #include "../kernels/vmath.h"
 #include "sort.h"
 
-enum { BLOCK = SLM_ROW_BLOCK, LANES = 16 };
+enum { BLOCK = SLM_ROW_BLOCK };
 
 double slm__ln(double x) { return slm__log2d(x) * 0.6931471805599453; }
 
@@ -165,6 +165,13 @@ static int32_t length_of(const slm__set *s, int32_t b) {
     return n < BLOCK ? n : BLOCK;
 }
 
+/* None of its tokens may come. */
+static bool is_empty(const slm__set *s, int32_t b) {
+    uint64_t any = 0;
+    for (int w = 0; s->masked && w < SLM_ROW_WORDS; w++) any |= s->mask[b * SLM_ROW_WORDS + w];
+    return s->masked && any == 0;
+}
+
 static bool is_changed(const slm__set *s, int32_t b) {
     if (s->n_edits > 0 && s->edits_of[b] < s->edits_of[b + 1]) return true;
     if (!s->masked) return false;
@@ -211,22 +218,21 @@ static const float *block(const slm__set *s, int32_t b, float *buffer) {
     return buffer;
 }
 
-/* The maximum; *strange: one is NaN. */
+static float larger(float a, float b) { return a > b ? a : b; }
+
+/* The maximum, by halves; *strange: one is NaN. */
 static float max_of_block(const float *x, bool *strange) {
-    float lanes[LANES];
-    int32_t nan[LANES] = {0}, any = 0;
-    for (int j = 0; j < LANES; j++) lanes[j] = -INFINITY;
-    for (int i = 0; i < BLOCK; i += LANES) {
-        for (int j = 0; j < LANES; j++) {
-            lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
-            nan[j] |= x[i + j] != x[i + j];
-        }
-    }
-    for (int n = LANES / 2; n > 0; n /= 2)
-        for (int j = 0; j < n; j++) lanes[j] = lanes[j + n] > lanes[j] ? lanes[j + n] : lanes[j];
-    for (int j = 0; j < LANES; j++) any |= nan[j];
-    *strange |= any != 0;
-    return lanes[0];
+    float m[BLOCK / 2];
+    int32_t nan = 0;
+    for (int i = 0; i < BLOCK; i++) nan |= x[i] != x[i];
+    for (int i = 0; i < 128; i++) m[i] = larger(x[i], x[i + 128]);
+    for (int i = 0; i < 64; i++) m[i] = larger(m[i], m[i + 64]);
+    for (int i = 0; i < 32; i++) m[i] = larger(m[i], m[i + 32]);
+    for (int i = 0; i < 16; i++) m[i] = larger(m[i], m[i + 16]);
+    for (int i = 0; i < 8; i++) m[i] = larger(m[i], m[i + 8]);
+    for (int i = 0; i < 4; i++) m[i] = larger(m[i], m[i + 4]);
+    *strange |= nan != 0;
+    return larger(larger(m[0], m[1]), larger(m[2], m[3]));
 }
 
 static slm_status refuse(const slm__set *s, slm_error *err) {
@@ -246,7 +252,9 @@ slm_status slm__row_scan(slm__set *s, slm_error *err) {
     for (int32_t b = 0; b < s->n_blocks; b++) {
         float raw = max_of_block(raw_block(s, b, buffer), &strange);
         strange |= raw == INFINITY;
-        s->max_of[b] = is_changed(s, b) ? max_of_block(block(s, b, buffer), &strange) : raw;
+        s->max_of[b] = is_empty(s, b)     ? -INFINITY
+                       : is_changed(s, b) ? max_of_block(block(s, b, buffer), &strange)
+                                          : raw;
         max = s->max_of[b] > max ? s->max_of[b] : max;
     }
     if (strange || max == -INFINITY) return refuse(s, err);
@@ -275,9 +283,9 @@ static float sum_of_block(float *w) {
     for (int i = 0; i < 64; i++) w[i] += w[i + 64];
     for (int i = 0; i < 32; i++) w[i] += w[i + 32];
     for (int i = 0; i < 16; i++) w[i] += w[i + 16];
-    for (int n = 8; n > 0; n /= 2)
-        for (int i = 0; i < n; i++) w[i] += w[i + n];
-    return w[0];
+    for (int i = 0; i < 8; i++) w[i] += w[i + 8];
+    for (int i = 0; i < 4; i++) w[i] += w[i + 4];
+    return (w[0] + w[2]) + (w[1] + w[3]);
 }
 
 double slm__row_weights(slm__set *s) {
@@ -287,7 +295,11 @@ double slm__row_weights(slm__set *s) {
     for (int32_t b = 0; b < s->n_blocks; b++) {
         s->sum_of[b] = 0;
         if (s->max_of[b] < lowest) continue;
-        weights_of_block(s, block(s, b, buffer), lowest, w);
+        const float *x = block(s, b, buffer);
+        if (s->floor > -FLT_MAX)
+            weights_of_block(s, x, lowest, w);
+        else /* what is below `lowest` counts 1e-38, beside one at least that is above it */
+            s->kernels->weights(x, BLOCK, s->max, s->temperature, w);
         s->sum_of[b] = (double)sum_of_block(w);
         sum += s->sum_of[b];
     }
@@ -300,6 +312,11 @@ static int32_t count_block(const float *x, float threshold) {
     return n;
 }
 
+/* Logits below `floor` become `other`: no distance from it. */
+static void replace_below(const float *x, float floor, float other, float *out) {
+    for (int i = 0; i < BLOCK; i++) out[i] = x[i] >= floor ? x[i] : other;
+}
+
 slm__sums slm__row_entropy(slm__set *s) {
     float buffer[BLOCK], w[BLOCK], g[BLOCK];
     slm__sums out = {0};
@@ -310,10 +327,8 @@ slm__sums slm__row_entropy(slm__set *s) {
         out.n += count_block(x, s->floor);
         if (s->max_of[b] < lowest) continue;
         weights_of_block(s, x, lowest, w);
-        for (int i = 0; i < BLOCK; i++) {
-            float gap = max - x[i];
-            g[i] = x[i] >= lowest ? w[i] * gap : 0;
-        }
+        replace_below(x, lowest, max, g);
+        for (int i = 0; i < BLOCK; i++) g[i] = (max - g[i]) * w[i];
         out.weights += (double)sum_of_block(w);
         out.gaps += (double)sum_of_block(g);
     }
@@ -323,23 +338,27 @@ slm__sums slm__row_entropy(slm__set *s) {
 }
 
 slm__sums slm__row_moments(slm__set *s) {
-    enum { WIDE = 8 };
-    float buffer[BLOCK];
+    float buffer[BLOCK], y[BLOCK];
+    double sums[BLOCK / 2], squares[BLOCK / 2], max = (double)s->max;
     slm__sums out = {0};
     for (int32_t b = 0; b < s->n_blocks; b++) {
         if (s->max_of[b] < s->floor) continue;
         const float *x = block(s, b, buffer);
-        double sum[WIDE] = {0}, squares[WIDE] = {0};
-        for (int i = 0; i < BLOCK; i += WIDE) {
-            for (int j = 0; j < WIDE; j++) {
-                double gap = x[i + j] >= s->floor ? (double)s->max - (double)x[i + j] : 0;
-                sum[j] += gap;
-                squares[j] += gap * gap;
+        replace_below(x, s->floor, s->max, y);
+        for (int i = 0; i < 128; i++) {
+            double below = max - (double)y[i], also = max - (double)y[i + 128];
+            sums[i] = below + also;
+            squares[i] = below * below + also * also;
+        }
+        for (int n = 64; n >= 8; n /= 2) {
+            for (int i = 0; i < n; i++) {
+                sums[i] += sums[i + n];
+                squares[i] += squares[i + n];
             }
         }
-        for (int j = 0; j < WIDE; j++) {
-            out.logits += sum[j];
-            out.squares += squares[j];
+        for (int i = 0; i < 8; i++) {
+            out.logits += sums[i];
+            out.squares += squares[i];
         }
         out.n += count_block(x, s->floor);
     }
@@ -404,6 +423,17 @@ static void offer(slm__choice *heap, int32_t *n, int32_t k, slm__choice c) {
     heap[at] = c;
 }
 
+/* Which of a block are at least `threshold`, as bytes: most eights of them are none, and are passed over at once. */
+typedef struct hits {
+    uint64_t eights[BLOCK / 8];
+} hits;
+
+static void find_hits(const float *x, float threshold, hits *out) {
+    uint8_t bytes[BLOCK];
+    for (int i = 0; i < BLOCK; i++) bytes[i] = x[i] >= threshold;
+    memcpy(out->eights, bytes, sizeof bytes);
+}
+
 slm_status slm__row_rank(slm__set *s, int32_t k, float *logit, slm_error *err) {
     *logit = -INFINITY;
     if (k > s->n_blocks) return SLM_OK;
@@ -417,6 +447,7 @@ slm_status slm__row_rank(slm__set *s, int32_t k, float *logit, slm_error *err) {
 
 slm_status slm__row_best(slm__set *s, int32_t k, slm_error *err) {
     float buffer[BLOCK], threshold;
+    hits h;
     if (k > s->n_vocab) k = s->n_vocab;
     SLM_TRY(slm__row_rank(s, k, &threshold, err));
     if (threshold < s->floor) threshold = s->floor;
@@ -425,18 +456,47 @@ slm_status slm__row_best(slm__set *s, int32_t k, slm_error *err) {
     for (int32_t b = 0; b < s->n_blocks; b++) {
         if (s->max_of[b] < threshold) continue;
         const float *x = block(s, b, buffer);
+        find_hits(x, threshold, &h);
         for (int i = 0; i < BLOCK; i++) {
-            if (!(x[i] >= threshold)) continue;
-            offer(s->list, &s->n, k, slm__choice_of(x[i], b * BLOCK + i));
-            if (s->n == k) threshold = slm__logit_of(s->list[0]);
+            if (i % 8 == 0 && h.eights[i / 8] == 0) {
+                i += 7;
+                continue;
+            }
+            if (x[i] >= threshold) offer(s->list, &s->n, k, slm__choice_of(x[i], b * BLOCK + i));
         }
+        if (s->n == k) threshold = slm__logit_of(s->list[0]);
     }
     slm__sort(s->list, s->other, (size_t)s->n, 0);
     return SLM_OK;
 }
 
+/* Tokens are counted by their distance from the highest, in eighths, and each counts as the most that its distance allows. */
+float slm__row_reach(const slm__set *s, double rest) {
+    enum { BINS = 704, PER_UNIT = 8 }; /* down to exp(-88), no weight */
+    float buffer[BLOCK], scale = PER_UNIT / s->temperature;
+    int32_t n_of[BINS] = {0}, bin[BLOCK];
+    for (int32_t b = 0; b < s->n_blocks; b++) {
+        if (s->max_of[b] < s->floor) continue;
+        const float *x = block(s, b, buffer);
+        for (int i = 0; i < BLOCK; i++) {
+            float below = (s->max - x[i]) * scale;
+            bin[i] = (int32_t)(below < BINS - 1 ? below : BINS - 1);
+        }
+        for (int i = 0; i < BLOCK; i++) n_of[bin[i]]++;
+    }
+    int32_t b = BINS - 1;
+    for (; b > 0; b--) {
+        rest -= n_of[b] * (double)slm__expf(-(float)b / PER_UNIT);
+        if (rest < 0) break;
+    }
+    if (b == BINS - 1) return -FLT_MAX;
+    double edge = ((double)(b + 1) / PER_UNIT + 1e-3) * (double)s->temperature; /* and rounding */
+    return (double)s->max - edge < -FLT_MAX ? -FLT_MAX : (float)((double)s->max - edge);
+}
+
 slm_status slm__row_above(slm__set *s, float threshold, slm_error *err) {
     float buffer[BLOCK];
+    hits h;
     int32_t n = 0;
     if (threshold < s->floor) threshold = s->floor;
     for (int32_t b = 0; b < s->n_blocks; b++)
@@ -446,8 +506,13 @@ slm_status slm__row_above(slm__set *s, float threshold, slm_error *err) {
     for (int32_t b = 0; b < s->n_blocks; b++) {
         if (s->max_of[b] < threshold) continue;
         const float *x = block(s, b, buffer);
-        for (int i = 0; i < BLOCK; i++)
-            if (x[i] >= threshold) s->list[s->n++] = slm__choice_of(x[i], b * BLOCK + i);
+        find_hits(x, threshold, &h);
+        for (int i = 0; i < BLOCK; i++) {
+            if (i % 8 == 0 && h.eights[i / 8] == 0)
+                i += 7;
+            else if (x[i] >= threshold)
+                s->list[s->n++] = slm__choice_of(x[i], b * BLOCK + i);
+        }
     }
     slm__sort(s->list, s->other, (size_t)s->n, 4); /* ids rise already */
     return SLM_OK;

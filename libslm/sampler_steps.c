@@ -139,25 +139,33 @@ static bool cut_typical(slm__set *s, double enough, double centre, double lowest
     return true;
 }
 
-/* How far down a row must be listed nobody knows: a few dozen tokens mostly do, so try with more and more of them. */
+/* How far down a row must be listed nobody knows. A few dozen tokens mostly do; otherwise as many as have the share, or more and more of
+ * the rest: those that are typical need not be the most probable. */
 static slm_status cut_row(slm__set *s, float share, bool by_entropy, cut_fn cut, slm_error *err) {
-    static const int32_t ranks[] = {32, 128, 512, INT32_MAX};
+    enum { N_RANKS = 2, N_TRIES = 7 };
+    static const int32_t ranks[N_RANKS] = {64, 256};
     SLM_TRY(slm__row_scan(s, err));
     slm__sums sums = {0};
     if (by_entropy)
         sums = slm__row_entropy(s);
     else
         sums.weights = slm__row_weights(s);
-    for (size_t i = 0;; i++) {
-        float lowest;
-        SLM_TRY(slm__row_rank(s, ranks[i], &lowest, err));
-        bool all = lowest <= s->floor;
+    double enough = (double)share * sums.weights, rest = sums.weights - enough;
+    for (int i = 0; !s->listed; i++) {
+        float lowest = -FLT_MAX;
+        if (i < N_RANKS) {
+            if (ranks[i] > s->n_blocks) continue;
+            SLM_TRY(slm__row_rank(s, ranks[i], &lowest, err));
+        } else if (i < N_TRIES) {
+            lowest = slm__row_reach(s, rest);
+            rest /= 16;
+        }
         SLM_TRY(slm__row_above(s, lowest, err));
         slm__list_weights(s);
-        s->listed = cut(s, (double)share * sums.weights, sums.gaps / sums.weights,
-                        all ? -INFINITY : (double)lowest);
-        if (s->listed) return SLM_OK;
+        s->listed = cut(s, enough, sums.gaps / sums.weights,
+                        lowest <= s->floor ? -INFINITY : (double)lowest);
     }
+    return SLM_OK;
 }
 
 static void cut_list(slm__set *s, float share, cut_fn cut) {

@@ -21,17 +21,19 @@ static inline void slm__sort(uint64_t *a, uint64_t *other, size_t n, int first_b
         }
         return;
     }
+    uint32_t counts[8][256] = {{0}};
+    for (size_t i = 0; i < n; i++)
+        for (int byte = first_byte; byte < 8; byte++) counts[byte][a[i] >> 8 * byte & 255]++;
     uint64_t *from = a, *to = other;
     for (int byte = first_byte; byte < 8; byte++) {
-        uint32_t ends[256] = {0}, sum = 0;
-        for (size_t i = 0; i < n; i++) ends[from[i] >> 8 * byte & 255]++;
-        if (ends[from[0] >> 8 * byte & 255] == n) continue;
-        for (int v = 0; v < 256; v++) { /* counts to begins */
-            uint32_t count = ends[v];
-            ends[v] = sum;
+        uint32_t *place = counts[byte], sum = 0;
+        if (place[a[0] >> 8 * byte & 255] == n) continue;
+        for (int v = 0; v < 256; v++) {
+            uint32_t count = place[v];
+            place[v] = sum;
             sum += count;
         }
-        for (size_t i = 0; i < n; i++) to[ends[from[i] >> 8 * byte & 255]++] = from[i];
+        for (size_t i = 0; i < n; i++) to[place[from[i] >> 8 * byte & 255]++] = from[i];
         uint64_t *was = from;
         from = to;
         to = was;
