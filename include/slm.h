@@ -577,10 +577,29 @@ SLM_API slm_status slm_context_set_adapters(slm_context *ctx, const slm_adapter 
 
 /* ---- Sampler --------------------------------------------------------------------------------- */
 
+/* A string that belongs to the caller. It may hold any bytes. */
+typedef struct slm_string {
+    const char *text;
+    size_t n_bytes;
+} slm_string;
+
+typedef struct slm_logit_bias {
+    slm_token token;
+    float bias; /* added to its logit; -INFINITY: the token never comes */
+} slm_logit_bias;
+
 typedef struct slm_sampler slm_sampler;
 
-/* Applied in this order: repetition penalty, top-k, top-p, min-p, temperature. Defaults are greedy: temperature 0, all others
- * off. */
+/*
+ * From a row of logits to a token, in steps: docs/sampling.md has the formula and the source of each. First come `allowed`
+ * (slm_sampler_set_allowed()), biases and bans, then the steps that `order` names, then a random number. A step whose parameter says
+ * "off" takes no part. Defaults are greedy: temperature 0, all others off.
+ *
+ * Two things go before the order: with temperature 0 the most probable token that penalties, DRY, biases and bans leave comes, no other step
+ * has a say, and no random number is taken; with mirostat penalties, DRY and temperature are the only steps before it.
+ *
+ * Strings and arrays are copied when the sampler is created.
+ */
 typedef struct slm_sampler_params {
     size_t size;             /* sizeof(slm_sampler_params)                                        */
     slm_allocator allocator; /* used for everything that belongs to the sampler                   */
@@ -594,22 +613,125 @@ typedef struct slm_sampler_params {
                                 arXiv:1904.09751); 1: off                                         */
     float min_p;   /* 0 .. 1, drop those below min_p times the highest probability; 0: off */
     uint64_t seed; /* same seed, same tokens, on every machine                          */
+
+    /* Names with ',' or ';' between them, NUL-terminated; NULL: "penalties,dry,top_n_sigma,top_k,typical,top_p,min_p,xtc,temperature".
+     * Steps that are not named take no part. */
+    const char *order;
+    /* Taken off the logits of tokens among the last `repeat_last_n`: once, and for each time. 0: off. */
+    float presence_penalty, frequency_penalty;
+    /* > 0: the temperature moves with the entropy of what is left, from temperature - range (at least 0) to temperature + range; its
+     * share of the highest possible entropy, to the power of the exponent (0 .. 100), says where. 0: off. */
+    float dynatemp_range, dynatemp_exponent;
+    /* 0 .. 1, keep those whose surprise is nearest to the entropy (Meister et al. 2022, arXiv:2202.00666) until their probability is at
+     * least so much; 0 or 1: off. */
+    float typical_p;
+    float
+        top_n_sigma; /* >= 0, keep logits within so many standard deviations of the highest (Tang et
+                          al. 2024, arXiv:2411.07641); 0: off */
+    /* With this probability (0: off) drop all tokens of at least xtc_threshold (0 .. 1) but the least probable of them. */
+    float xtc_probability, xtc_threshold;
+    /* 2: keep surprise near mirostat_tau bits (>= 0) at learning rate mirostat_eta (>= 0), mirostat 2.0 of Basu et al. 2021,
+     * arXiv:2007.14966; 0: off. */
+    int32_t mirostat;
+    float mirostat_tau, mirostat_eta;
+    /* DRY ("don't repeat yourself"): a token that would prolong a repetition of n >= dry_allowed_length (>= 1) tokens within the last
+     * dry_last_n (0 .. 65536) loses dry_multiplier * dry_base ^ (n - dry_allowed_length); multiplier >= 0, 0: off; base >= 1. Repetitions
+     * do not go past a breaker. Breakers are text and need a model; without one set n_dry_breakers to 0. */
+    float dry_multiplier, dry_base;
+    int32_t dry_allowed_length, dry_last_n;
+    const slm_string *dry_breakers; /* [n_dry_breakers] */
+    int32_t n_dry_breakers;
+    int32_t n_logit_biases;
+    const slm_logit_bias
+        *logit_biases; /* [n_logit_biases], finite or -INFINITY; those of a token add up */
+    /* Strings that the text never contains: a token that would complete one, also one that began with earlier tokens, does not come. Needs
+     * a model. At most 1024, and 64 KiB. */
+    const slm_string *banned_strings; /* [n_banned_strings] */
+    int32_t n_banned_strings;
+    int32_t
+        min_tokens; /* >= 0: no end of generation before so many sampled ones. Needs a model     */
+    const slm_model
+        *model; /* for what needs it; else NULL. Outlives the sampler                        */
 } slm_sampler_params;
 
 SLM_API slm_sampler_params slm_sampler_defaults(void);
 
-/* RANGE (a parameter, NaN too), NOMEM, ARGUMENT. Free with slm_sampler_free(). */
+/* RANGE (a parameter, NaN too), ARGUMENT (a name in `order` that is unknown or comes twice, no model where one is needed, an empty string;
+ * NULL), UNSUPPORTED (a model without a vocabulary), LIMIT (strings), NOMEM. Free with slm_sampler_free(). */
 SLM_API slm_status slm_sampler_create(const slm_sampler_params *params, slm_sampler **out,
                                       slm_error *err);
 SLM_API void slm_sampler_free(slm_sampler *sampler);
 
-/* Choose a token from a row of logits, which is only read, and remember it for the repetition penalty.
- * Equal logits: the lowest token. NUMERIC if a logit is NaN or none is finite; NOMEM; ARGUMENT. */
+/* Choose a token from a row of logits, which is only read, and remember it.
+ * Equal logits: the lowest token. NUMERIC if a logit is NaN or +infinity or no token that may come has a finite one; ARGUMENT (allowed tokens
+ * for another n_vocab; NULL); NOMEM. On failure the sampler is as it was. */
 SLM_API slm_status slm_sampler_sample(slm_sampler *sampler, const float *logits, int32_t n_vocab,
                                       slm_token *token, slm_error *err);
 
-/* Remember a token that was not sampled (of the prompt), for the repetition penalty. */
+/* Remember a token that was not sampled (of the prompt), for penalties, DRY and banned strings. It does not count for
+ * min_tokens. */
 SLM_API void slm_sampler_accept(slm_sampler *sampler, slm_token token);
+
+/* Forget all tokens, and what mirostat has learnt; random numbers go on. For a new text. */
+SLM_API void slm_sampler_reset(slm_sampler *sampler);
+
+/*
+ * Only these tokens may come, from the next slm_sampler_sample() on: bit i % 64 of bits[i / 64] for token i of n_vocab, which must be
+ * that of the rows. The bits stay the caller's and are read by each call that samples, so they may change between calls, and must stay in place
+ * until this function is called again (NULL: all tokens may come) or the sampler is freed. ARGUMENT.
+ */
+SLM_API slm_status slm_sampler_set_allowed(slm_sampler *sampler, const uint64_t *bits,
+                                           int32_t n_vocab);
+
+/* ---- Log-probabilities ---- */
+
+typedef struct slm_logprob {
+    slm_token token;
+    double logprob; /* natural logarithm; -INFINITY for a token that cannot come */
+} slm_logprob;
+
+/*
+ * Of the row as the model gave it: logit - ln(sum of exp(logit)), the same bits on every machine, within 1e-6.
+ *
+ * tokens  [n_tokens] of interest; may be NULL when that is 0.
+ * n_top   0 .. n_vocab: the most probable ones; of equal ones the lower token.
+ * out     [n_tokens + n_top]: `tokens` in their order, then the best, falling.
+ *
+ * Takes no memory; safe to call from several threads. RANGE (a token, n_top), NUMERIC (NaN, +infinity, none finite), ARGUMENT.
+ */
+SLM_API slm_status slm_logprobs(const float *logits, int32_t n_vocab, const slm_token *tokens,
+                                int32_t n_tokens, int32_t n_top, slm_logprob *out, slm_error *err);
+
+/* ---- Stop strings ---- */
+
+/*
+ * A text that ends where one of several strings appears in it, whatever pieces it comes in: put what slm_text_stream_add() gives
+ * through slm_stops_add(). Held back is only what may yet be the begin of a string. The first string that is complete counts;
+ * of those that are complete at the same byte the longest. Time is linear in the text. One thread at a time.
+ */
+typedef struct slm_stops slm_stops;
+
+/* strings    [n], copied; at most 1024 and 64 KiB (LIMIT), none empty (ARGUMENT). n may be 0.
+ * allocator  NULL: malloc and free.
+ * out        free with slm_stops_free().
+ * LIMIT, NOMEM, ARGUMENT. */
+SLM_API slm_status slm_stops_create(const slm_string *strings, int32_t n,
+                                    const slm_allocator *allocator, slm_stops **out,
+                                    slm_error *err);
+SLM_API void slm_stops_free(slm_stops *stops);
+
+/*
+ * Text comes in, and what is certain goes out into `buffer`, at most what was held and `n_bytes`: the longest string less one byte, and n_bytes.
+ * *n_out receives the length. *met (or NULL) the number of the string that was met, else -1. From the one met on everything is dropped, that string
+ * too, until slm_stops_end().
+ *
+ * BUFFER if capacity is less than *n_out; nothing has then changed. ARGUMENT.
+ */
+SLM_API slm_status slm_stops_add(slm_stops *stops, const char *text, size_t n_bytes, char *buffer,
+                                 size_t capacity, size_t *n_out, int32_t *met);
+
+/* The end of the text: what was held comes out (nothing if a string was met), and a new text may begin. BUFFER; ARGUMENT. */
+SLM_API slm_status slm_stops_end(slm_stops *stops, char *buffer, size_t capacity, size_t *n_out);
 
 /* ---- Speculation ----------------------------------------------------------------------------- */
 
@@ -636,7 +758,7 @@ typedef struct slm_speculator_params {
     float draft_cost;        /* > 0: time that a drafted token adds to a step, in steps without
                                 drafts. Decides how many are drafted, never what the text is      */
     bool always;             /* draft as many as can be, also when it does not pay                */
-    slm_context *draft;      /* a context of a model of the same vocabulary, with this sequence for the
+    slm_context *draft; /* a context of a model of the same vocabulary, with this sequence for the
                                 speculator alone; outlives it. Or NULL: only n_match_*            */
 } slm_speculator_params;
 
