@@ -58,8 +58,6 @@ void slm__rules_define(slm__rules *r, int32_t rule, int32_t node);
 /* The first error: LIMIT, NOMEM; RANGE for a number that is no node or rule. */
 slm_status slm__rules_status(const slm__rules *r, slm_error *err);
 
-typedef struct slm_grammar slm_grammar; /* slm.h */
-
 /*
  * Compile; `root` is a rule. Takes over nothing; r may be freed afterwards. Uses r's allocator, which the grammar keeps a copy of.
  *
