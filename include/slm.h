@@ -691,6 +691,43 @@ SLM_API slm_status slm_matcher_forced_text(slm_matcher *matcher, char *buffer, s
 SLM_API slm_status slm_matcher_forced_tokens(slm_matcher *matcher, slm_token *out, size_t capacity,
                                              size_t *n_tokens, slm_error *err);
 
+typedef enum slm_spacing {
+    SLM_SPACING_PYTHON,  /* {"a": 1, "b": [2, 3]}: what Python's json.dumps() writes              */
+    SLM_SPACING_COMPACT, /* {"a":1,"b":[2,3]}                                                     */
+    SLM_SPACING_FREE,    /* up to 20 spaces, tabs and line ends wherever JSON allows them         */
+} slm_spacing;
+
+typedef struct slm_schema_params {
+    size_t size;             /* sizeof(slm_schema_params)                                         */
+    slm_allocator allocator; /* used for everything that belongs to the grammar                   */
+    slm_spacing spacing;
+    /* Everything that the standard allows. Otherwise, where a schema leaves open what its author seldom means: a place without "type"
+     * has the types that its keywords speak of ("properties": an object); an object with "properties" has no others, and an array
+     * with "prefixItems" no further items, unless "additionalProperties" or "items" says so. */
+    bool open;
+} slm_schema_params;
+
+SLM_API slm_schema_params slm_schema_defaults(void);
+
+/*
+ * A grammar of the JSON texts that satisfy a schema (JSON Schema, draft 2020-12; docs/json-schema.md has the table of keywords). Every
+ * text that it fits is valid. Properties come in the order of the schema.
+ *
+ * params  NULL: the defaults
+ * out     free with slm_grammar_free()
+ *
+ * A keyword that is not supported is never ignored. Messages name the place by its JSON pointer ("#/properties/age").
+ *
+ * ARGUMENT, RANGE (params; limits that contradict each other); FORMAT (no JSON; a keyword with a value that it cannot have; $ref to nothing or in
+ * a circle; nothing satisfies the schema); UNSUPPORTED (keywords, formats, parts of regular expressions; $ref to another document,
+ * which is never fetched; oneOf whose alternatives are not seen to exclude each other); LIMIT (256 levels of JSON; 2,000 combinations
+ * of alternatives in one place; 20,000 combinations of schemas, 4,096 properties; regular expressions, see the docs; what the engine
+ * says of the grammar); NOMEM.
+ */
+SLM_API slm_status slm_grammar_from_schema(const char *json, size_t n_bytes,
+                                           const slm_schema_params *params, slm_grammar **out,
+                                           slm_error *err);
+
 /* ---- Sampler --------------------------------------------------------------------------------- */
 
 typedef struct slm_sampler slm_sampler;
