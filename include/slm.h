@@ -575,6 +575,159 @@ enum { SLM_MAX_ADAPTERS = 64 };
 SLM_API slm_status slm_context_set_adapters(slm_context *ctx, const slm_adapter *const *adapters,
                                             const float *scales, int32_t n, slm_error *err);
 
+/* ---- Grammar --------------------------------------------------------------------------------- */
+
+/*
+ * What a text may be, and which tokens may come next (docs/structured-output.md):
+ *
+ *     slm_grammar      the rules, compiled to an automaton over bytes. Immutable: any number of threads share it.
+ *     slm_constraint   a grammar for the tokens of a model, with what was found out about them. Shared in the same way.
+ *     slm_matcher      one text that is being generated. One thread at a time.
+ */
+typedef struct slm_grammar slm_grammar;
+
+/*
+ * Read a grammar in GBNF, the format of llama.cpp's grammars: rules `name ::= ...`, of which "root" is what the whole text must
+ * match; "literals" and [classes] with the escapes \n \r \t \" \\ \[ \] \- \xHH \uHHHH \UHHHHHHHH, [^classes], `.` for any code point; | and (),
+ * * + ? {m} {m,} {m,n}; `# comments`; tokens of the model <[id]> and <text>, and with ! in front all tokens but that one. Texts are
+ * UTF-8, and so is what matches.
+ *
+ * allocator  NULL: malloc and free; used for everything that belongs to the grammar.
+ * out        free with slm_grammar_free(), after all constraints of it.
+ *
+ * FORMAT (with line:column: syntax, an escape, a rule that is not defined or defined twice, no root; and left recursion, or that no text
+ * fits), LIMIT (1 MiB of text; groups 256 deep; a count above 1,000,000, or counts inside of each other whose product is above 100,000,000; more than
+ * 262,144 states: too many ways to read a text), NOMEM, ARGUMENT.
+ */
+SLM_API slm_status slm_grammar_parse(const char *text, size_t n_bytes,
+                                     const slm_allocator *allocator, slm_grammar **out,
+                                     slm_error *err);
+SLM_API void slm_grammar_free(slm_grammar *grammar);
+
+typedef struct slm_constraint slm_constraint;
+
+/*
+ * A grammar for the tokens of a model. Sorts the vocabulary the first time that it is done for a model (which keeps the result, about 16 bytes
+ * for each different beginning of a token: 9 MB for 262,144 tokens), and finds the tokens of states that most of them fit. Others are found as they are
+ * needed, and kept for all matchers, up to 32 MiB.
+ *
+ * grammar, model  stay until slm_constraint_free().
+ * allocator       NULL: malloc and free; for what belongs to the constraint. Called while matchers work, too, from their threads.
+ * out             free with slm_constraint_free(), after all matchers of it.
+ *
+ * MISMATCH (a token of the grammar that the model has not), UNSUPPORTED (keys_only), NOMEM, ARGUMENT.
+ */
+SLM_API slm_status slm_constraint_create(const slm_grammar *grammar, const slm_model *model,
+                                         const slm_allocator *allocator, slm_constraint **out,
+                                         slm_error *err);
+SLM_API void slm_constraint_free(slm_constraint *constraint);
+
+typedef struct slm_matcher slm_matcher;
+
+/* Steps that slm_matcher_rollback() can take back. */
+enum { SLM_MATCHER_STEPS = 256 };
+
+/*
+ * A matcher at the begin of a text. It takes, with its allocator (NULL: malloc and free), up to 16 MiB, and the masks of up to 64 places of
+ * the grammar, n_vocab / 8 bytes each. NOMEM, ARGUMENT. Free with slm_matcher_free().
+ */
+SLM_API slm_status slm_matcher_create(const slm_constraint *constraint,
+                                      const slm_allocator *allocator, slm_matcher **out,
+                                      slm_error *err);
+SLM_API void slm_matcher_free(slm_matcher *matcher);
+
+/* Another matcher, of the same allocator, at the same place and with the same steps to take back. NOMEM, ARGUMENT. */
+SLM_API slm_status slm_matcher_clone(const slm_matcher *matcher, slm_matcher **out, slm_error *err);
+
+/* Back to the begin of a text; what was found out stays. Accepts NULL. */
+SLM_API void slm_matcher_reset(slm_matcher *matcher);
+
+/*
+ * The tokens that may come next: bit i % 64 of word i / 64 of *mask is token i, (n_vocab + 63) / 64 words, valid until the next call for this
+ * matcher. A token may come if the text with its bytes behind it can still become one that the grammar allows. Tokens that end a generation
+ * (SLM_TOKEN_EOG) may come exactly where the text may end. Control tokens, unused ones and the unknown token never may, but where the grammar
+ * names them.
+ *
+ * MISMATCH: the vocabulary has no token for what must come next; the text cannot go on. LIMIT: too many ways to read the text (more than 8,192
+ * places in the grammar at a time). NOMEM, ARGUMENT. *mask is then NULL.
+ */
+SLM_API slm_status slm_matcher_mask(slm_matcher *matcher, const uint64_t **mask, slm_error *err);
+
+/*
+ * Add a token to the text: a step. One that ends a generation, where the text may end, ends it: only such tokens may then follow.
+ *
+ * MISMATCH (the token may not come here; names the byte), RANGE (no such token), LIMIT, NOMEM, ARGUMENT. On failure nothing has changed.
+ */
+SLM_API slm_status slm_matcher_accept(slm_matcher *matcher, slm_token token, slm_error *err);
+
+/* Add bytes to the text, as one step; whatever the tokens are. The same statuses. */
+SLM_API slm_status slm_matcher_accept_text(slm_matcher *matcher, const char *text, size_t n_bytes,
+                                           slm_error *err);
+
+/* Take back the last n steps. RANGE if there are not so many, or n is above SLM_MATCHER_STEPS; nothing has changed then. ARGUMENT. */
+SLM_API slm_status slm_matcher_rollback(slm_matcher *matcher, int32_t n, slm_error *err);
+
+typedef enum slm_text_end {
+    SLM_END_NO = 0,  /* the text is not complete                   */
+    SLM_END_MAY = 1, /* it is, and may go on                       */
+    SLM_END_MUST = 2 /* it is, and nothing may follow              */
+} slm_text_end;
+
+/* May the text end here? NO for NULL. */
+SLM_API slm_text_end slm_matcher_end(const slm_matcher *matcher);
+
+/*
+ * The bytes that must come next whatever is chosen, up to `capacity` and 4,096 of them; *n_bytes receives how many were stored. They are not added to
+ * the text. May end inside of a code point. LIMIT, NOMEM, ARGUMENT.
+ */
+SLM_API slm_status slm_matcher_forced_text(slm_matcher *matcher, char *buffer, size_t capacity,
+                                           size_t *n_bytes, slm_error *err);
+
+/*
+ * The same as tokens, to be accepted and decoded without sampling: as the model's tokenizer splits those bytes, if it gives these bytes back,
+ * else the longest token each time. The last one is left out, unless the text ends there: with what follows it might be another. Looks
+ * 256 bytes ahead. LIMIT, NOMEM, ARGUMENT.
+ */
+SLM_API slm_status slm_matcher_forced_tokens(slm_matcher *matcher, slm_token *out, size_t capacity,
+                                             size_t *n_tokens, slm_error *err);
+
+typedef enum slm_spacing {
+    SLM_SPACING_PYTHON,  /* {"a": 1, "b": [2, 3]}: what Python's json.dumps() writes              */
+    SLM_SPACING_COMPACT, /* {"a":1,"b":[2,3]}                                                     */
+    SLM_SPACING_FREE,    /* up to 20 spaces, tabs and line ends wherever JSON allows them         */
+} slm_spacing;
+
+typedef struct slm_schema_params {
+    size_t size;             /* sizeof(slm_schema_params)                                         */
+    slm_allocator allocator; /* used for everything that belongs to the grammar                   */
+    slm_spacing spacing;
+    /* Everything that the standard allows. Otherwise, where a schema leaves open what its author seldom means: a place without "type"
+     * has the types that its keywords speak of ("properties": an object); an object with "properties" has no others, and an array
+     * with "prefixItems" no further items, unless "additionalProperties" or "items" says so. */
+    bool open;
+} slm_schema_params;
+
+SLM_API slm_schema_params slm_schema_defaults(void);
+
+/*
+ * A grammar of the JSON texts that satisfy a schema (JSON Schema, draft 2020-12; docs/json-schema.md has the table of keywords). Every
+ * text that it fits is valid. Properties come in the order of the schema.
+ *
+ * params  NULL: the defaults
+ * out     free with slm_grammar_free()
+ *
+ * A keyword that is not supported is never ignored. Messages name the place by its JSON pointer ("#/properties/age").
+ *
+ * ARGUMENT, RANGE (params; limits that contradict each other); FORMAT (no JSON; a keyword with a value that it cannot have; $ref to nothing or in
+ * a circle; nothing satisfies the schema); UNSUPPORTED (keywords, formats, parts of regular expressions; $ref to another document,
+ * which is never fetched; oneOf whose alternatives are not seen to exclude each other); LIMIT (256 levels of JSON; 2,000 combinations
+ * of alternatives in one place; 20,000 combinations of schemas, 4,096 properties; regular expressions, see the docs; what the engine
+ * says of the grammar); NOMEM.
+ */
+SLM_API slm_status slm_grammar_from_schema(const char *json, size_t n_bytes,
+                                           const slm_schema_params *params, slm_grammar **out,
+                                           slm_error *err);
+
 /* ---- Sampler --------------------------------------------------------------------------------- */
 
 /* A string that belongs to the caller. It may hold any bytes. */

@@ -1,6 +1,7 @@
 /* The public functions about models and text: arguments checked, then delegated. Contexts: context.c and batch.c; samplers:
  * sampler.c. */
 #include "model.h"
+#include "trie.h"
 
 slm_model_params slm_model_defaults(void) {
     return (slm_model_params){.size = sizeof(slm_model_params)};
@@ -69,6 +70,7 @@ slm_status slm_model_open_memory(const void *data, size_t n_bytes, const slm_mod
 void slm_model_close(slm_model *m) {
     if (!m) return;
     slm_allocator allocator = m->allocator;
+    slm__trie_free(m->trie, &allocator);
     slm__vocab_free(m->vocab);
     slm__gguf_close(&m->gguf);
     slm__free(&allocator, m->layers);

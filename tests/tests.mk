@@ -45,7 +45,11 @@ tests-arm:
 programs-arm: $(ARM_TESTS:%=$(O)/tests/%)
 	@:
 
-tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(O)/tests/example
+tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(O)/tests/example $(O)/tests/schema_driver
+
+$(O)/tests/schema_driver: $(O)/tests/schema_driver.o $(O)/tests/support/draft_walk.o $(O)/tests/support/grammar_run.o $(O)/libslm.a
+	$(SAY) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(O)/tests/test_%: $(O)/tests/test_%.o $(SUPPORT_OBJ) $(O)/libslm.a
 	$(SAY) LINK $@
