@@ -32,6 +32,7 @@ STRICT := -std=c11 -ffp-contract=off -fvisibility=hidden -fPIC -pthread -D_GNU_S
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 ALL_CFLAGS := $(CFLAGS) $(STRICT) $(SANFLAGS)
 LIBS := -lm -pthread
+TOOL_LIBS := -ljansson # the program's only
 
 MACHINE := $(shell $(CC) -dumpmachine)
 
@@ -71,7 +72,7 @@ $(O)/libslm.so: $(O)/$(SONAME)
 
 $(O)/slm: $(TOOL_OBJ) $(O)/libslm.a
 	$(SAY) LINK $@
-	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(TOOL_LIBS) $(LIBS)
 
 # A change of compiler or flags rebuilds everything: the flags are a file that objects depend on.
 $(O)/flags: FORCE
