@@ -836,6 +836,18 @@ SLM_API void slm_sampler_reset(slm_sampler *sampler);
 SLM_API slm_status slm_sampler_set_allowed(slm_sampler *sampler, const uint64_t *bits,
                                            int32_t n_vocab);
 
+/*
+ * The same by a grammar: from the next slm_sampler_sample() on only tokens that the matcher allows come, and each is accepted by it. Speculation
+ * (slm_speculate()) then drafts what the grammar leaves no choice about. Tokens given to slm_sampler_accept() do not reach the matcher.
+ *
+ * matcher  stays the caller's, outlives the sampler or the next call of one of the two functions, and is touched by nobody else between; NULL: all tokens
+ *          may come.
+ *
+ * slm_sampler_sample() then also gives every status of slm_matcher_mask() and slm_matcher_accept(): MISMATCH where no token can go on, LIMIT.
+ * ARGUMENT.
+ */
+SLM_API slm_status slm_sampler_set_matcher(slm_sampler *sampler, slm_matcher *matcher);
+
 /* ---- Log-probabilities ---- */
 
 typedef struct slm_logprob {

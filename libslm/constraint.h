@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "machine.h"
+#include "matcher.h"
 #include "trie.h"
 
 /* Nodes of the trie, `end` not included. */

@@ -24,6 +24,8 @@ struct slm_matcher {
     bool *symbols; /* [tokens of the grammar] scratch */
 };
 
+int32_t slm__matcher_n_vocab(const slm_matcher *m) { return (int32_t)m->c->trie->n_vocab; }
+
 static slm_status no_memory(slm_error *err) {
     return slm__fail(err, SLM_ERR_NOMEM, "no memory for a matcher");
 }

@@ -14,6 +14,7 @@
 #include <float.h>
 
 #include "../kernels/vmath.h"
+#include "matcher.h"
 #include "model.h"
 #include "sort.h"
 
@@ -259,6 +260,15 @@ slm_status slm_sampler_set_allowed(slm_sampler *s, const uint64_t *bits, int32_t
     if (!s || (bits && n_vocab < 1)) return SLM_ERR_ARGUMENT;
     s->allowed = bits;
     s->n_allowed = n_vocab;
+    s->matcher = NULL;
+    return SLM_OK;
+}
+
+slm_status slm_sampler_set_matcher(slm_sampler *s, slm_matcher *matcher) {
+    if (!s) return SLM_ERR_ARGUMENT;
+    s->allowed = NULL;
+    s->matcher = matcher;
+    if (matcher) s->n_allowed = slm__matcher_n_vocab(matcher);
     return SLM_OK;
 }
 
@@ -334,13 +344,15 @@ slm_status slm_sampler_sample(slm_sampler *s, const float *logits, int32_t n_voc
                          : !logits ? "logits is NULL"
                          : !token  ? "token is NULL"
                                    : "n_vocab is less than 1");
-    if (s->allowed && s->n_allowed != n_vocab)
+    if ((s->allowed || s->matcher) && s->n_allowed != n_vocab)
         return slm__fail(err, SLM_ERR_ARGUMENT, "allowed tokens are given for %d, the row has %d",
                          (int)s->n_allowed, (int)n_vocab);
     slm__draw d = {s->random, s->mu};
     slm_token chosen;
+    if (s->matcher) SLM_TRY(slm_matcher_mask(s->matcher, &s->allowed, err));
     SLM_TRY(begin(s, logits, n_vocab, err));
     SLM_TRY(choose(s, &d, &chosen, err));
+    if (s->matcher) SLM_TRY(slm_matcher_accept(s->matcher, chosen, err));
     s->random = d.random;
     s->mu = d.mu;
     s->n_sampled++;

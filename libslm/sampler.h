@@ -206,6 +206,7 @@ struct slm_sampler {
     slm__change *biases; /* [n_biases] by rising token, each once, finite */
     const uint64_t *allowed;
     int32_t n_allowed;
+    slm_matcher *matcher; /* or NULL: gives `allowed` anew for each row */
     slm__history history;
     slm__bans bans;
     slm__set set;
