@@ -283,8 +283,7 @@ static slm_status begin(slm_sampler *s, const float *row, int32_t n_vocab, slm_e
     SLM_TRY(slm__set_begin(&s->set, row, n_vocab, err));
     bool may_end = s->n_sampled >= s->p.min_tokens;
     SLM_TRY(slm__bans_apply(&s->bans, s->p.model, &s->set, s->allowed, may_end, err));
-    slm__set_change(&s->set, s->biases, s->n_biases, add, NULL);
-    return SLM_OK;
+    return slm__set_change(&s->set, s->biases, s->n_biases, add, NULL, err);
 }
 
 /* A token that is left, by its weight; *share receives what it has of all of them. */

@@ -89,10 +89,10 @@ slm_status slm__set_begin(slm__set *s, const float *row, int32_t n_vocab, slm_er
 void slm__set_free(slm__set *s);
 
 /* Let logit = change(logit, amount) for the tokens of `changes` [n], by rising id, at the current temperature. What is finite
- * stays so. */
+ * stays so. NUMERIC, NOMEM. */
 typedef double (*slm__change_fn)(const void *user, double logit, double amount);
-void slm__set_change(slm__set *s, const slm__change *changes, int32_t n, slm__change_fn change,
-                     const void *user);
+slm_status slm__set_change(slm__set *s, const slm__change *changes, int32_t n,
+                           slm__change_fn change, const void *user, slm_error *err);
 
 /* Begin a mask of ones; take a token out. The row must be scanned again. */
 void slm__row_mask(slm__set *s);

@@ -128,13 +128,20 @@ static void change_row(slm__set *s, const slm__change *changes, int32_t n, slm__
     s->scanned = false;
 }
 
-void slm__set_change(slm__set *s, const slm__change *changes, int32_t n, slm__change_fn change,
-                     const void *user) {
-    if (n == 0) return;
+/* What a filter has left stays, however its logits change: once there is a floor, it has to be listed. */
+slm_status slm__set_change(slm__set *s, const slm__change *changes, int32_t n,
+                           slm__change_fn change, const void *user, slm_error *err) {
+    if (n == 0) return SLM_OK;
+    if (!s->listed && s->floor > -FLT_MAX) {
+        SLM_TRY(slm__row_scan(s, err));
+        SLM_TRY(slm__row_above(s, s->floor, err));
+        s->listed = true;
+    }
     if (s->listed)
         change_list(s, changes, n, change, user);
     else
         change_row(s, changes, n, change, user);
+    return SLM_OK;
 }
 
 void slm__row_mask(slm__set *s) {

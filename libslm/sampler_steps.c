@@ -224,6 +224,7 @@ static slm_status xtc(slm_sampler *sampler, slm__draw *d, slm_error *err) {
     double least = threshold * slm__row_weights(s);
     double below = least < FLT_MIN ? 90 : 1e-3 - slm__ln(least); /* a little more than needed */
     SLM_TRY(slm__row_above(s, as_float((double)s->max - below * (double)s->temperature), err));
+    if (s->n < 2) return SLM_OK;
     slm__list_weights(s);
     int32_t heavy = count_heavy(s, least);
     for (int32_t i = 0; i + 1 < heavy; i++) slm__row_forbid(s, slm__id_of(s->list[i]));
@@ -270,7 +271,10 @@ static slm_status temperature(slm_sampler *sampler, slm__draw *d, slm_error *err
         s->temperature = t;
         return SLM_OK;
     }
-    if (!s->listed) SLM_TRY(slm__row_best(s, 1, err));
+    if (!s->listed) {
+        SLM_TRY(slm__row_scan(s, err));
+        SLM_TRY(slm__row_best(s, 1, err));
+    }
     s->listed = true;
     s->n = 1;
     return SLM_OK;
@@ -291,10 +295,9 @@ static double penalise(const void *user, double logit, double count) {
 }
 
 static slm_status penalties(slm_sampler *sampler, slm__draw *d, slm_error *err) {
-    (void)d, (void)err;
+    (void)d;
     int32_t n = slm__history_counts(&sampler->history);
-    slm__set_change(&sampler->set, sampler->history.changes, n, penalise, &sampler->p);
-    return SLM_OK;
+    return slm__set_change(&sampler->set, sampler->history.changes, n, penalise, &sampler->p, err);
 }
 
 static bool has_dry(const slm_sampler_params *p) {
@@ -308,7 +311,7 @@ static double subtract(const void *user, double logit, double amount) {
 
 /* A token that is a breaker by itself may come. */
 static slm_status dry(slm_sampler *sampler, slm__draw *d, slm_error *err) {
-    (void)d, (void)err;
+    (void)d;
     slm__history *h = &sampler->history;
     int32_t n = slm__history_dry(h, &sampler->p), kept = 0;
     for (int32_t i = 0; i < n; i++) {
@@ -318,8 +321,7 @@ static slm_status dry(slm_sampler *sampler, slm__draw *d, slm_error *err) {
             slm__strings_walk(&h->breakers, 0, text, &breaks);
         if (!breaks) h->changes[kept++] = h->changes[i];
     }
-    slm__set_change(&sampler->set, h->changes, kept, subtract, NULL);
-    return SLM_OK;
+    return slm__set_change(&sampler->set, h->changes, kept, subtract, NULL, err);
 }
 
 /* ---- Mirostat ---- */

@@ -17,7 +17,8 @@ EMULATED     := $(if $(filter avx512%,$(ISAS)),$(O)/tests/test_kernels_emulated)
 
 # ARM64 on a machine that is none: kernels and golden hashes, by a cross compiler and a user-mode emulator. Not under
 # sanitizers too: once is enough.
-ARM_TESTS    := test_kernels test_forward test_families test_adapter test_smollm2_bits
+ARM_TESTS    := test_kernels test_forward test_families test_adapter test_smollm2_bits \
+                test_sampler test_sampler_chain test_stops
 ARM_WANTED   := $(if $(SAN)$(filter aarch64% arm64%,$(MACHINE)),,$(ARM_TESTS))
 
 # Objects are kept: a second run builds nothing.

@@ -7,17 +7,16 @@
 #include <unistd.h>
 
 #include "load.h"
+#include "sampling.h"
+#include "text.h"
 
 typedef struct run_options {
     const char *model, *prompt, *file, *system, *draft, *cache;
-    int32_t n, lookup, keep;
+    int32_t n, lookup, keep, logprobs;
     bool raw, stats;
-    slm_sampler_params sampler;
+    sampling_options sampling;
     compute_options compute;
 } run_options;
-
-#define SAMPLER(member) offsetof(run_options, sampler.member)
-#define MAX_FLOAT       3.4e38
 
 enum { MAX_DRAFT = 64, MODEL_DRAFT = 8 }; /* tokens that a step drafts: at most; by a model alone */
 
@@ -32,20 +31,9 @@ static const option options[] = {
      "go on with the prompt as it is, without the model's chat format"},
     {"-n", "N", OPT_INT, offsetof(run_options, n), 0, INT32_MAX,
      "stop after N tokens (default 0: when the model ends or the context is full)"},
-    {"--temp", "F", OPT_FLOAT, SAMPLER(temperature), 0, MAX_FLOAT,
-     "temperature; 0: always the most probable token (default 0.8)"},
-    {"--top-k", "N", OPT_INT, SAMPLER(top_k), 0, INT32_MAX,
-     "choose among the N most probable tokens; 0: all (default 40)"},
-    {"--top-p", "F", OPT_FLOAT, SAMPLER(top_p), 0, 1,
-     "among the fewest that have this probability together; 1: all (default 0.95)"},
-    {"--min-p", "F", OPT_FLOAT, SAMPLER(min_p), 0, 1,
-     "among those with this share of the highest probability; 0: all (default 0.05)"},
-    {"--repeat-penalty", "F", OPT_FLOAT, SAMPLER(repeat_penalty), 1e-6, 1e6,
-     "make the last tokens less probable; 1: off (default 1)"},
-    {"--repeat-last-n", "N", OPT_INT, SAMPLER(repeat_last_n), 0, 65536,
-     "how many tokens that penalty looks back on (default 64)"},
-    {"--seed", "N", OPT_U64, SAMPLER(seed), 0, 0,
-     "same seed, same text, on every machine (default: from the clock)"},
+    SAMPLING_OPTIONS(run_options),
+    {"--logprobs", "N", OPT_INT, offsetof(run_options, logprobs), 0, 100000,
+     "instead of the text a JSON object for each token: its log-probability and the N best"},
     {"--lookup", "N", OPT_INT, offsetof(run_options, lookup), 0, MAX_DRAFT,
      "check up to N tokens at a time that came before, where it pays; same text (default 8)"},
     {"--draft", "MODEL", OPT_TEXT, offsetof(run_options, draft), 0, 0,
@@ -79,8 +67,11 @@ typedef struct session {
     char *text; /* of the prompt, if it was read */
     token_list prompt;
     slm_text_stream stream;
-    char *buffer; /* [capacity] text of one token */
-    size_t capacity;
+    slm_stops *stops; /* or NULL */
+    char *buffer;     /* [capacity] text of one token */
+    char *passed;     /* [capacity_passed] what of it went past the stop strings */
+    size_t capacity, capacity_passed;
+    slm_logprob *logprobs; /* [1 + --logprobs] */
     bool ends_with_newline;
     const char *why;  /* the answer ended */
     int32_t n_cached; /* tokens of the prompt that need not be computed */
@@ -155,6 +146,12 @@ static int prepare(session *s) {
         warn("-c %" PRId32 ": the model was trained for %" PRId32 " positions", s->params.n_ctx,
              info.n_ctx_train);
     int32_t n_draft = s->o.lookup || !s->o.draft ? s->o.lookup : MODEL_DRAFT;
+    if (s->o.logprobs >= 0) { /* each token's row is wanted */
+        n_draft = 0;
+        if (s->o.logprobs > s->n_vocab) s->o.logprobs = s->n_vocab;
+        s->logprobs = calloc((size_t)s->o.logprobs + 1, sizeof *s->logprobs);
+        if (!s->logprobs) return fail("no memory for --logprobs %" PRId32, s->o.logprobs);
+    }
     s->params.n_logits = n_draft + 1;
     /* prompts may differ early; what is removed may leave less than a window behind it */
     s->params.keep_all = s->o.cache != NULL || s->o.keep >= 0;
@@ -163,9 +160,8 @@ static int prepare(session *s) {
     s->params.progress_user = &s->bar;
     int code = create_context(s->model, &s->params, &s->adapters, &s->ctx);
     if (code != EXIT_DONE) return code;
-    slm_error err;
-    if (slm_sampler_create(&s->o.sampler, &s->sampler, &err) != SLM_OK)
-        return fail_with("cannot create a sampler", &err);
+    code = sampling_create(s->model, &s->o.sampling, &s->sampler, &s->stops);
+    if (code != EXIT_DONE) return code;
     return n_draft > 0 ? prepare_speculation(s, n_draft) : EXIT_DONE;
 }
 
@@ -225,11 +221,36 @@ static int decode_prompt(session *s) {
 
 /* ---- Answer ---- */
 
-static int put_text(session *s, size_t n_bytes) {
-    if (n_bytes == 0) return EXIT_DONE;
-    s->ends_with_newline = s->buffer[n_bytes - 1] == '\n';
-    fwrite(s->buffer, 1, n_bytes, stdout);
+static bool make_room(char **buffer, size_t *capacity, size_t n) {
+    if (n <= *capacity) return true;
+    char *more = realloc(*buffer, n);
+    if (!more) return false;
+    *buffer = more;
+    *capacity = n;
+    return true;
+}
+
+static int write_text(session *s, const char *text, size_t n_bytes) {
+    if (n_bytes == 0 || s->o.logprobs >= 0) return EXIT_DONE;
+    s->ends_with_newline = text[n_bytes - 1] == '\n';
+    fwrite(text, 1, n_bytes, stdout);
     return finish_output();
+}
+
+/* The first n_bytes of s->buffer, up to a stop string. */
+static int put_text(session *s, size_t n_bytes) {
+    if (!s->stops) return write_text(s, s->buffer, n_bytes);
+    size_t n = 0;
+    int32_t met = -1;
+    slm_status status =
+        slm_stops_add(s->stops, s->buffer, n_bytes, s->passed, s->capacity_passed, &n, &met);
+    if (status == SLM_ERR_BUFFER) {
+        if (!make_room(&s->passed, &s->capacity_passed, n))
+            return fail("no memory for %zu bytes of text", n);
+        slm_stops_add(s->stops, s->buffer, n_bytes, s->passed, s->capacity_passed, &n, &met);
+    }
+    if (met >= 0) s->why = "--stop met";
+    return write_text(s, s->passed, n);
 }
 
 static int put_token(session *s, slm_token token) {
@@ -237,10 +258,8 @@ static int put_token(session *s, slm_token token) {
     slm_status status =
         slm_text_stream_add(s->model, &s->stream, token, s->buffer, s->capacity, &n);
     if (status == SLM_ERR_BUFFER) {
-        char *more = realloc(s->buffer, n);
-        if (!more) return fail("no memory for the text of token %" PRId32, token);
-        s->buffer = more;
-        s->capacity = n;
+        if (!make_room(&s->buffer, &s->capacity, n))
+            return fail("no memory for the text of token %" PRId32, token);
         status = slm_text_stream_add(s->model, &s->stream, token, s->buffer, s->capacity, &n);
     }
     if (status == SLM_ERR_CHANGED) return fail_changed(s->o.model);
@@ -253,7 +272,53 @@ static int end_text(session *s) {
     size_t n = 0;
     slm_text_stream_end(&s->stream, s->buffer, s->capacity, &n);
     int code = put_text(s, n);
-    if (code != EXIT_DONE || s->ends_with_newline) return code;
+    if (code == EXIT_DONE && s->stops) {
+        slm_stops_end(s->stops, NULL, 0, &n); /* only how much */
+        if (!make_room(&s->passed, &s->capacity_passed, n))
+            return fail("no memory for %zu bytes of text", n);
+        slm_stops_end(s->stops, s->passed, s->capacity_passed, &n);
+        code = write_text(s, s->passed, n);
+    }
+    if (code != EXIT_DONE || s->ends_with_newline || s->o.logprobs >= 0) return code;
+    putchar('\n');
+    return finish_output();
+}
+
+/* ---- Log-probabilities ---- */
+
+static void put_token_text(const session *s, json *j, slm_token token) {
+    const char *text = "";
+    size_t n = 0;
+    slm_token_get(s->model, token, &text, &n, NULL);
+    json_name(j, "text");
+    json_string(j, text, n);
+}
+
+/* A line of JSON on the token that was chosen from the row. */
+static int put_logprobs(session *s, const float *row, slm_token token) {
+    slm_error err;
+    json j = {.out = stdout};
+    if (slm_logprobs(row, s->n_vocab, &token, 1, s->o.logprobs, s->logprobs, &err) != SLM_OK)
+        return fail_with("--logprobs", &err);
+    json_open(&j, '{');
+    json_name(&j, "token");
+    json_int(&j, token);
+    put_token_text(s, &j, token);
+    json_name(&j, "logprob");
+    json_double(&j, s->logprobs[0].logprob);
+    json_name(&j, "top");
+    json_open(&j, '[');
+    for (int32_t i = 1; i <= s->o.logprobs; i++) {
+        json_open(&j, '{');
+        json_name(&j, "token");
+        json_int(&j, s->logprobs[i].token);
+        put_token_text(s, &j, s->logprobs[i].token);
+        json_name(&j, "logprob");
+        json_double(&j, s->logprobs[i].logprob);
+        json_close(&j, '}');
+    }
+    json_close(&j, ']');
+    json_close(&j, '}');
     putchar('\n');
     return finish_output();
 }
@@ -279,7 +344,7 @@ static int choose(session *s) {
     }
     if (status != SLM_OK) return fail_with("cannot choose a token", &err);
     if (!first) s->n_decoded += s->n_next;
-    return EXIT_DONE;
+    return s->o.logprobs >= 0 ? put_logprobs(s, slm_logits(s->ctx, 0), s->next[0]) : EXIT_DONE;
 }
 
 static int show(session *s, slm_token token) {
@@ -291,7 +356,7 @@ static int show(session *s, slm_token token) {
     }
     int code = put_token(s, token);
     if (code != EXIT_DONE) return code;
-    if (++s->n_generated == s->o.n) s->why = "-n reached";
+    if (++s->n_generated == s->o.n && !s->why) s->why = "-n reached";
     return EXIT_DONE;
 }
 
@@ -352,8 +417,9 @@ static void print_stats(const session *s) {
     if (s->n_decoded > 0)
         fprintf(stderr, ", %.1f tokens/s", (double)s->n_decoded / s->answer_seconds);
     print_drafts(s);
-    fprintf(stderr, "; %s; seed %" PRIu64 "; %" PRId32 " thread%s, %s\n", s->why, s->o.sampler.seed,
-            n_threads, n_threads == 1 ? "" : "s", slm_context_cpu(s->ctx));
+    fprintf(stderr, "; %s; seed %" PRIu64 "; %" PRId32 " thread%s, %s\n", s->why,
+            s->o.sampling.params.seed, n_threads, n_threads == 1 ? "" : "s",
+            slm_context_cpu(s->ctx));
 }
 
 /* ---- The whole ---- */
@@ -369,31 +435,24 @@ static int run_session(session *s) {
     return code;
 }
 
-static uint64_t seed_from_clock(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return ((uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec) % 10000000000u;
-}
-
 static int run(const command *self, int argc, char **argv) {
-    session s = {.capacity = 64, .o.lookup = 8, .o.keep = -1};
-    s.o.sampler = slm_sampler_defaults();
-    s.o.sampler.temperature = 0.8f;
-    s.o.sampler.top_k = 40;
-    s.o.sampler.top_p = 0.95f;
-    s.o.sampler.min_p = 0.05f;
-    s.o.sampler.seed = seed_from_clock();
+    session s = {.capacity = 64, .o.lookup = 8, .o.keep = -1, .o.logprobs = -1};
+    s.o.sampling = sampling_defaults();
     int code = parse_options(self, argc, argv, &s.o, NULL);
     if (code == PARSED) code = compute_params(self, &s.o.compute, &s.params);
+    if (code == PARSED) code = sampling_check(self, &s.o.sampling);
     if (code != PARSED) return code;
     if (!s.o.model) return usage_error(self, "-m MODEL is missing");
     if (s.o.prompt && s.o.file) return usage_error(self, "-p and -f exclude each other");
     if (s.o.raw && s.o.system) return usage_error(self, "--system wants a chat format, not --raw");
+    if (s.o.logprobs >= 0 && s.o.draft)
+        return usage_error(self, "--logprobs and --draft exclude each other");
     catch_interrupt();
     s.buffer = malloc(s.capacity);
     code = s.buffer ? run_session(&s) : fail("no memory");
     slm_speculator_free(s.speculator);
     slm_sampler_free(s.sampler);
+    slm_stops_free(s.stops);
     slm_context_free(s.draft);
     slm_model_close(s.draft_model);
     slm_context_free(s.ctx);
@@ -401,6 +460,8 @@ static int run(const command *self, int argc, char **argv) {
     slm_model_close(s.model);
     free(s.prompt.ids);
     free(s.buffer);
+    free(s.passed);
+    free(s.logprobs);
     free(s.text);
     return code;
 }
@@ -412,7 +473,8 @@ const command run_command = {
     .details = "Without -p and -f the prompt is read from standard input. It is put into the "
                "model's chat\n"
                "format unless --raw is given. The answer is written as it comes; Ctrl-C ends it.\n"
-               "Filters apply in this order: repeat penalty, top-k, top-p, min-p, temperature.\n",
+               "Steps of choosing a token apply in this order, but for --samplers: penalties, DRY, "
+               "top-nsigma,\ntop-k, typical, top-p, min-p, XTC, temperature.\n",
     .options = options,
     .run = run,
 };
