@@ -7,6 +7,7 @@
 #   make install     into PREFIX (default: /usr/local), under DESTDIR if that is set
 #   make bench       build/bench/kernels: what each kernel reaches
 #   make side-by-side   a report on libslm and llama.cpp, in bench/results/
+#   make differential   token ids of libslm and llama.cpp, compared
 #   make fuzz        every fuzzer for FUZZ_SECONDS (default: 60); wants clang
 #   make clean
 #

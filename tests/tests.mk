@@ -22,7 +22,7 @@ ARM_TESTS    := test_kernels test_forward test_families test_adapter test_smollm
 ARM_WANTED   := $(if $(SAN)$(filter aarch64% arm64%,$(MACHINE)),,$(ARM_TESTS))
 
 # Objects are kept: a second run builds nothing.
-.SECONDARY: $(TEST_SRC:%.c=$(O)/%.o) $(SUPPORT_OBJ) $(FUZZ_NAMES:%=$(O)/tests/fuzz/fuzz_%.o) $(O)/tests/fuzz/replay.o
+.SECONDARY: $(O)/tests/token_hashes.o $(TEST_SRC:%.c=$(O)/%.o) $(SUPPORT_OBJ) $(FUZZ_NAMES:%=$(O)/tests/fuzz/fuzz_%.o) $(O)/tests/fuzz/replay.o
 
 $(O)/tests/%.o: EXTRA_CFLAGS = $(CHECK_STANDIN:%=-I%)
 
@@ -46,7 +46,7 @@ tests-arm:
 programs-arm: $(ARM_TESTS:%=$(O)/tests/%)
 	@:
 
-tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(O)/tests/example $(O)/tests/schema_driver
+tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(O)/tests/example $(O)/tests/schema_driver $(O)/tests/token_hashes
 
 $(O)/tests/schema_driver: $(O)/tests/schema_driver.o $(O)/tests/support/draft_walk.o $(O)/tests/support/grammar_run.o $(O)/libslm.a
 	$(SAY) LINK $@
@@ -55,6 +55,10 @@ $(O)/tests/schema_driver: $(O)/tests/schema_driver.o $(O)/tests/support/draft_wa
 $(O)/tests/test_%: $(O)/tests/test_%.o $(SUPPORT_OBJ) $(O)/libslm.a
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
+
+$(O)/tests/token_hashes: $(O)/tests/token_hashes.o $(O)/tests/support/texts.o $(O)/libslm.a
+	$(SAY) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o $(O)/libslm.a
 	$(SAY) LINK $@
@@ -106,5 +110,10 @@ $(O)/bench/%: $(O)/bench/%.o $(O)/libslm.a
 # Against llama.cpp, which is fetched and built the first time; ARGS are options, see docs/benchmarks.md.
 side-by-side:
 	@O=$(O) bench/side-by-side $(ARGS)
+
+# Token ids against llama.cpp, which is fetched and built the first time; ARGS are options, see tests/differential/run.py.
+.PHONY: differential
+differential: $(O)/libslm.a $(O)/tests/support/texts.o
+	@O=$(O) tests/differential/run.py $(ARGS)
 
 -include $(wildcard $(O)/tests/*.d $(O)/tests/*/*.d $(O)/bench/*.d $(O)/emulated/*.d)
