@@ -384,6 +384,41 @@ START_TEST(test_room_for_the_text) {
 }
 END_TEST
 
+/* What a grammar leaves no choice about is drafted, and comes in the way that the model would have chosen: as other tokens, perhaps. */
+START_TEST(test_grammars_give_the_same_tokens) {
+    static const char *const texts[] = {
+        "root ::= (\"{\\\"name\\\": \\\"\" [a-z]{3} \"\\\", \\\"number\\\": \" [1-9] [0-9]? "
+        "\"}\")+",
+        "root ::= \"ab\" root | \"the end\"",
+        "root ::= (\"word258\" | \"word259word260\" | \"abababab\")*",
+        "root ::= [^x]*",
+    };
+    for (size_t g = 0; g < sizeof texts / sizeof *texts; g++) {
+        slm_grammar *grammar;
+        slm_constraint *constraint;
+        slm_matcher *matcher;
+        GOOD(slm_grammar_parse(texts[g], strlen(texts[g]), NULL, &grammar, &err));
+        GOOD(slm_constraint_create(grammar, big.model, NULL, &constraint, &err));
+        GOOD(slm_matcher_create(constraint, NULL, &matcher, &err));
+        for (uint64_t seed = 1; seed <= 6; seed++) {
+            task t = new_task(seed, (int)(seed % N_KINDS));
+            t.matcher = matcher;
+            if (seed % 3 == 0) t.draft = other.model;
+            t.capacities = seed % 2 ? seed : 0;
+            t.n = 120;
+            compare(&t);
+            if (g > 0 || t.capacities) continue;
+            t.spec.always = false;
+            speculative(&t, &got);
+            ck_assert_int_lt(got.info.n_steps, got.n / 2); /* 20 of 25 characters have no choice */
+        }
+        slm_matcher_free(matcher);
+        slm_constraint_free(constraint);
+        slm_grammar_free(grammar);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("spec");
     TCase *c = tcase_create("spec");
@@ -396,6 +431,7 @@ int main(void) {
     tcase_add_test(c, test_a_model_that_drafts_badly_is_seldom_asked);
     tcase_add_test(c, test_repetition_is_drafted);
     tcase_add_test(c, test_steps_do_not_depend_on_threads);
+    tcase_add_test(c, test_grammars_give_the_same_tokens);
     tcase_add_test(c, test_other_sequences);
     tcase_add_test(c, test_two_speculators_share_a_context);
     tcase_add_test(c, test_removing_tokens);
