@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Write the seeds of tests/fuzz/corpus/encode, spm and stream: small inputs, one thing each.
+"""Write the seeds of tests/fuzz/corpus/encode, spm, stream, stops and sampler: small inputs, one thing each.
 
     python3 tests/fuzz/make_text_corpus.py
 """
+import struct
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent / "corpus"
@@ -36,9 +37,30 @@ STREAMS = {
     "held": b"\xf4\x8f\xbf",
 }
 
+STOPS = {
+    "none": b"\0text",
+    "two": b"\2\4abcde\2xyz" + b"abcd abcde",
+    "nested": b"\3\1aa\3aaab\0b" + b"aaaaaab",
+    "long": b"\1\13abababababac" + b"abab" * 20 + b"abababababac",
+}
+ORDERS = {
+    "default": b"",
+    "all": b"temperature;typ_p,top_n_sigma;xtc;penalties,dry",
+    "filters": b"min_p,top_p,typical,top_k",
+    "unknown": b"top_k,top_q",
+}
+
+
+def sampler(order, i):
+    """As fuzz_sampler.c reads it: 16 floats, 6 integers, kind, flags, size, order, row."""
+    floats = [1.2, .9, .9, .1, .8, 2, .5, 1, .05, 4, .1, 1, 1.5, .3, .2, .7]
+    ints = [30, 40, 90, 1, 7 + i, 0x5fff if i else 0]
+    head = struct.pack("<16f6iBBH", *floats, *ints, 0, [0, 7, 2, 2][i], 700 + 257 * i)
+    return head + order.ljust(64, b"\0") + struct.pack("<50f", *((k * 7919 % 97) / 8 - 6 for k in range(50)))
+
 
 def main():
-    for folder in ("encode", "spm", "stream"):
+    for folder in ("encode", "spm", "stream", "stops", "sampler"):
         (HERE / folder).mkdir(parents=True, exist_ok=True)
     for i, (name, text) in enumerate(TEXTS.items()):
         (HERE / "encode" / f"seed_{name}").write_bytes(bytes([i % 8]) + text)
@@ -47,6 +69,10 @@ def main():
     (HERE / "encode" / "seed_empty").write_bytes(b"\0")
     for i, (name, text) in enumerate(STREAMS.items()):
         (HERE / "stream" / f"seed_{name}").write_bytes(b"".join(bytes([b, 32 * i]) for b in text))
+    for name, data in STOPS.items():
+        (HERE / "stops" / f"seed_{name}").write_bytes(data)
+    for i, (name, order) in enumerate(ORDERS.items()):
+        (HERE / "sampler" / f"seed_{name}").write_bytes(sampler(order, i))
     # merges and special tokens too, numbers that are none, and an odd byte at the end
     (HERE / "stream" / "seed_all").write_bytes(b"".join(bytes([b & 255, 224 | b >> 8]) for b in range(512)) + b"x")
     (HERE / "stream" / "seed_no_room").write_bytes(b"".join(bytes([b & 255, b >> 8]) for b in range(512)))
