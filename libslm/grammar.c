@@ -117,12 +117,17 @@ static uint32_t part(const slm__rules *r, const slm__node *x, uint32_t i) {
     return 0;
 }
 
-/* A node is met while it is being measured: a circle. One of its edges leads from a reference to its rule or to a reference; that one becomes a
+/* A node is met while it is being measured: a circle. There is a reference in it, as a tree has none; the nearest one becomes a
  * call, so no circle is left to be written out. */
-static void cut_circle(compiler *c, uint32_t node, uint32_t next) {
-    const slm__node *x = &c->r->nodes.p[node], *y = &c->r->nodes.p[next];
-    if (x->kind == NODE_REF) c->separate[x->a] = 1;
-    if (y->kind == NODE_REF) c->separate[y->a] = 1;
+static void cut_circle(compiler *c, uint32_t next) {
+    for (size_t i = c->jobs.n; i-- > 0;) {
+        const slm__node *x = &c->r->nodes.p[c->jobs.p[i].node];
+        if (x->kind == NODE_REF) {
+            c->separate[x->a] = 1;
+            return;
+        }
+        if (c->jobs.p[i].node == next) return;
+    }
 }
 
 /* Depth first, parts before wholes. In `jobs`, `from` is the part to look at next. */
@@ -142,7 +147,7 @@ static slm_status measure_all(compiler *c, uint32_t root, slm_error *err) {
             measure_node(c, j->node);
             c->jobs.n--;
         } else if (c->measures[next].busy) {
-            cut_circle(c, j->node, next);
+            cut_circle(c, next);
         } else if (!c->measures[next].done) {
             if (!SLM_ROOM(c->a, &c->jobs, 1)) return no_memory(err);
             c->jobs.p[c->jobs.n++] = (job){next, 0, 0};
