@@ -11,6 +11,7 @@ TEST_BIN     := $(TEST_SRC:%.c=$(O)/%)
 SUPPORT_OBJ  := $(patsubst %.c,$(O)/%.o,$(wildcard tests/support/*.c $(CHECK_STANDIN:%=%/*.c)))
 FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 EXAMPLES     := $(patsubst docs/%.c,$(O)/tests/%,$(wildcard docs/*.c))
+DRIVERS      := $(O)/tests/schema_driver $(O)/tests/token_hashes # what tests in Python ask the library through
 REPLAY_BIN   := $(FUZZ_NAMES:%=$(O)/tests/fuzz/replay_%)
 CHECK_LIBS    = $(if $(CHECK_STANDIN),,$(shell pkg-config --libs check 2>/dev/null))
 FUZZ_SECONDS ?= 60
@@ -47,15 +48,11 @@ tests-arm:
 programs-arm: $(ARM_TESTS:%=$(O)/tests/%)
 	@:
 
-<<<<<<< HEAD
-tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(O)/tests/example $(O)/tests/schema_driver $(O)/tests/token_hashes
+tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(EXAMPLES) $(DRIVERS)
 
 $(O)/tests/schema_driver: $(O)/tests/schema_driver.o $(O)/tests/support/draft_walk.o $(O)/tests/support/grammar_run.o $(O)/libslm.a
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
-=======
-tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(EXAMPLES)
->>>>>>> w-grammar
 
 $(O)/tests/test_%: $(O)/tests/test_%.o $(SUPPORT_OBJ) $(O)/libslm.a
 	$(SAY) LINK $@
