@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "io.h"
+
 enum { MAX_LAST_N = 65536 };
 
 static uint64_t seed_from_clock(void) {
@@ -54,6 +56,7 @@ int sampling_check(const command *c, const sampling_options *o) {
         for (int32_t i = 0; i < texts[t].list->n; i++)
             if (texts[t].list->v[i][0] == '\0')
                 return usage_error(c, "%s: the text is empty", texts[t].name);
+    if (o->grammar && o->schema) return usage_error(c, "--grammar and --schema exclude each other");
     if (o->params.mirostat == 1) return usage_error(c, "--mirostat 1: only version 2 is there");
     return PARSED;
 }
@@ -119,14 +122,50 @@ static int create(slm_sampler_params *p, const sampling_options *o, texts *bans,
     return EXIT_DONE;
 }
 
-int sampling_create(const slm_model *model, const sampling_options *o, slm_sampler **sampler,
-                    slm_stops **stops) {
+/* ---- Grammars ---- */
+
+static int read_grammar(const sampling_options *o, slm_grammar **out) {
+    slm_error err;
+    size_t n;
+    const char *path = o->schema ? o->schema : o->grammar;
+    char *text = read_all(path, &n);
+    if (!text) return interrupted() ? EXIT_INTERRUPTED : EXIT_FAILED;
+    slm_status status = o->schema ? slm_grammar_from_schema(text, n, NULL, out, &err)
+                                  : slm_grammar_parse(text, n, NULL, out, &err);
+    free(text);
+    return status == SLM_OK ? EXIT_DONE : fail_with(path, &err);
+}
+
+static int create_matcher(const slm_model *model, const sampling_options *o, chooser *out) {
+    slm_error err;
+    if (!o->grammar && !o->schema) return EXIT_DONE;
+    int code = read_grammar(o, &out->grammar);
+    if (code != EXIT_DONE) return code;
+    if (slm_constraint_create(out->grammar, model, NULL, &out->constraint, &err) != SLM_OK ||
+        slm_matcher_create(out->constraint, NULL, &out->matcher, &err) != SLM_OK)
+        return fail_with(o->schema ? o->schema : o->grammar, &err);
+    slm_sampler_set_matcher(out->sampler, out->matcher);
+    return EXIT_DONE;
+}
+
+int chooser_create(const slm_model *model, const sampling_options *o, chooser *out) {
     slm_sampler_params p = o->params;
     texts bans = {0}, ends = {0}, breakers = {0};
     p.model = model;
-    int code = create(&p, o, &bans, &ends, &breakers, sampler, stops);
+    *out = (chooser){0};
+    int code = create(&p, o, &bans, &ends, &breakers, &out->sampler, &out->stops);
     free(bans.bytes);
     free(ends.bytes);
     free(breakers.bytes);
-    return code;
+    return code == EXIT_DONE ? create_matcher(model, o, out) : code;
+}
+
+void chooser_reset(chooser *c) { slm_matcher_reset(c->matcher); }
+
+void chooser_free(chooser *c) {
+    slm_stops_free(c->stops);
+    slm_sampler_free(c->sampler);
+    slm_matcher_free(c->matcher);
+    slm_constraint_free(c->constraint);
+    slm_grammar_free(c->grammar);
 }

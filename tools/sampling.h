@@ -9,6 +9,7 @@ typedef struct sampling_options {
     int32_t repeat_last_n, dry_last_n; /* as on the command line: -1 is as many as can be */
     float top_n_sigma;
     text_list biases, bans, breakers, stops;
+    const char *grammar, *schema; /* files */
 } sampling_options;
 
 #define SAMPLING_AT(type, member) offsetof(type, sampling.member)
@@ -66,6 +67,10 @@ typedef struct sampling_options {
      "never write TEXT; may be given several times"},                                              \
     {"--stop", "TEXT", OPT_TEXTS, SAMPLING_AT(type, stops), 0, 0,                                   \
      "end before TEXT; may be given several times"},                                               \
+    {"--grammar", "FILE", OPT_TEXT, SAMPLING_AT(type, grammar), 0, 0,                               \
+     "write what this GBNF grammar allows (docs/structured-output.md)"},                          \
+    {"--schema", "FILE", OPT_TEXT, SAMPLING_AT(type, schema), 0, 0,                                 \
+     "write JSON that fits this JSON Schema (docs/json-schema.md)"},                               \
     {"--min-tokens", "N", OPT_INT, SAMPLING_AT(type, params.min_tokens), 0, INT32_MAX,              \
      "do not end before N tokens (default 0)"},                                                    \
     {"--samplers", "ORDER", OPT_TEXT, SAMPLING_AT(type, params.order), 0, 0,                        \
@@ -80,8 +85,20 @@ sampling_options sampling_defaults(void);
 /* PARSED, or EXIT_USAGE after a message: values that the table of options cannot tell. */
 int sampling_check(const command *c, const sampling_options *o);
 
-/* Of a model. EXIT_DONE, or the code to exit with after a message; *stops is NULL if there are none. */
-int sampling_create(const slm_model *model, const sampling_options *o, slm_sampler **sampler,
-                    slm_stops **stops);
+/* What chooses tokens and ends texts. */
+typedef struct chooser {
+    slm_sampler *sampler;
+    slm_stops *stops; /* or NULL */
+    slm_grammar *grammar;
+    slm_constraint *constraint;
+    slm_matcher *matcher; /* or NULL; the sampler's */
+} chooser;
+
+/* Of a model. EXIT_DONE, or the code to exit with after a message; chooser_free() in both cases. */
+int chooser_create(const slm_model *model, const sampling_options *o, chooser *out);
+
+/* For another text: its grammar begins anew, the tokens that came are remembered. */
+void chooser_reset(chooser *c);
+void chooser_free(chooser *c);
 
 #endif
