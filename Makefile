@@ -33,7 +33,7 @@ STRICT := -std=c11 -ffp-contract=off -fvisibility=hidden -fPIC -pthread -D_GNU_S
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 ALL_CFLAGS := $(CFLAGS) $(STRICT) $(SANFLAGS)
 LIBS := -lm -pthread
-TOOL_LIBS := -ljansson # the program's only
+TOOL_LIBS := -ljansson -ledit # the program's only
 
 MACHINE := $(shell $(CC) -dumpmachine)
 

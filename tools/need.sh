@@ -10,7 +10,10 @@ want '${CC:-cc} --version' gcc
 want 'echo "#include <stdio.h>" | ${CC:-cc} -E -' libc6-dev
 want 'python3 --version' python3
 case $1 in
-demo | check) want 'echo "#include <jansson.h>" | ${CC:-cc} -E -' libjansson-dev ;; # the program's
+demo | check) # the program's
+    want 'echo "#include <jansson.h>" | ${CC:-cc} -E -' libjansson-dev
+    want 'echo "#include <histedit.h>" | ${CC:-cc} -E -' libedit-dev
+    ;;
 esac
 case $1 in
 demo) want 'python3 -m pip --version' python3-pip ;;

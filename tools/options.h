@@ -67,7 +67,7 @@ typedef struct command {
     int (*run)(const struct command *self, int argc, char **argv);
 } command;
 
-extern const command run_command, extract_command, tokenize_command, logprobs_command,
+extern const command run_command, chat_command, extract_command, tokenize_command, logprobs_command,
     embed_command, inspect_command, bench_command;
 
 /*
