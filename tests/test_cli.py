@@ -52,7 +52,7 @@ class Help(Case):
             self.assertEqual(r.out, self.good(c, "-h").out)
 
     def test_compute_options(self):
-        for c in ("run", "logprobs", "embed"):
+        for c in ("run", "chat", "extract", "logprobs", "embed"):
             for option in ("-t N", "-c N", "--cpu LEVEL", "--kv TYPE", "--reference"):
                 self.assertIn(f"\n  {option} ", self.good(c, "--help").text)
 
