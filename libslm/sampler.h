@@ -84,6 +84,9 @@ typedef struct slm__set {
     float temperature;
 } slm__set;
 
+/* Memory for rows of so many logits, but for lists; it is otherwise taken when such a row comes. NOMEM. */
+slm_status slm__set_hold(slm__set *s, int32_t n_vocab, slm_error *err);
+
 /* The whole row, with the temperature 1. NOMEM. */
 slm_status slm__set_begin(slm__set *s, const float *row, int32_t n_vocab, slm_error *err);
 void slm__set_free(slm__set *s);

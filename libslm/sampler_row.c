@@ -37,7 +37,8 @@ void slm__set_free(slm__set *s) {
     s->max_blocks = s->max_list = 0;
 }
 
-static slm_status hold_blocks(slm__set *s, int32_t n, slm_error *err) {
+slm_status slm__set_hold(slm__set *s, int32_t n_vocab, slm_error *err) {
+    int32_t n = (n_vocab - 1) / BLOCK + 1;
     if (n <= s->max_blocks) return SLM_OK;
     const slm_allocator *a = s->allocator;
     slm__set_free(s);
@@ -46,7 +47,7 @@ static slm_status hold_blocks(slm__set *s, int32_t n, slm_error *err) {
     s->sum_of = slm__alloc_array(a, (uint64_t)n, sizeof *s->sum_of);
     s->edits_of = slm__alloc_array(a, (uint64_t)n + 1, sizeof *s->edits_of);
     if (!s->mask || !s->max_of || !s->sum_of || !s->edits_of)
-        return slm__fail(err, SLM_ERR_NOMEM, "no memory to sample from %d logits", (int)s->n_vocab);
+        return slm__fail(err, SLM_ERR_NOMEM, "no memory for the lists of %d logits", (int)n_vocab);
     s->max_blocks = n;
     return SLM_OK;
 }
@@ -75,7 +76,7 @@ slm_status slm__set_begin(slm__set *s, const float *row, int32_t n_vocab, slm_er
     s->n = 0;
     s->floor = -FLT_MAX;
     s->temperature = 1;
-    return hold_blocks(s, s->n_blocks, err);
+    return slm__set_hold(s, n_vocab, err);
 }
 
 /* ---- Edits and masks ---- */

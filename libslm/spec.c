@@ -132,7 +132,8 @@ static slm_status fill(slm_speculator *s, slm_error *err) {
     s->model_cost = work_of(s->p.draft->model) / work_of(s->ctx->model);
     slm_sampler_params greedy = slm_sampler_defaults();
     greedy.allocator = *a;
-    return slm_sampler_create(&greedy, &s->greedy, err);
+    SLM_TRY(slm_sampler_create(&greedy, &s->greedy, err));
+    return slm__set_hold(&s->greedy->set, (int32_t)s->p.draft->model->hp.n_vocab, err);
 }
 
 slm_status slm_speculator_create(slm_context *ctx, const slm_speculator_params *params,

@@ -426,6 +426,83 @@ START_TEST(test_each_step_alone) {
 }
 END_TEST
 
+/* ---- Faults ---- */
+
+static slm_status sample_any(slm_sampler *s, const float *row, int n, slm_token *token) {
+    slm_error err;
+    *token = -9;
+    slm_status status = slm_sampler_sample(s, row, n, token, &err);
+    ck_assert_int_eq(status, err.status);
+    if (status != SLM_OK) ck_assert_int_eq(*token, -9);
+    return status;
+}
+
+/* Whatever the steps: a NaN or +infinity anywhere is refused, and the sampler goes on as if it had not been asked. */
+START_TEST(test_fault_90_nan_in_any_chain) {
+    static random_chain c, same;
+    static float row[MAX_VOCAB];
+    uint64_t state = 31, also;
+    int n_equal = 0;
+    for (int round = 0; round < 200; round++) {
+        also = state;
+        slm_sampler *s = new_chain(&c, &state), *t = new_chain(&same, &also);
+        for (int i = 0; i < 4; i++) {
+            slm_token a, b;
+            fill(row, c.n_vocab, &state);
+            int at = below(&state, c.n_vocab);
+            float was = row[at];
+            row[at] = i & 1 ? INFINITY : NAN;
+            ck_assert_int_eq(sample_any(s, row, c.n_vocab, &a), SLM_ERR_NUMERIC);
+            row[at] = was;
+            slm_status status = sample_any(s, row, c.n_vocab, &a);
+            ck_assert_int_eq(status, sample_any(t, row, c.n_vocab, &b));
+            ck_assert_int_eq(a, b);
+            n_equal += status == SLM_OK;
+        }
+        for (int i = 0; i < c.n_vocab; i++) row[i] = -INFINITY;
+        slm_token none;
+        ck_assert_int_eq(sample_any(s, row, c.n_vocab, &none), SLM_ERR_NUMERIC);
+        slm_sampler_free(s);
+        slm_sampler_free(t);
+    }
+    ck_assert_int_gt(n_equal, 600);
+}
+END_TEST
+
+/* Logits up to the limits of floats, temperatures too: some token that may come. */
+START_TEST(test_fault_91_huge_logits_in_any_chain) {
+    static random_chain c;
+    static float row[MAX_VOCAB];
+    static const float large[] = {1e30f, -1e30f, FLT_MAX, -FLT_MAX, 0, 1e-38f, -INFINITY, 5};
+    uint64_t state = 37;
+    int n_good = 0;
+    for (int round = 0; round < 300; round++) {
+        slm_sampler *s = new_chain(&c, &state);
+        slm_sampler_free(s);
+        slm_sampler_params p = c.o.p;
+        if (round % 3 == 0) p.temperature = 1e-30f;
+        if (round % 3 == 1) p.temperature = FLT_MAX;
+        if (round % 5 == 0) p.repeat_penalty = 1e30f, p.presence_penalty = FLT_MAX;
+        if (round % 7 == 0) p.dry_multiplier = FLT_MAX, p.dry_base = 1e30f;
+        if (round % 4 == 0) p.dynatemp_range = FLT_MAX;
+        slm_error err;
+        ck_assert_int_eq(slm_sampler_create(&p, &s, &err), SLM_OK);
+        for (int i = 0; i < 6; i++) {
+            slm_token token;
+            for (int k = 0; k < c.n_vocab; k++) row[k] = large[below(&state, 8)];
+            row[0] = 1;
+            slm_status status = sample_any(s, row, c.n_vocab, &token);
+            ck_assert(status == SLM_OK || (status == SLM_ERR_NUMERIC && c.o.p.n_logit_biases > 0));
+            if (status != SLM_OK) continue;
+            ck_assert(token >= 0 && token < c.n_vocab && row[token] > -INFINITY);
+            n_good++;
+        }
+        slm_sampler_free(s);
+    }
+    ck_assert_int_gt(n_good, 1500);
+}
+END_TEST
+
 /* The same tokens at every level of kernels. The hash was made by this test on x86-64 with plain C; ARM64 has the same (make check-arm). That
  * these are the right tokens is what the tests above say. */
 START_TEST(test_golden_tokens_of_random_chains) {
@@ -459,6 +536,8 @@ int main(void) {
     tcase_add_loop_test(c, test_random_chains, 0, 24);
     tcase_add_loop_test(c, test_each_step_alone, 0, 10);
     tcase_add_test(c, test_golden_tokens_of_random_chains);
+    tcase_add_test(c, test_fault_90_nan_in_any_chain);
+    tcase_add_test(c, test_fault_91_huge_logits_in_any_chain);
     suite_add_tcase(suite, c);
     return run_suite(suite);
 }

@@ -35,6 +35,32 @@ START_TEST(test_each_kind_of_sampler) {
 }
 END_TEST
 
+/* Steps that remember something from token to token: random numbers, mu, the text, how long it is. */
+START_TEST(test_each_step_of_the_sampler) {
+    static const slm_string banned[] = {{"a", 1}, {"\x80\x81", 2}, {"w3", 2}};
+    for (uint64_t seed = 300; seed < 324; seed++) {
+        task t = new_task(seed, 0);
+        slm_sampler_params *p = &t.sampler;
+        p->temperature = .2f + .1f * (float)(seed % 5);
+        p->n_dry_breakers = 0;
+        if (seed % 8 == 0) p->mirostat = 2, p->mirostat_tau = 1.5f;
+        if (seed % 8 == 1) p->xtc_probability = .4f, p->xtc_threshold = .05f;
+        if (seed % 8 == 2) p->dry_multiplier = .6f, p->dry_last_n = 70;
+        if (seed % 8 == 3) p->typical_p = .9f, p->dynatemp_range = .3f;
+        if (seed % 8 == 4) p->model = big.model, p->min_tokens = 60, p->top_n_sigma = 2;
+        if (seed % 8 == 5) p->frequency_penalty = .2f, p->presence_penalty = .3f;
+        if (seed % 8 == 6)
+            p->model = big.model, p->banned_strings = banned, p->n_banned_strings = 3;
+        if (seed % 8 == 7) p->order = "temperature,xtc,top_p", p->xtc_probability = .5f;
+        if (seed % 8 == 7) p->top_p = .9f;
+        if (seed % 3 == 0) t.draft = other.model;
+        t.capacities = seed % 2 ? seed : 0;
+        t.past_end = seed % 4 < 2;
+        compare(&t);
+    }
+}
+END_TEST
+
 START_TEST(test_the_same_model_drafts_what_it_will_say) {
     for (uint64_t seed = 1; seed < 5; seed++) {
         task t = new_task(seed, 0);
@@ -426,6 +452,7 @@ int main(void) {
     tcase_add_checked_fixture(c, spec_setup, spec_teardown);
     tcase_add_test(c, test_lookup_gives_the_same_tokens);
     tcase_add_test(c, test_each_kind_of_sampler);
+    tcase_add_test(c, test_each_step_of_the_sampler);
     tcase_add_test(c, test_the_same_model_drafts_what_it_will_say);
     tcase_add_test(c, test_a_draft_model_gives_the_same_tokens);
     tcase_add_test(c, test_a_model_that_drafts_badly_is_seldom_asked);
