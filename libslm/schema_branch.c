@@ -4,11 +4,17 @@
  */
 #include "schema_impl.h"
 
+typedef struct meeting {
+    slm__schema_value *schema;
+    bool taken; /* and what it refers to has been met */
+} meeting;
+
 /* A conjunction that is being taken apart. */
 typedef struct flat {
     slm__branch b;
-    /* every schema that was met, the true and false ones too: an alternative that is among them holds */
-    slm__schema_value **met;
+    /* every schema that was met, the true and false ones too: an alternative that is among them holds. In the order in which their
+     * properties are written. */
+    meeting *met;
     uint32_t n_met, room_met;
     slm__schema_value **enums;
     uint32_t n_enums, room_enums;
@@ -27,12 +33,23 @@ static bool push(slm__schema *s, slm__schema_value ***list, uint32_t *n, uint32_
 
 static bool met(const flat *f, slm__schema_value *v) {
     for (uint32_t i = 0; i < f->n_met; i++)
-        if (f->met[i] == v) return true;
+        if (f->met[i].schema == v) return true;
     return false;
 }
 
-static void meet(slm__schema *s, flat *f, slm__schema_value *v) {
-    if (!met(f, v)) push(s, &f->met, &f->n_met, &f->room_met, v);
+/* Put it at a place, which moves on. */
+static void meet(slm__schema *s, flat *f, slm__schema_value *v, uint32_t *at) {
+    if (met(f, v)) return;
+    meeting *more =
+        slm__arena_room(&s->arena, f->met, &f->room_met, (uint64_t)f->n_met + 1, sizeof *more);
+    if (!more) {
+        slm__schema_no_memory(s);
+        return;
+    }
+    f->met = more;
+    memmove(more + *at + 1, more + *at, (f->n_met - *at) * sizeof *more);
+    more[(*at)++] = (meeting){.schema = v};
+    f->n_met++;
 }
 
 static void die(slm__schema *s, flat *f, slm__schema_value *where, const char *why) {
@@ -47,21 +64,46 @@ static void set_constant(slm__schema *s, flat *f, slm__schema_value *v) {
         f->b.constant = v;
 }
 
-static void take_schema(slm__schema *s, flat *f, slm__schema_value *v) {
+/* What a schema includes comes before its own properties or behind them, as it is written. */
+static void take_included(slm__schema *s, flat *f, slm__schema_value *v, uint32_t at) {
+    for (slm__schema_value *w = v->first; w && slm__schema_ok(s); w = w->next) {
+        if (slm__str_eq(w->key, "properties")) {
+            at++;
+        } else if (slm__str_eq(w->key, "$ref")) {
+            slm__schema_value *target = slm__schema_resolve(s, v);
+            if (target) meet(s, f, target, &at);
+        } else if (slm__str_eq(w->key, "allOf")) {
+            for (slm__schema_value *c = w->first; c; c = c->next) meet(s, f, c, &at);
+        }
+    }
+}
+
+static void take_schema(slm__schema *s, flat *f, uint32_t at) {
+    slm__schema_value *v = f->met[at].schema;
+    f->met[at].taken = true;
     if (v->kind == JSON_FALSE) die(s, f, v, "the schema is false");
     if (v->kind != JSON_OBJECT || !slm__schema_check_cycles(s, v)) return;
-    push(s, &f->b.schemas, &f->b.n, &f->b.room, v);
-    if (slm__word(v, "$ref")) {
-        slm__schema_value *target = slm__schema_resolve(s, v);
-        if (target) meet(s, f, target);
-    }
-    slm__schema_value *all = slm__word(v, "allOf"), *is = slm__word(v, "const");
-    for (slm__schema_value *c = all ? all->first : NULL; c; c = c->next) meet(s, f, c);
+    take_included(s, f, v, at);
+    slm__schema_value *is = slm__word(v, "const");
     if (is) set_constant(s, f, is);
     if (slm__word(v, "enum")) push(s, &f->enums, &f->n_enums, &f->room_enums, slm__word(v, "enum"));
     f->b.types &= slm__schema_types(v);
     if (f->b.types == 0 && !f->dead)
         die(s, f, v, "no type is left that all schemas of this place allow");
+}
+
+/* Until all are taken; what was included stands next to the one at hand, before or behind it. */
+static void take_all(slm__schema *s, flat *f) {
+    for (uint32_t at = 0; at < f->n_met && !f->dead && slm__schema_ok(s);) {
+        if (f->met[at].taken) {
+            at++;
+            continue;
+        }
+        take_schema(s, f, at); /* may have put others here */
+    }
+    for (uint32_t i = 0; i < f->n_met && slm__schema_ok(s); i++)
+        if (f->met[i].schema->kind == JSON_OBJECT)
+            push(s, &f->b.schemas, &f->b.n, &f->b.room, f->met[i].schema);
 }
 
 /* The types that text is made of where no schema says which: those that the keywords speak of. */
@@ -83,10 +125,9 @@ static void flatten(slm__schema *s, flat *f, const slm__items *items, uint8_t mo
         if (items->list[i] & SLM__CONSTANT)
             set_constant(s, f, v);
         else
-            meet(s, f, v);
+            meet(s, f, v, &(uint32_t){f->n_met});
     }
-    for (uint32_t i = 0; i < f->n_met && !f->dead && slm__schema_ok(s); i++)
-        take_schema(s, f, f->met[i]);
+    take_all(s, f);
     f->dead = f->dead || f->b.types == 0 || !slm__schema_ok(s);
     if (!f->dead) imply_types(s, f);
 }

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from schema_case import COMPACT, FREE, Case, dump, translate
 
-CASES = int(os.environ.get("SCHEMA_CASES", 1000))
+CASES = int(os.environ.get("SCHEMA_CASES", 200))
 
 
 class Integers(Case):
@@ -157,19 +157,21 @@ class Patterns(Case):
 
     ATOMS = ["a", "b", "c", "ab", "[abc]", "[^a]", "[a-c]", ".", "\\d", "\\w", "\\s", "\\D", "\\W", "\\S", "[\\d-]", "[^\\w]", "é", "[à-ÿ]",
              "😀", "\\.", "\\/", "\\\\", "\"", "\\n", "\\x41", "\\u00e9", "[^\\s\\d]", "1", "-", "\\u{1F600}", "[\\]\\-^]"]
-    COUNTS = ["", "", "", "", "*", "+", "?", "{2}", "{1,3}", "{2,}", "{0,2}", "*?", "+?", "{0}"]
+    ENDLESS = ["*", "+", "{2,}", "*?", "+?"]
+    BOUNDED = ["", "", "", "", "", "", "?", "{2}", "{1,3}", "{0,2}", "{0}", "??"]
 
-    def expression(self, r, depth=2):
+    def expression(self, r, depth=2, endless=True):
+        """Endless counts are never inside of each other: Python tries all ways to share the text among them."""
         parts = []
         for _ in range(r.randrange(1, 4)):
+            count = r.choice(self.ENDLESS if endless and r.random() < .35 else self.BOUNDED)
             atom = r.choice(self.ATOMS)
             if depth and r.random() < .3:
-                atom = r.choice(["(", "(?:", "(?<n%d>" % r.randrange(10 ** 9)]) + self.expression(r, depth - 1) + ")"
-            parts.append(atom + r.choice(self.COUNTS))
-            if len(atom) > 1 and atom[0] not in "[(\\" and parts[-1] != atom and atom != "ab":
-                parts[-1] = f"(?:{atom})" + parts[-1][len(atom):]
+                inside = self.expression(r, depth - 1, endless and count not in self.ENDLESS)
+                atom = r.choice(["(", "(?:", "(?<n%d>" % r.randrange(10 ** 9)]) + inside + ")"
+            parts.append(f"(?:{atom}){count}" if atom == "ab" else atom + count)
         text = "".join(parts)
-        return text + "|" + self.expression(r, depth - 1) if depth and r.random() < .2 else text
+        return text + "|" + self.expression(r, depth - 1, endless) if depth and r.random() < .2 else text
 
     def anchored(self, r):
         text = self.expression(r)
@@ -278,7 +280,7 @@ class Formats(Case):
 
     def test_every_leap_day(self):
         self.good({"type": "string", "format": "date"})
-        for year in range(1, 10000, 1 if CASES > 1000 else 7):
+        for year in range(1, 10000, 1 if CASES >= 1000 else 7):
             leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
             self.assertEqual(self.fits(f"{year:04}-02-29"), leap, year)
 
