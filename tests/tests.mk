@@ -21,7 +21,7 @@ ARM_TESTS    := test_kernels test_forward test_families test_adapter test_smollm
 ARM_WANTED   := $(if $(SAN)$(filter aarch64% arm64%,$(MACHINE)),,$(ARM_TESTS))
 
 # Objects are kept: a second run builds nothing.
-.SECONDARY: $(TEST_SRC:%.c=$(O)/%.o) $(SUPPORT_OBJ) $(FUZZ_NAMES:%=$(O)/tests/fuzz/fuzz_%.o) $(O)/tests/fuzz/replay.o
+.SECONDARY: $(TEST_SRC:%.c=$(O)/%.o) $(O)/tests/chat_driver.o $(SUPPORT_OBJ) $(FUZZ_NAMES:%=$(O)/tests/fuzz/fuzz_%.o) $(O)/tests/fuzz/replay.o
 
 $(O)/tests/%.o: EXTRA_CFLAGS = $(CHECK_STANDIN:%=-I%)
 
@@ -45,13 +45,17 @@ tests-arm:
 programs-arm: $(ARM_TESTS:%=$(O)/tests/%)
 	@:
 
-tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(O)/tests/example
+tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(O)/tests/example $(O)/tests/chat_driver
 
 $(O)/tests/test_%: $(O)/tests/test_%.o $(SUPPORT_OBJ) $(O)/libslm.a
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
 
 $(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o $(O)/libslm.a
+	$(SAY) LINK $@
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(O)/tests/chat_driver: $(O)/tests/chat_driver.o $(O)/libslm.a
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
