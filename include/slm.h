@@ -283,18 +283,64 @@ SLM_API slm_status slm_text_stream_add(const slm_model *model, slm_text_stream *
 SLM_API slm_status slm_text_stream_end(slm_text_stream *stream, char *buffer, size_t capacity,
                                        size_t *n_bytes);
 
+/* ---- Conversations ---------------------------------------------------------------------------
+ *
+ * A file brings its chat format as a template in Jinja (tokenizer.chat_template). It is run as transformers runs it, with the same text as the
+ * result (docs/chat.md): at most 1,000,000 steps, 16 MiB of memory, calls 128 deep; one step and 16 bytes more for each byte of
+ * the conversation. It can read nothing but what is given here.
+ */
+
 typedef struct slm_message {
     const char *role; /* NUL-terminated: "system", "user", "assistant" */
     const char *content;
     size_t n_bytes; /* of content */
 } slm_message;
 
+typedef struct slm_chat {
+    size_t size; /* sizeof(slm_chat) */
+    /* The conversation: [n_messages] of role and content, or the text of a JSON array of objects, for messages with more than that
+     * (tool_calls, reasoning_content, content in parts). */
+    const slm_message *messages;
+    size_t n_messages;
+    const char *messages_json;
+    size_t messages_bytes;
+    /* A JSON array of the tools that the model may call; NULL: none. */
+    const char *tools_json;
+    size_t tools_bytes;
+    /* A JSON object of further variables of the template ("enable_thinking": false); NULL: none. */
+    const char *extra_json;
+    size_t extra_bytes;
+    /* A template instead of the file's; NULL: the file's. At most 1 MiB. */
+    const char *chat_template;
+    size_t template_bytes;
+    bool no_generation_prompt; /* nothing of the assistant's next turn at the end */
+    int64_t now; /* the time, seconds since 1970 (UTC), for templates that print the date */
+} slm_chat;
+
+SLM_API slm_chat slm_chat_defaults(void);
+
 /*
- * A conversation in the model's own chat format, as tokens, ready for the assistant's next words. The text of
- * special tokens inside `content` stays plain text. For now: ChatML, recognised from the file's template.
+ * The conversation as the template writes it, ready for the assistant's next words. `out` has room for `capacity` bytes and may be
+ * NULL when that is 0; *n_bytes receives the length, also with BUFFER.
  *
- * UNSUPPORTED if the file has no template or one that is not known; otherwise as slm_tokenize().
+ * UNSUPPORTED (no template, one that is not understood: with line and column), ARGUMENT (the template does not take this conversation: its own
+ * message; an argument), LIMIT, FORMAT (JSON), BUFFER, CHANGED, NOMEM. Safe to call from several threads; takes up to 512 KiB of
+ * stack.
  */
+SLM_API slm_status slm_chat_render(const slm_model *model, const slm_chat *chat, char *out,
+                                   size_t capacity, size_t *n_bytes, slm_error *err);
+
+/*
+ * The tokens of that text. The text of special tokens counts as those tokens only where the template itself wrote all of it: what comes
+ * from the caller, in whatever way, stays plain text (but for user-defined tokens, which are text). The begin-of-sequence token is put in front if
+ * the model asks for it and the template has not.
+ *
+ * Statuses as slm_chat_render().
+ */
+SLM_API slm_status slm_chat_encode(const slm_model *model, const slm_chat *chat, slm_token *out,
+                                   size_t capacity, size_t *n_tokens, slm_error *err);
+
+/* slm_chat_encode() of messages and nothing else. */
 SLM_API slm_status slm_chat_tokenize(const slm_model *model, const slm_message *messages,
                                      size_t n_messages, slm_token *out, size_t capacity,
                                      size_t *n_tokens, slm_error *err);

@@ -204,20 +204,50 @@ slm_status slm_text_stream_add(const slm_model *m, slm_text_stream *stream, slm_
     return slm__guard_check(m->gguf.guard, s, NULL);
 }
 
+/* ---- Conversations ---- */
+
+slm_chat slm_chat_defaults(void) { return (slm_chat){.size = sizeof(slm_chat)}; }
+
+static slm_status check_chat(const slm_model *m, const slm_chat *chat, const void *out,
+                             size_t capacity, size_t *n_out, slm_error *err) {
+    slm__clear(err);
+    if (!m || !chat || !n_out || (capacity > 0 && !out))
+        return slm__fail(err, SLM_ERR_ARGUMENT, "an argument is NULL");
+    *n_out = 0;
+    if (chat->size != sizeof *chat)
+        return slm__fail(err, SLM_ERR_ARGUMENT, "chat->size is %zu, expected %zu", chat->size,
+                         sizeof *chat);
+    SLM_TRY(need_vocab(m, err));
+    if (chat->n_messages > 0 && !chat->messages)
+        return slm__fail(err, SLM_ERR_ARGUMENT, "an argument is NULL");
+    if (chat->n_messages > 0 && chat->messages_json)
+        return slm__fail(err, SLM_ERR_ARGUMENT, "messages and messages_json are both given");
+    for (size_t i = 0; i < chat->n_messages; i++) {
+        const slm_message *message = &chat->messages[i];
+        if (!message->role || (message->n_bytes > 0 && !message->content))
+            return slm__fail(err, SLM_ERR_ARGUMENT, "message %zu has no role or no content", i);
+    }
+    return SLM_OK;
+}
+
+slm_status slm_chat_render(const slm_model *m, const slm_chat *chat, char *out, size_t capacity,
+                           size_t *n_bytes, slm_error *err) {
+    SLM_TRY(check_chat(m, chat, out, capacity, n_bytes, err));
+    slm_status s = slm__chat_render(m->vocab, &m->gguf, chat, out, capacity, n_bytes, err);
+    return slm__guard_check(m->gguf.guard, s, err);
+}
+
+slm_status slm_chat_encode(const slm_model *m, const slm_chat *chat, slm_token *out,
+                           size_t capacity, size_t *n_tokens, slm_error *err) {
+    SLM_TRY(check_chat(m, chat, out, capacity, n_tokens, err));
+    slm_status s = slm__chat_encode(m->vocab, &m->gguf, chat, out, capacity, n_tokens, err);
+    return slm__guard_check(m->gguf.guard, s, err);
+}
+
 slm_status slm_chat_tokenize(const slm_model *m, const slm_message *messages, size_t n_messages,
                              slm_token *out, size_t capacity, size_t *n_tokens, slm_error *err) {
-    slm__clear(err);
-    if (!m || (n_messages > 0 && !messages) || !n_tokens || (capacity > 0 && !out)) {
-        return slm__fail(err, SLM_ERR_ARGUMENT, "an argument is NULL");
-    }
-    *n_tokens = 0;
-    SLM_TRY(need_vocab(m, err));
-    for (size_t i = 0; i < n_messages; i++) {
-        if (!messages[i].role || (messages[i].n_bytes > 0 && !messages[i].content)) {
-            return slm__fail(err, SLM_ERR_ARGUMENT, "message %zu has no role or no content", i);
-        }
-    }
-    slm_status s =
-        slm__chat_tokenize(m->vocab, &m->gguf, messages, n_messages, out, capacity, n_tokens, err);
-    return slm__guard_check(m->gguf.guard, s, err);
+    slm_chat chat = slm_chat_defaults();
+    chat.messages = messages;
+    chat.n_messages = n_messages;
+    return slm_chat_encode(m, &chat, out, capacity, n_tokens, err);
 }

@@ -658,7 +658,7 @@ slm__str slm__gguf_next_string(const uint8_t **at) {
 
 /* ---- Values as text ---- */
 
-enum { DIGITS_MAX = 32, TEXT_MAX = 64 };
+enum { DIGITS_MAX = 32, TEXT_MAX = SLM__FLOAT_TEXT };
 
 /* Digits and exponent of d.ddde+xx, whatever the locale puts for the point: *digits receives the digits alone. */
 static int split_digits(const char *e_form, char digits[DIGITS_MAX]) {
@@ -673,13 +673,12 @@ static int split_digits(const char *e_form, char digits[DIGITS_MAX]) {
 
 /* The fewest digits that read back the same: 9 always do for f32, 17 for f64. Then written plainly from 1e-4 up to
  * 1e16, with an exponent elsewhere. */
-static void float_text(slm__gguf_type type, double v, char out[TEXT_MAX]) {
+void slm__float_text(double v, bool narrow, char out[SLM__FLOAT_TEXT]) {
     if (!isfinite(v)) {
         snprintf(out, TEXT_MAX, "%s%s", signbit(v) ? "-" : "", isnan(v) ? "nan" : "inf");
         return;
     }
     char e_form[TEXT_MAX], digits[DIGITS_MAX];
-    bool narrow = type == GGUF_F32;
     double magnitude = fabs(v);
     for (int precision = 0; precision < (narrow ? 9 : 17); precision++) {
         snprintf(e_form, sizeof e_form, "%.*e", precision, magnitude);
@@ -705,7 +704,7 @@ static slm__str scalar_text(slm__gguf_type type, const uint8_t *p, char text[TEX
         snprintf(text, TEXT_MAX, "%llu", (unsigned long long)read_unsigned(type, p));
         break;
     case SIGNED: snprintf(text, TEXT_MAX, "%lld", (long long)read_signed(type, p)); break;
-    case FLOAT: float_text(type, read_float(type, p), text); break;
+    case FLOAT: slm__float_text(read_float(type, p), type == GGUF_F32, text); break;
     default: snprintf(text, TEXT_MAX, "%s", *p ? "true" : "false"); break;
     }
     return (slm__str){text, strlen(text)};

@@ -101,6 +101,10 @@ slm_status slm__gguf_str(const slm__gguf *g, const char *name, slm__str *out, bo
 slm_status slm__gguf_array(const slm__gguf *g, const char *name, slm__gguf_type type,
                            const slm__key **out, slm_error *err);
 
+/* The shortest decimal that reads back the same (`narrow`: as a float), with a point in every locale: 1, 0.5, 1e+16, nan. */
+enum { SLM__FLOAT_TEXT = 64 };
+void slm__float_text(double v, bool narrow, char out[SLM__FLOAT_TEXT]);
+
 /* Element `element` as text, the contract of slm_model_key_text(): RANGE if there is none, BUFFER if `capacity` is
  * less than *n_bytes. Floats are the shortest decimal that reads back the same, with a point in every locale. An
  * element of an array of strings is found by walking over those before it. */

@@ -147,7 +147,8 @@ static bool add_match(matches *m, slm__span span) {
     return true;
 }
 
-static bool find_all(const slm__special *s, const uint8_t *text, size_t n, bool all, matches *m) {
+static bool find_all(const slm__special *s, const uint8_t *text, size_t n, bool all,
+                     const uint8_t *marks, matches *m) {
     uint32_t node = 0;
     for (size_t i = 0; i < n; i++) {
         if (node == 0) {
@@ -160,7 +161,8 @@ static bool find_all(const slm__special *s, const uint8_t *text, size_t n, bool 
             int32_t index = s->nodes[end].ends;
             const slm__special_token *t = &s->tokens[index];
             uint32_t len = (uint32_t)t->text.len;
-            if ((all || t->plain) &&
+            bool counts = t->plain || (all && !(marks && memchr(marks + i + 1 - len, 1, len)));
+            if (counts &&
                 !add_match(m, (slm__span){(uint32_t)(i + 1) - len, len, (slm_token)index}))
                 return false;
         }
@@ -220,12 +222,13 @@ static bool choose(const slm__special *s, matches *m, const char *text, size_t n
 }
 
 bool slm__special_find(const slm__special *s, const char *text, size_t n_bytes, bool all,
-                       const slm_allocator *allocator, slm__span **spans, size_t *n) {
+                       const uint8_t *marks, const slm_allocator *allocator, slm__span **spans,
+                       size_t *n) {
     *spans = NULL;
     *n = 0;
     if (s->n_tokens == 0 || (!all && !s->any_plain)) return true;
     matches m = {.allocator = allocator};
-    bool ok = find_all(s, (const uint8_t *)text, n_bytes, all, &m);
+    bool ok = find_all(s, (const uint8_t *)text, n_bytes, all, marks, &m);
     if (ok && m.n > 0) ok = choose(s, &m, text, n_bytes);
     if (!ok) {
         slm__free(allocator, m.spans);

@@ -46,11 +46,12 @@ void slm__special_free(slm__special *s, const slm_allocator *allocator);
  * after the other in what is left of the text).
  *
  * all    false: only those that are found in plain text
+ * marks  [n_bytes] 1: this byte is plain text, whatever `all` says; or NULL
  * spans  *n of them, to be freed with slm__free(); NULL if there are none
  *
  * False if there is no memory.
  */
 bool slm__special_find(const slm__special *s, const char *text, size_t n_bytes, bool all,
-                       const slm_allocator *allocator, slm__span **spans, size_t *n);
+                       const uint8_t *marks, const slm_allocator *allocator, slm__span **spans, size_t *n);
 
 #endif

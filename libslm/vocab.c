@@ -468,10 +468,10 @@ void slm__vocab_free(slm__vocab *v) {
 /* ---- Text to tokens ---- */
 
 slm_status slm__vocab_encode(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
-                             bool all, slm__sink *sink, slm_error *err) {
+                             bool all, const uint8_t *marks, slm__sink *sink, slm_error *err) {
     slm__span *spans;
     size_t n_spans, at = 0;
-    bool ok = slm__special_find(&v->special, text, n, all, v->allocator, &spans, &n_spans);
+    bool ok = slm__special_find(&v->special, text, n, all, marks, v->allocator, &spans, &n_spans);
     for (size_t i = 0; i < n_spans && ok; i++) {
         if (spans[i].at > at) ok = v->tokenizer->encode(v, work, text + at, spans[i].at - at, sink);
         slm__sink_put(sink, spans[i].token);
@@ -493,7 +493,7 @@ slm_status slm__vocab_tokenize(const slm__vocab *v, const char *text, size_t n_b
     slm__bpe_work work = {.allocator = v->allocator};
     if (flags & SLM_TOKENIZE_BOS && v->add_bos) slm__sink_put(&sink, v->bos);
     slm_status s =
-        slm__vocab_encode(v, &work, text, n_bytes, flags & SLM_TOKENIZE_SPECIAL, &sink, err);
+        slm__vocab_encode(v, &work, text, n_bytes, flags & SLM_TOKENIZE_SPECIAL, NULL, &sink, err);
     slm__bpe_work_free(&work);
     SLM_TRY(s);
     *n_tokens = sink.n;

@@ -42,9 +42,10 @@ struct slm__tokenizer {
                    slm__sink *sink);
 };
 
-/* Text to the sink: special tokens (of plain text only the user-defined, without `all`), then the tokenizer. */
+/* Text to the sink: special tokens (of plain text only the user-defined, without `all`), then the tokenizer. Where `marks`, which has a
+ * value for each byte or is NULL, is 1, the text counts as plain. */
 slm_status slm__vocab_encode(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
-                             bool all, slm__sink *sink, slm_error *err);
+                             bool all, const uint8_t *marks, slm__sink *sink, slm_error *err);
 
 /* The token that is found by this text, or SLM_TOKEN_NONE. */
 slm_token slm__vocab_special(const slm__vocab *v, const char *text);

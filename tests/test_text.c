@@ -407,49 +407,45 @@ START_TEST(test_chat_with_added_begin) {
 }
 END_TEST
 
-START_TEST(test_fault_62_templates_that_are_not_known) {
-    static const char *const unknown[] = {
-        "",
-        "<|im_start|><|im_end|>",
-        "{% for message in messages %}",
-        "{{ 'a",
-        "{% raw",
-        "{#",
-        "{",
-        "{{}}",
-        "{% for m in messages %}{{ m.content }}{% endfor %}",
-        CHATML "x",
-        "x" CHATML,
-        CHATML "{{ 'x' }}",
-        /* other roles, trimmed contents, another prompt: another format */
-        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + "
-        "message['content'] | trim + "
-        "'<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ "
-        "'<|im_start|>assistant\\n' }}{% endif %}",
-        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + "
-        "message['content'] + "
-        "'<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>model\\n' "
-        "}}{% endif %}",
-        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + "
-        "message['content'] + "
-        "'<|im_end|>' + '\\n'}}{% endfor %}{{ '<|im_start|>assistant\\n' }}",
-        COMPUTED("' + strftime_now('%d %b %Y') + '"),
-        COMPUTED("' ~ x ~ 'b"),
-        COMPUTED("a\3b"),
-    };
+/* Each with the line and column of what is wrong. */
+static const struct {
+    const char *template, *place;
+} misread[] = {
+    {"{% for message in messages %}", "line 1, column 30: "},
+    {"x\n{{ 'a", "line 2, column 4: "},
+    {"{% raw", "line 1, column 1: "},
+    {"\n\n {#", "line 3, column 2: "},
+    {"{{}}", "line 1, column 3: "},
+    {"{% import 'x' as y %}", "line 1, column 4: "},
+    {"{% include 'x' %}", "line 1, column 4: "},
+    {"{% extends 'x' %}", "line 1, column 4: "},
+    {"a{% frobnicate %}", "line 1, column 5: "},
+    {"{{ 1 | nosuch }}", "line 1, column 8: "},
+    {"{{ 1 is nosuch }}", "line 1, column 9: "},
+    {"{% if 1 %}", "line 1, column 11: "},
+    {"{% endif %}", "line 1, column 4: "},
+    {"{{ (1 }}", "line 1, column 7: "},
+    {"{{ 99999999999999999999 }}", "line 1, column 4: "},
+    {CHATML "{% break %}", "not inside of a loop"},
+};
+
+START_TEST(test_fault_62_templates_that_are_not_understood) {
     slm_message hi = {"user", "Hi", 2};
     slm_token out[2000];
     size_t n;
-    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
-        slm_model *m = open_template(unknown[i]); /* the model loads */
+    for (size_t i = 0; i < sizeof misread / sizeof *misread; i++) {
+        slm_model *m = open_template(misread[i].template); /* the model loads */
         n = 5;
-        ck_assert_msg(chat(m, &hi, 1, out, &n) == SLM_ERR_UNSUPPORTED, "%s", unknown[i]);
+        ck_assert_msg(chat(m, &hi, 1, out, &n) == SLM_ERR_UNSUPPORTED, "%s", misread[i].template);
         ck_assert_int_eq(err.status, SLM_ERR_UNSUPPORTED);
-        ck_assert_ptr_nonnull(strstr(err.message, "chat_template"));
+        ck_assert_ptr_nonnull(strstr(err.message, "chat template"));
+        ck_assert_msg(strstr(err.message, misread[i].place) != NULL, "%s: %s", misread[i].template,
+                      err.message);
         slm_model_close(m);
     }
     slm_model *m = open_template(NULL);
     ck_assert_int_eq(chat(m, &hi, 1, out, &n), SLM_ERR_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(err.message, "tokenizer.chat_template is missing"));
     slm_model_close(m);
 
     char *huge = malloc((1 << 20) + 2);
@@ -460,15 +456,6 @@ START_TEST(test_fault_62_templates_that_are_not_known) {
     ck_assert_ptr_nonnull(strstr(err.message, "1048577 bytes"));
     slm_model_close(m);
     free(huge);
-
-    teardown(); /* ChatML, but no such token */
-    setup();
-    vb_token(&v, "<|im_start|>", VB_CONTROL);
-    gb_str(&v.file, "tokenizer.chat_template", CHATML);
-    m = vb_open(&v);
-    ck_assert_int_eq(chat(m, &hi, 1, out, &n), SLM_ERR_UNSUPPORTED);
-    ck_assert_ptr_nonnull(strstr(err.message, "<|im_end|>"));
-    slm_model_close(m);
 }
 END_TEST
 
@@ -488,40 +475,34 @@ START_TEST(test_templates_cut_and_changed) {
                 template[next_random(&seed) % n_all] = "{}%#-+'\"\\[] a\n"[next_random(&seed) % 14];
         slm_model *m = open_template(template);
         slm_status s = chat(m, &hi, 1, out, &n);
-        ck_assert(s == SLM_OK || s == SLM_ERR_UNSUPPORTED);
+        ck_assert(s == SLM_OK || s == SLM_ERR_UNSUPPORTED || s == SLM_ERR_ARGUMENT);
         known += s == SLM_OK;
         slm_model_close(m);
     }
-    ck_assert_int_lt(known, 100);
+    ck_assert_int_gt(known, 10);
+    ck_assert_int_lt(known, 200);
 }
 END_TEST
 
-/* Qwen2.5 prints roles that it does not know in other ways, and needs a first message. */
-/* The pattern of Qwen2.5 has gaps: what is between them has to be there. */
-START_TEST(test_template_with_gaps_that_lacks_a_piece) {
-    static const char begin[] = "{% if tools %}x{% else %}{% if messages[0].role == 'system' %}";
-    char template[400];
-    slm_message hi = {"user", "Hi", 2};
-    slm_token out[2000];
-    size_t n;
-    for (int i = 0; i < 2; i++) {
-        snprintf(template, sizeof template, "%s%s", i ? begin : "{% if tools %}", "{% endif %}");
-        slm_model *m = open_template(template);
-        ck_assert_int_eq(chat(m, &hi, 1, out, &n), SLM_ERR_UNSUPPORTED);
-        slm_model_close(m);
-    }
-}
-END_TEST
-
-START_TEST(test_roles_that_a_template_does_not_print) {
+/* Qwen2.5 has a form of its own for results of tools (as jinja2 renders it), and needs a first message. */
+START_TEST(test_fault_65_what_a_template_does_not_take) {
     tok_cases cases;
     tc_load(&cases, "qwen2");
-    slm_token out[2000];
-    size_t n;
-    slm_message tool = {"tool", "Hi", 2};
-    ck_assert_int_eq(chat(cases.model, &tool, 1, out, &n), SLM_ERR_UNSUPPORTED);
-    ck_assert_ptr_nonnull(strstr(err.message, "tool"));
+    slm_chat c = slm_chat_defaults();
+    slm_message messages[] = {{"system", "S", 1}, {"tool", "Hi", 2}};
+    char text[200];
+    slm_token out[20];
+    size_t n = 0;
+    c.messages = messages;
+    c.n_messages = 2;
+    static const char want[] =
+        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\n<tool_response>\n"
+        "Hi\n</tool_response><|im_end|>\n<|im_start|>assistant\n";
+    ck_assert_int_eq(slm_chat_render(cases.model, &c, text, sizeof text, &n, &err), SLM_OK);
+    ck_assert_uint_eq(n, sizeof want - 1);
+    ck_assert_mem_eq(text, want, n);
     ck_assert_int_eq(chat(cases.model, NULL, 0, out, &n), SLM_ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.message, "undefined"));
     tc_free(&cases);
 }
 END_TEST
@@ -596,10 +577,9 @@ int main(void) {
     tcase_add_test(c, test_chat_with_added_begin);
     tcase_add_test(c, test_fault_50_turns_in_content_when_the_file_calls_them_user_defined);
     tcase_add_test(c, test_system_message_of_the_models_own);
-    tcase_add_test(c, test_fault_62_templates_that_are_not_known);
+    tcase_add_test(c, test_fault_62_templates_that_are_not_understood);
     tcase_add_test(c, test_templates_cut_and_changed);
-    tcase_add_test(c, test_template_with_gaps_that_lacks_a_piece);
-    tcase_add_test(c, test_roles_that_a_template_does_not_print);
+    tcase_add_test(c, test_fault_65_what_a_template_does_not_take);
     tcase_add_test(c, test_chat_arguments_and_room);
     tcase_add_test(c, test_fault_84_nth_allocation_fails);
     suite_add_tcase(suite, c);

@@ -11,7 +11,7 @@ TEST_BIN     := $(TEST_SRC:%.c=$(O)/%)
 SUPPORT_OBJ  := $(patsubst %.c,$(O)/%.o,$(wildcard tests/support/*.c $(CHECK_STANDIN:%=%/*.c)))
 FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 EXAMPLES     := $(patsubst docs/%.c,$(O)/tests/%,$(wildcard docs/*.c))
-DRIVERS      := $(O)/tests/schema_driver $(O)/tests/token_hashes # what tests in Python ask the library through
+DRIVERS      := $(addprefix $(O)/tests/,schema_driver token_hashes chat_driver) # through them tests in Python ask the library
 REPLAY_BIN   := $(FUZZ_NAMES:%=$(O)/tests/fuzz/replay_%)
 CHECK_LIBS    = $(if $(CHECK_STANDIN),,$(shell pkg-config --libs check 2>/dev/null))
 FUZZ_SECONDS ?= 60
@@ -24,7 +24,7 @@ ARM_TESTS    := test_kernels test_forward test_families test_adapter test_smollm
 ARM_WANTED   := $(if $(SAN)$(filter aarch64% arm64%,$(MACHINE)),,$(ARM_TESTS))
 
 # Objects are kept: a second run builds nothing.
-.SECONDARY: $(O)/tests/token_hashes.o $(TEST_SRC:%.c=$(O)/%.o) $(SUPPORT_OBJ) $(FUZZ_NAMES:%=$(O)/tests/fuzz/fuzz_%.o) $(O)/tests/fuzz/replay.o
+.SECONDARY: $(TEST_SRC:%.c=$(O)/%.o) $(DRIVERS:%=%.o) $(SUPPORT_OBJ) $(FUZZ_NAMES:%=$(O)/tests/fuzz/fuzz_%.o) $(O)/tests/fuzz/replay.o
 
 $(O)/tests/%.o: EXTRA_CFLAGS = $(CHECK_STANDIN:%=-I%)
 
@@ -50,17 +50,9 @@ programs-arm: $(ARM_TESTS:%=$(O)/tests/%)
 
 tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(EXAMPLES) $(DRIVERS)
 
-$(O)/tests/schema_driver: $(O)/tests/schema_driver.o $(O)/tests/support/draft_walk.o $(O)/tests/support/grammar_run.o $(O)/libslm.a
-	$(SAY) LINK $@
-	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
-
-$(O)/tests/test_%: $(O)/tests/test_%.o $(SUPPORT_OBJ) $(O)/libslm.a
+$(TEST_BIN) $(DRIVERS): $(O)/tests/%: $(O)/tests/%.o $(SUPPORT_OBJ) $(O)/libslm.a
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
-
-$(O)/tests/token_hashes: $(O)/tests/token_hashes.o $(O)/tests/support/texts.o $(O)/libslm.a
-	$(SAY) LINK $@
-	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o $(O)/libslm.a
 	$(SAY) LINK $@
