@@ -243,6 +243,17 @@ SLM_API slm_status slm_tokenize(const slm_model *model, const char *text, size_t
                                 uint32_t flags, slm_token *out, size_t capacity, size_t *n_tokens,
                                 slm_error *err);
 
+/*
+ * Fill in the middle (Bavarian et al. 2022, arXiv:2207.14255): tokens after which the model writes what is missing between two texts, for vocabularies
+ * that have tokens for that. They are prefix and suffix, each as by slm_tokenize() without flags, each behind its token, and at the end the token of the middle;
+ * before them the begin-of-sequence token, if the model asks for it.
+ *
+ * UNSUPPORTED (no such tokens); else as slm_tokenize().
+ */
+SLM_API slm_status slm_fill_tokenize(const slm_model *model, const char *prefix, size_t n_prefix,
+                                     const char *suffix, size_t n_suffix, slm_token *out,
+                                     size_t capacity, size_t *n_tokens, slm_error *err);
+
 enum {
     SLM_TOKEN_CONTROL = 1, /* steers the model and is no text: <|im_end|>                         */
     SLM_TOKEN_USER = 2,    /* user-defined: matched whole, before all else                        */

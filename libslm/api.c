@@ -175,6 +175,21 @@ slm_status slm_tokenize(const slm_model *m, const char *text, size_t n_bytes, ui
     return slm__guard_check(m->gguf.guard, s, err);
 }
 
+slm_status slm_fill_tokenize(const slm_model *m, const char *prefix, size_t n_prefix,
+                             const char *suffix, size_t n_suffix, slm_token *out, size_t capacity,
+                             size_t *n_tokens, slm_error *err) {
+    slm__clear(err);
+    if (!m || (n_prefix > 0 && !prefix) || (n_suffix > 0 && !suffix) || !n_tokens ||
+        (capacity > 0 && !out)) {
+        return slm__fail(err, SLM_ERR_ARGUMENT, "an argument is NULL");
+    }
+    *n_tokens = 0;
+    SLM_TRY(need_vocab(m, err));
+    slm_status s = slm__vocab_fill(m->vocab, (slm__str){prefix, n_prefix},
+                                   (slm__str){suffix, n_suffix}, out, capacity, n_tokens, err);
+    return slm__guard_check(m->gguf.guard, s, err);
+}
+
 slm_status slm_token_get(const slm_model *m, slm_token token, const char **text, size_t *n_bytes,
                          uint32_t *attributes) {
     if (!m) return SLM_ERR_ARGUMENT;

@@ -103,7 +103,7 @@ static slm_status find_tokenizer(slm__vocab *v, const slm__gguf *g, slm_error *e
 /* ---- Special token ids ---- */
 
 enum { EOG = 1 };
-enum { BOS, EOS, UNKNOWN }; /* the first rows below */
+enum { BOS, EOS, UNKNOWN, FILL, N_KEPT = FILL + 3 }; /* the first rows below */
 
 /* Keys that hold a token, and the texts by which the reference finds it when there is no such key. */
 typedef struct role_row {
@@ -116,12 +116,6 @@ static const role_row roles[] = {
     {"bos_token_id", 0, {0}},
     {"eos_token_id", EOG, {0}},
     {"unknown_token_id", 0, {0}},
-    {"eot_token_id", EOG, {0}},
-    {"eom_token_id", EOG, {0}},
-    {"seperator_token_id", 0, {0}}, /* spelt so in the format */
-    {"padding_token_id", 0, {0}},
-    {"mask_token_id", 0, {0}},
-    {"cls_token_id", 0, {0}},
     {"fim_pre_token_id",
      0,
      {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<PRE>", "<|code_prefix|>", "<|prefix|>",
@@ -134,6 +128,12 @@ static const role_row roles[] = {
      0,
      {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<MID>", "<|code_middle|>", "<|middle|>",
       "<\357\275\234fim\342\226\201end\357\275\234>", "\342\226\201<MID>"}},
+    {"eot_token_id", EOG, {0}},
+    {"eom_token_id", EOG, {0}},
+    {"seperator_token_id", 0, {0}}, /* spelt so in the format */
+    {"padding_token_id", 0, {0}},
+    {"mask_token_id", 0, {0}},
+    {"cls_token_id", 0, {0}},
     {"fim_pad_token_id", EOG, {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
     {"fim_rep_token_id",
      EOG,
@@ -219,10 +219,15 @@ static void except_ends(slm__vocab *v) {
 static slm_status read_roles(slm__vocab *v, const slm__gguf *g, slm_error *err) {
     const slm__tokenizer *row = v->tokenizer;
     const slm_token given[] = {[BOS] = row->bos, [EOS] = row->eos, [UNKNOWN] = row->unknown};
-    slm_token *const kept[] = {[BOS] = &v->bos, [EOS] = &v->eos, [UNKNOWN] = &v->unknown};
+    slm_token *const kept[N_KEPT] = {&v->bos,     &v->eos,     &v->unknown,
+                                     &v->fill[0], &v->fill[1], &v->fill[2]};
     for (size_t i = 0; i < SLM_COUNT(roles); i++) {
         slm_token id = SLM_TOKEN_NONE;
-        if (i < SLM_COUNT(kept) && given[i] < v->tokens.n) id = given[i];
+        if (i < SLM_COUNT(given) && given[i] < v->tokens.n) id = given[i];
+        /* how older files call the tokens of FILL */
+        static const char *const older[] = {"prefix_token_id", "suffix_token_id",
+                                            "middle_token_id"};
+        if (i >= FILL && i < N_KEPT) SLM_TRY(read_id(v, g, older[i - FILL], &id, err));
         SLM_TRY(read_id(v, g, roles[i].key, &id, err));
         for (int t = 0; roles[i].texts[t] && id == SLM_TOKEN_NONE; t++) {
             id = find_text(v, roles[i].texts[t]);
@@ -494,6 +499,34 @@ slm_status slm__vocab_tokenize(const slm__vocab *v, const char *text, size_t n_b
     if (flags & SLM_TOKENIZE_BOS && v->add_bos) slm__sink_put(&sink, v->bos);
     slm_status s =
         slm__vocab_encode(v, &work, text, n_bytes, flags & SLM_TOKENIZE_SPECIAL, NULL, &sink, err);
+    slm__bpe_work_free(&work);
+    SLM_TRY(s);
+    *n_tokens = sink.n;
+    if (sink.n > capacity)
+        return slm__fail(err, SLM_ERR_BUFFER, "%zu tokens, room for %zu", sink.n, capacity);
+    return SLM_OK;
+}
+
+slm_status slm__vocab_fill(const slm__vocab *v, slm__str prefix, slm__str suffix, slm_token *out,
+                           size_t capacity, size_t *n_tokens, slm_error *err) {
+    const slm__str parts[] = {prefix, suffix, {"", 0}};
+    slm__sink sink = {out, capacity, 0};
+    slm__bpe_work work = {.allocator = v->allocator};
+    slm_status s = SLM_OK;
+    for (int i = 0; i < 3; i++) {
+        if (v->fill[i] == SLM_TOKEN_NONE)
+            return slm__fail(err, SLM_ERR_UNSUPPORTED,
+                             "the vocabulary has no token for key tokenizer.ggml.%s",
+                             roles[FILL + i].key);
+        if (parts[i].len > INT32_MAX)
+            return slm__fail(err, SLM_ERR_LIMIT, "a text of %zu bytes, at most %d", parts[i].len,
+                             INT32_MAX);
+    }
+    if (v->add_bos) slm__sink_put(&sink, v->bos);
+    for (int i = 0; i < 3 && s == SLM_OK; i++) {
+        slm__sink_put(&sink, v->fill[i]);
+        s = slm__vocab_encode(v, &work, parts[i].ptr, parts[i].len, false, NULL, &sink, err);
+    }
     slm__bpe_work_free(&work);
     SLM_TRY(s);
     *n_tokens = sink.n;

@@ -24,6 +24,8 @@ struct slm__vocab {
     slm__ugm ugm;
     slm__token_decode decode; /* of `tokens` */
     slm_token bos, eos, unknown;
+    slm_token
+        fill[3]; /* before the prefix, before the suffix, before what is missing between them */
     bool add_bos;
     bool pre_missing; /* see slm__bpe_find_pretok() */
 };

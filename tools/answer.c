@@ -69,7 +69,7 @@ static int end_text(answerer *a) {
         slm_stops_end(a->by.stops, a->passed, a->capacity_passed, &n);
         code = write_text(a, a->passed, n);
     }
-    if (code != EXIT_DONE || a->ends_with_newline || a->n_top >= 0) return code;
+    if (code != EXIT_DONE || a->ends_with_newline || a->bare || a->n_top >= 0) return code;
     putchar('\n');
     return finish_output();
 }

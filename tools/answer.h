@@ -16,6 +16,7 @@ typedef struct answerer {
     slm_speculator *speculator; /* NULL: a token at a time */
     int32_t keep;  /* tokens that stay when the context is full; -1: the answer ends then */
     int32_t n_top; /* instead of text the log-probabilities of so many tokens; -1: text */
+    bool bare;     /* no newline at the end that the model did not write */
     FILE *said;    /* or NULL: the text goes here, too */
     /* its own */
     chooser by;
