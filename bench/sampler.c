@@ -1,6 +1,6 @@
 /* What a token costs to choose, by chain:
  *
- *     build/bench/sampler [runs]
+ *     build/bench/sampler [runs [part of a chain's name]]
  *
  * Microseconds of slm_sampler_sample(), median and best of the runs (default 300), on rows of 262,144 and 49,152 logits whose probabilities fall about as those
  * of a language model in the midst of a text: as rank^-1.6, with noise, ids in random order. Each run gets another of 8 rows. */
@@ -81,7 +81,8 @@ static void measure(const chain *c, float *const rows[N_ROWS], int32_t n_vocab, 
 int main(int argc, char **argv) {
     static const int32_t sizes[] = {262144, 49152};
     int runs = argc > 1 ? atoi(argv[1]) : 300;
-    if (runs < 1 || runs > MAX_RUNS) return fprintf(stderr, "usage: %s [runs]\n", argv[0]), 2;
+    if (runs < 1 || runs > MAX_RUNS)
+        return fprintf(stderr, "usage: %s [runs [name]]\n", argv[0]), 2;
     slm_sampler_params off = slm_sampler_defaults();
     off.n_dry_breakers = 0;
     chain chains[] = {{"greedy", off, 0, false},
@@ -128,6 +129,7 @@ int main(int argc, char **argv) {
     }
     putchar('\n');
     for (int i = 0; i < n_chains; i++) {
+        if (argc > 2 && !strstr(chains[i].name, argv[2])) continue;
         printf("%-50s", chains[i].name);
         for (int v = 0; v < 2; v++) measure(&chains[i], rows[v], sizes[v], runs);
         putchar('\n');
