@@ -92,9 +92,10 @@ fuzz:
 
 # OpenBLAS is only compared with, and only where it is.
 BLAS_LIBS := $(shell pkg-config --libs openblas 2>/dev/null)
-bench: $(O)/bench/kernels $(O)/bench/sampler $(if $(BLAS_LIBS),$(O)/bench/sgemm)
+BENCHES   := $(patsubst %.c,$(O)/%,$(filter-out $(if $(BLAS_LIBS),,bench/sgemm.c),$(wildcard bench/*.c)))
+bench: $(BENCHES)
 $(O)/bench/sgemm.o: EXTRA_CFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags openblas))
-.SECONDARY: $(O)/bench/kernels.o $(O)/bench/sampler.o $(O)/bench/sgemm.o
+.SECONDARY: $(BENCHES:%=%.o)
 $(O)/bench/sgemm: LIBS += $(BLAS_LIBS)
 
 $(O)/bench/%: $(O)/bench/%.o $(O)/libslm.a
