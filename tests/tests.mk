@@ -10,6 +10,7 @@ TEST_SRC     := $(wildcard tests/test_*.c)
 TEST_BIN     := $(TEST_SRC:%.c=$(O)/%)
 SUPPORT_OBJ  := $(patsubst %.c,$(O)/%.o,$(wildcard tests/support/*.c $(CHECK_STANDIN:%=%/*.c)))
 FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+EXAMPLES     := $(patsubst docs/%.c,$(O)/tests/%,$(wildcard docs/*.c))
 REPLAY_BIN   := $(FUZZ_NAMES:%=$(O)/tests/fuzz/replay_%)
 CHECK_LIBS    = $(if $(CHECK_STANDIN),,$(shell pkg-config --libs check 2>/dev/null))
 FUZZ_SECONDS ?= 60
@@ -45,7 +46,7 @@ tests-arm:
 programs-arm: $(ARM_TESTS:%=$(O)/tests/%)
 	@:
 
-tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(O)/tests/example $(O)/tests/schema_driver
+tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(EXAMPLES) $(O)/tests/schema_driver
 
 $(O)/tests/schema_driver: $(O)/tests/schema_driver.o $(O)/tests/support/draft_walk.o $(O)/tests/support/grammar_run.o $(O)/libslm.a
 	$(SAY) LINK $@
@@ -79,8 +80,8 @@ $(O)/tests/test_kernels_emulated: $(O)/tests/test_kernels.o $(filter-out $(O)/ke
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
 
-# The example as a user would build it: the header, the static library, nothing else.
-$(O)/tests/example: docs/example.c $(O)/libslm.a
+# The examples as a user would build them: the header, the static library, nothing else.
+$(EXAMPLES): $(O)/tests/%: docs/%.c $(O)/libslm.a
 	@mkdir -p $(@D)
 	$(SAY) LINK $@
 	$(Q)$(CC) -std=c11 -Wall -Wextra -Werror $(SANFLAGS) -Iinclude -o $@ $< $(O)/libslm.a $(LIBS)
