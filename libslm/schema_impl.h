@@ -215,15 +215,15 @@ int32_t slm__string_node(slm__schema *s, slm__str text);
 int32_t slm__key_node(slm__schema *s, const slm__str *names, uint32_t n);
 int32_t slm__any_string(slm__schema *s);
 
-typedef enum slm__mark {
+typedef enum slm__separator {
     MARK_COMMA,
     MARK_COLON,
     MARK_OPEN, /* behind [ or {  */
     MARK_CLOSE /* before ] or } */
-} slm__mark;
+} slm__separator;
 
 /* A separator with what white space the text has. */
-int32_t slm__mark_node(slm__schema *s, slm__mark mark);
+int32_t slm__separator_node(slm__schema *s, slm__separator mark);
 static inline int32_t slm__text_node(slm__schema *s, const char *text) {
     return slm__draft_text(&s->draft, text, strlen(text));
 }
