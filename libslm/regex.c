@@ -35,7 +35,10 @@ static bool take(reader *r, const char *word) {
 
 static slm__regex_node *new_node(reader *r, slm__regex_kind kind) {
     slm__regex_node *node = slm__arena_take(r->arena, 1, sizeof *node);
-    if (node) node->kind = kind;
+    if (node) {
+        node->kind = kind;
+        node->product = 1;
+    }
     return node;
 }
 
@@ -59,6 +62,7 @@ static void append(slm__regex_node *parent, slm__regex_node **last, slm__regex_n
         (*last)->next = part;
     *last = part;
     parent->anchors |= part->anchors;
+    if (part->product > parent->product) parent->product = part->product;
     if (parent->kind == REGEX_SEQ) {
         parent->shortest = add_lengths(parent->shortest, part->shortest);
         parent->longest = add_lengths(parent->longest, part->longest);
@@ -294,6 +298,12 @@ static slm_status read_repeat(reader *r, slm__regex_node **node) {
     repeat->n = 1;
     repeat->min = min;
     repeat->max = max;
+    uint64_t count = max == UINT32_MAX ? min : max;
+    repeat->product = (*node)->product * (count ? count : 1);
+    if (repeat->product > SLM__REGEX_PRODUCT)
+        return slm__fail(r->err, SLM_ERR_LIMIT,
+                         "byte %zu: counts inside of each other that multiply to more than %d",
+                         begin, SLM__REGEX_PRODUCT);
     repeat->shortest = times((*node)->shortest, min);
     repeat->longest = times((*node)->longest, max);
     *node = repeat;

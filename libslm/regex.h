@@ -12,7 +12,11 @@
 #include "draft.h"
 #include "ranges.h"
 
-enum { SLM__REGEX_DEPTH = 200, SLM__REGEX_COUNT = 100000 };
+enum {
+    SLM__REGEX_DEPTH = 200,
+    SLM__REGEX_COUNT = 100000,
+    SLM__REGEX_PRODUCT = 100000000, /* of counts inside of each other */
+};
 
 typedef enum slm__regex_kind {
     REGEX_CLASS,
@@ -29,11 +33,12 @@ typedef struct slm__regex_node {
     slm__range *ranges;                   /* of a class                               */
     uint32_t n;                           /* ranges, or parts                         */
     uint32_t min, max;                    /* of a repetition                          */
+    uint64_t product;                     /* of the counts in it, at least 1          */
     uint64_t shortest, longest;           /* code points; longest UINT64_MAX: no end  */
     bool anchors;                         /* ^ or $ somewhere in it                   */
 } slm__regex_node;
 
-/* FORMAT, UNSUPPORTED, LIMIT (depth, counts), NOMEM; the message begins with the byte offset, "byte 3: ...". */
+/* FORMAT, UNSUPPORTED, LIMIT (depth, counts, their product), NOMEM; the message begins with the byte offset, "byte 3: ...". */
 slm_status slm__regex_parse(slm__arena *a, const char *text, size_t n, slm__regex_node **out,
                             slm_error *err);
 

@@ -42,6 +42,18 @@ int32_t slm__schema_contradiction(slm__schema *s, slm__schema_value *where, slm_
     return 0;
 }
 
+void slm__schema_suspect(slm__schema *s, int32_t rule, slm__schema_value *where) {
+    if (s->quiet) return;
+    slm__suspect *list = slm__arena_room(&s->arena, s->suspects, &s->room_suspects,
+                                         (uint64_t)s->n_suspects + 1, sizeof *list);
+    if (!list) {
+        slm__schema_no_memory(s);
+        return;
+    }
+    s->suspects = list;
+    list[s->n_suspects++] = (slm__suspect){rule, where};
+}
+
 /* ---- Conjunctions ---- */
 
 /* A schema that only says what another one is. */
@@ -137,6 +149,9 @@ static void check_result(slm__schema *s) {
                              p->b);
     }
     if (s->draft.rules[root].fits || s->status != SLM_OK) return;
+    for (uint32_t i = 0; i < s->n_suspects; i++)
+        if (!s->draft.rules[s->suspects[i].rule].fits)
+            slm__schema_contradiction(s, s->suspects[i].where, SLM_ERR_FORMAT, "no text fits");
     if (s->contradiction)
         slm__schema_fail(s, s->contradiction_status, s->contradiction,
                          "%s, so that nothing satisfies the schema", s->why);

@@ -65,7 +65,8 @@ static int32_t rest_node(const array *a) {
     uint32_t max = a->max == UINT32_MAX ? UINT32_MAX : a->max - a->n_first;
     if (a->closed || max == 0) return min ? 0 : slm__draft_seq(d, NULL, 0);
     bool alone = a->n_first == 0;
-    int32_t more = slm__draft_pair(d, slm__mark_node(a->s, MARK_COMMA), item_node(a, a->n_first));
+    int32_t more =
+        slm__draft_pair(d, slm__separator_node(a->s, MARK_COMMA), item_node(a, a->n_first));
     uint32_t one = alone ? 1 : 0;
     int32_t all =
         slm__draft_repeat(d, more, min > one ? min - one : 0, max == UINT32_MAX ? max : max - one);
@@ -81,13 +82,14 @@ int32_t slm__schema_array(slm__schema *s, const slm__branch *b) {
     int32_t node = rest_node(&a);
     for (uint32_t i = a.n_first; i-- > 0 && slm__schema_ok(s);) {
         int32_t item = item_node(&a, i);
-        if (i > 0) item = slm__draft_pair(d, slm__mark_node(s, MARK_COMMA), item);
+        if (i > 0) item = slm__draft_pair(d, slm__separator_node(s, MARK_COMMA), item);
         node = slm__draft_pair(d, item, node);
         if (i >= a.min) node = slm__draft_maybe(d, node);
     }
     if (!slm__schema_ok(s)) return 0;
     return slm__draft_seq(d,
-                          (int32_t[]){slm__text_node(s, "["), slm__mark_node(s, MARK_OPEN), node,
-                                      slm__mark_node(s, MARK_CLOSE), slm__text_node(s, "]")},
+                          (int32_t[]){slm__text_node(s, "["), slm__separator_node(s, MARK_OPEN),
+                                      node, slm__separator_node(s, MARK_CLOSE),
+                                      slm__text_node(s, "]")},
                           5);
 }

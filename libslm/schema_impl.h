@@ -75,6 +75,12 @@ typedef struct slm__conjunction {
     uint8_t mode;
 } slm__conjunction;
 
+/* A rule that may turn out to fit nothing, and the place that says so. */
+typedef struct slm__suspect {
+    int32_t rule;
+    slm__schema_value *where;
+} slm__suspect;
+
 /* That no value satisfies the rule has to come out, or a oneOf is an error. */
 typedef struct slm__proof {
     int32_t rule;
@@ -97,6 +103,8 @@ typedef struct slm__schema {
     uint32_t *table; /* conjunctions + 1, by hash                                */
     slm__proof *proofs;
     uint32_t n_proofs, room_proofs;
+    slm__suspect *suspects;
+    uint32_t n_suspects, room_suspects;
     int32_t string_rule;              /* any string; -1: not made yet                          */
     slm__schema_value *contradiction; /* the first place where nothing fits; NULL: none    */
     char why[160];                    /* ... and what is said of it                            */
@@ -136,6 +144,9 @@ static inline bool slm__schema_ok(slm__schema *s) {
     if (s->draft.failed && s->status == SLM_OK) slm__schema_no_memory(s);
     return s->status == SLM_OK;
 }
+
+/* Remember a rule for the message if nothing fits. */
+void slm__schema_suspect(slm__schema *s, int32_t rule, slm__schema_value *where);
 
 /* The rule of a conjunction, made later if it is new; the items are sorted. */
 int32_t slm__schema_rule(slm__schema *s, slm__items *items, uint8_t mode);
@@ -204,15 +215,15 @@ int32_t slm__string_node(slm__schema *s, slm__str text);
 int32_t slm__key_node(slm__schema *s, const slm__str *names, uint32_t n);
 int32_t slm__any_string(slm__schema *s);
 
-typedef enum slm__mark {
+typedef enum slm__separator {
     MARK_COMMA,
     MARK_COLON,
     MARK_OPEN, /* behind [ or {  */
     MARK_CLOSE /* before ] or } */
-} slm__mark;
+} slm__separator;
 
 /* A separator with what white space the text has. */
-int32_t slm__mark_node(slm__schema *s, slm__mark mark);
+int32_t slm__separator_node(slm__schema *s, slm__separator mark);
 static inline int32_t slm__text_node(slm__schema *s, const char *text) {
     return slm__draft_text(&s->draft, text, strlen(text));
 }

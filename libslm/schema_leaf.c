@@ -1,7 +1,7 @@
 /* A branch, type by type; separators. */
 #include "schema_impl.h"
 
-int32_t slm__mark_node(slm__schema *s, slm__mark mark) {
+int32_t slm__separator_node(slm__schema *s, slm__separator mark) {
     static const char *const texts[][4] = {
         [SLM_SPACING_PYTHON] = {", ", ": ", "", ""},
         [SLM_SPACING_COMPACT] = {",", ":", "", ""},

@@ -187,10 +187,10 @@ static int32_t other_node(object *o, bool comma) {
         slm__draft_define(d, o->key, slm__key_node(o->s, o->names, o->n));
     }
     if (!slm__schema_ok(o->s)) return 0;
-    int32_t first = comma ? slm__mark_node(o->s, MARK_COMMA) : slm__draft_seq(d, NULL, 0);
+    int32_t first = comma ? slm__separator_node(o->s, MARK_COMMA) : slm__draft_seq(d, NULL, 0);
     return slm__draft_seq(d,
                           (int32_t[]){first, slm__draft_ref(d, o->key),
-                                      slm__mark_node(o->s, MARK_COLON),
+                                      slm__separator_node(o->s, MARK_COLON),
                                       slm__draft_ref(d, o->other)},
                           4);
 }
@@ -211,10 +211,10 @@ static int32_t end_node(object *o, uint32_t count) {
 
 static int32_t property_node(object *o, const property *p, bool comma) {
     slm__draft *d = &o->s->draft;
-    int32_t first = comma ? slm__mark_node(o->s, MARK_COMMA) : slm__draft_seq(d, NULL, 0);
+    int32_t first = comma ? slm__separator_node(o->s, MARK_COMMA) : slm__draft_seq(d, NULL, 0);
     return slm__draft_seq(d,
                           (int32_t[]){first, slm__string_node(o->s, p->name),
-                                      slm__mark_node(o->s, MARK_COLON),
+                                      slm__separator_node(o->s, MARK_COLON),
                                       slm__draft_ref(d, p->value)},
                           4);
 }
@@ -265,7 +265,8 @@ int32_t slm__schema_object(slm__schema *s, const slm__branch *b) {
     int32_t node = states_node(&o);
     if (!slm__schema_ok(s)) return 0;
     return slm__draft_seq(&s->draft,
-                          (int32_t[]){slm__text_node(s, "{"), slm__mark_node(s, MARK_OPEN), node,
-                                      slm__mark_node(s, MARK_CLOSE), slm__text_node(s, "}")},
+                          (int32_t[]){slm__text_node(s, "{"), slm__separator_node(s, MARK_OPEN),
+                                      node, slm__separator_node(s, MARK_CLOSE),
+                                      slm__text_node(s, "}")},
                           5);
 }

@@ -212,11 +212,10 @@ static bool cut(const alternative *a, uint32_t min, uint32_t max, uint32_t *from
 /* False: it takes an automaton. */
 static bool emit_alternative(slm__schema *s, const alternative *a, uint32_t min, uint32_t max,
                              int32_t *node) {
-    bool inside = a->shortest >= min && a->longest <= max;
+    bool inside = a->shortest >= min && (a->longest <= max || max == UINT32_MAX);
     uint32_t from = 0, to = UINT32_MAX, n = 0;
-    if (!inside && max == UINT32_MAX && a->shortest >= min) inside = true;
     *node = 0;
-    if (a->longest < min || a->shortest > max) return true;
+    if (a->longest < min || (a->shortest > max && max != UINT32_MAX)) return true;
     if (!inside && (a->n_variable != 1 || !cut(a, min, max, &from, &to))) return false;
     if (from > to) return true;
     for (const slm__regex_node *p = a->first; p != a->end; p = p->next) n++;
@@ -309,12 +308,14 @@ static bool build_all(slm__schema *s, const expressions *e, const slm__recognize
 static int32_t emit_automaton(slm__schema *s, const expressions *e, uint32_t min, uint32_t max) {
     const slm__recognizer **nfas = slm__arena_take(&s->arena, e->n, sizeof *nfas);
     slm_error err;
-    int32_t node;
+    int32_t node = 0;
     if (!nfas) return slm__schema_no_memory(s);
     if (!build_all(s, e, nfas)) return 0;
     slm_status status = slm__recognizer_emit(&s->arena, nfas, e->n, min, max, &s->draft, emit_class,
                                              s, &node, &err);
-    return status == SLM_OK ? node : slm__schema_fail(s, status, e->where[0], "%s", err.message);
+    if (status != SLM_OK) return slm__schema_fail(s, status, e->where[0], "%s", err.message);
+    slm__schema_suspect(s, (int32_t)s->draft.nodes[node].at, e->where[0]);
+    return node;
 }
 
 static int32_t constant(slm__schema *s, const slm__branch *b, const expressions *e, uint32_t min,

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Write the seeds of tests/fuzz/corpus/encode, spm, stream, stops and sampler: small inputs, one thing each.
+"""Write the seeds of tests/fuzz/corpus/encode, schema, spm, stream, stops and sampler: small inputs, one thing each.
 
     python3 tests/fuzz/make_text_corpus.py
 """
+import json
 import struct
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def main():
         (HERE / "stops" / f"seed_{name}").write_bytes(data)
     for i, (name, order) in enumerate(ORDERS.items()):
         (HERE / "sampler" / f"seed_{name}").write_bytes(sampler(order, i))
+    (HERE / "schema").mkdir(exist_ok=True)
+    with open(HERE.parents[1] / "data" / "schemas.json", encoding="utf-8") as f:
+        schemas = [s["schema"] for s in json.load(f)]
+    schemas += [{"type": "string", "pattern": "(^|,)[^a-c\\d]{2,4}?(?:x|\\u00e9)+$", "maxLength": 9}, {"not": {}}, {"minimum": 3, "maximum": 1},
+                {"properties": {"a": {"$ref": "#"}}, "required": ["a"]}, {"oneOf": [{"type": "integer"}, {"type": "number"}]}]
+    for i, schema in enumerate(schemas):
+        (HERE / "schema" / f"seed_{i}").write_bytes(bytes([i % 8]) + json.dumps(schema).encode())
     # merges and special tokens too, numbers that are none, and an odd byte at the end
     (HERE / "stream" / "seed_all").write_bytes(b"".join(bytes([b & 255, 224 | b >> 8]) for b in range(512)) + b"x")
     (HERE / "stream" / "seed_no_room").write_bytes(b"".join(bytes([b & 255, b >> 8]) for b in range(512)))
