@@ -28,8 +28,6 @@ PUBLISHED = {
     "llama-bpe": [rf"{ANY_CASE}|{WORD}|\p{{N}}{{1,3}}|{SIGNS}|{SPACES}"],
     "qwen2": [rf"{ANY_CASE}|{WORD}|\p{{N}}|{SIGNS}|{SPACES}"],
     "qwen35": [rf"{ANY_CASE}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{SPACES}"],
-    "jais-2": [rf"{ANY_CASE}|{WORD}|\p{{N}}{{1,3}}|{SIGNS}|\s*[\r\n]+|" + "|".join(rf"\s{{{n}}}(?!\S)" for n in (512, 256, 128, 64, 32, 16, 8, 4))
-               + r"|\s{1,2}(?!\S)|\s{1}"],
     "bailingmoe": [rf"{ANY_CASE}|[^\r\n\p{{L}}\p{{N}}]?+\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"],
     "seed-coder": [rf"{ANY_CASE}|{WORD}|\p{{N}}{{1}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{SPACES}"],
     "gpt-4o": [cased(f"(?:{ANY_CASE})?", r"\p{N}{1,3}")],
