@@ -228,6 +228,7 @@ static bool parse_alternatives(parser *ps, const char **groups) {
         int index = add_alternative(ps->p);
         const char *group;
         if (index < 0 || !parse_steps(ps, &group) || (group && !groups)) return false;
+        if (ps->p->steps[ps->p->begin[index]].kind != STEP_SET) return false;
         if (groups) groups[index] = group;
         if (*ps->at != '|') return *ps->at == (groups ? '\0' : ')');
     }

@@ -68,7 +68,7 @@
 
 /* How a text is split; several names may mean one way. */
 typedef enum split {
-    SPLIT_GPT2, SPLIT_DIGITS_GPT2, SPLIT_LLAMA3, SPLIT_QWEN2, SPLIT_QWEN35, SPLIT_MINICPM5, SPLIT_JAIS2,
+    SPLIT_GPT2, SPLIT_DIGITS_GPT2, SPLIT_LLAMA3, SPLIT_QWEN2, SPLIT_QWEN35, SPLIT_MINICPM5,
     SPLIT_BAILING, SPLIT_SEED_CODER, SPLIT_UFAKZEKA, SPLIT_LAGUNA, SPLIT_KIMI_K2, SPLIT_GPT4O, SPLIT_TEKKEN,
     SPLIT_YOUTU, SPLIT_DEEPSEEK_LLM, SPLIT_DEEPSEEK_CODER, SPLIT_DEEPSEEK3, SPLIT_SPARK, SPLIT_FALCON,
     SPLIT_DEFAULT, SPLIT_BLOOM, SPLIT_VIKING, SPLIT_CHAMELEON, SPLIT_LINES, N_SPLITS
@@ -82,9 +82,6 @@ static const char *const splits[N_SPLITS][SLM__MAX_STAGES] = {
     [SPLIT_QWEN35] = {ANY_CASE "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}"
                       "| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACES},
     [SPLIT_MINICPM5] = {"\\p{N}{1,3}", LLAMA3("\\p{N}+")},
-    [SPLIT_JAIS2] = {ANY_CASE "|" WORD "|\\p{N}{1,3}|" SIGNS "|\\s*[\\r\\n]+"
-                     "|\\s{512}(?!\\S)|\\s{256}(?!\\S)|\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)"
-                     "|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}"},
     [SPLIT_BAILING] = {ANY_CASE "|" WORD "|\\p{N}|" SIGNS "|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"},
     [SPLIT_SEED_CODER] = {ANY_CASE "|" WORD "|\\p{N}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" SPACES},
     [SPLIT_UFAKZEKA] = {WORD "|\\p{N}|" SIGNS "|" SPACES},
@@ -156,7 +153,6 @@ static const slm__pretok rows[] = {
     {"grok-2", SPLIT_QWEN2, 0},
     {"qwen35", SPLIT_QWEN35, 0},
     {"minicpm5", SPLIT_MINICPM5, PRETOK_WHOLE_WORDS},
-    {"jais-2", SPLIT_JAIS2, 0},
     {"bailingmoe", SPLIT_BAILING, 0},
     {"bailingmoe2", SPLIT_BAILING, 0},
     {"llada-moe", SPLIT_BAILING, 0},

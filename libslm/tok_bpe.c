@@ -397,7 +397,6 @@ static bool encode_line(const slm__bpe *b, slm__bpe_work *w, const uint8_t *line
 
 bool slm__bpe_encode(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
                      slm__sink *sink) {
-    slm__words_make(&w->words, n, w->allocator);
     slm__pieces pieces = {{0}};
     for (size_t at = 0, end; at < n; at = end) {
         end = slm__splitter_next(&b->splitter, &pieces, text, n, at);

@@ -171,7 +171,7 @@ typedef struct work {
     symbol *symbols;
     uint64_t *heap; /* rank << 32 | symbol */
     size_t n_heap, room;
-    slm__words words;
+    const slm__words *words;
 } work;
 
 static bool reserve(work *w, size_t n) {
@@ -259,7 +259,7 @@ static bool encode_words(work *w, size_t n, slm__sink *sink) {
             continue;
         }
         uint64_t key[2];
-        slm__word *entry = slm__words_find(&w->words, w->text + at, end - at, key);
+        slm__word *entry = slm__words_find(w->words, w->text + at, end - at, key);
         if (slm__words_get(entry, key, sink)) continue;
         slm_token ids[4 * SHORT]; /* a character has four bytes at most */
         slm__sink word = {ids, SLM_COUNT(ids), 0};
@@ -270,19 +270,17 @@ static bool encode_words(work *w, size_t n, slm__sink *sink) {
     return true;
 }
 
-bool slm__spm_encode(const slm__spm *m, const slm_allocator *allocator, const uint8_t *text,
-                     size_t n, slm__sink *sink) {
+bool slm__spm_encode(const slm__spm *m, const slm_allocator *allocator, const slm__words *words,
+                     const uint8_t *text, size_t n, slm__sink *sink) {
     if (n == 0) return true;
     if (n >= UINT32_MAX / SPACE_BYTES - 1) return false; /* places are 32 bits */
-    work w = {.m = m, .allocator = allocator};
+    work w = {.m = m, .allocator = allocator, .words = words};
     w.text = slm__alloc(allocator, (n + 1) * SPACE_BYTES);
     bool ok = w.text != NULL;
     if (ok) {
         size_t n_text = write_spaces(text, n, m->space_prefix, w.text);
-        slm__words_make(&w.words, n_text, allocator);
         ok = encode_words(&w, slm__spaces_read(w.text, n_text), sink);
     }
-    slm__words_free(&w.words, allocator);
     slm__free(allocator, w.heap);
     slm__free(allocator, w.symbols);
     slm__free(allocator, w.text);

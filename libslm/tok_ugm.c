@@ -15,6 +15,7 @@
 enum {
     MAX_PIECE = 1024,    /* bytes; published ones have up to 48. It bounds the time of a text */
     MAX_NODES = 1 << 24, /* 24 bits of an edge */
+    FIRST_BITS = 14,     /* of the table of edges, which grows */
     MAX_TEXT = 1 << 28
 };
 static const float UNKNOWN_PRICE = 10; /* below the least score */
@@ -22,7 +23,7 @@ static const float UNKNOWN_PRICE = 10; /* below the least score */
 /* ---- The trie of pieces ---- */
 
 static uint32_t edge_slot(const slm__trie *t, uint32_t from) {
-    return (uint32_t)(from * 0x9e3779b97f4a7c15u >> 32) & t->mask;
+    return (uint32_t)(from * 0x9e3779b97f4a7c15u >> t->shift);
 }
 
 /* The slot of an edge, or where it would be. `from` is node << 8 | byte. */
@@ -40,6 +41,7 @@ static inline uint32_t step(const slm__trie *t, uint32_t node, uint8_t byte) {
 static bool grow(slm__trie *t, const slm_allocator *allocator) {
     slm__trie bigger = *t;
     bigger.mask = t->mask * 2 + 1;
+    bigger.shift = t->shift - 1;
     bigger.edges = slm__alloc_array(allocator, (uint64_t)bigger.mask + 1, sizeof *bigger.edges);
     if (!bigger.edges) return false;
     for (uint32_t i = 0; i <= t->mask && t->n_edges > 0; i++)
@@ -86,7 +88,8 @@ static slm_status load_trie(slm__ugm *m, const slm_allocator *allocator, slm_err
     if (n_bytes > MAX_NODES)
         return slm__fail(err, SLM_ERR_LIMIT, "tokenizer.ggml.tokens: pieces of %llu bytes",
                          (unsigned long long)n_bytes);
-    t->mask = (1u << 14) - 1;
+    t->mask = (1u << FIRST_BITS) - 1;
+    t->shift = 64 - FIRST_BITS;
     t->edges = slm__alloc_array(allocator, (uint64_t)t->mask + 1, sizeof *t->edges);
     t->tokens = slm__alloc_array(allocator, n_bytes, sizeof *t->tokens);
     bool ok = t->edges && t->tokens;

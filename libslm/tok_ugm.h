@@ -8,6 +8,7 @@
 typedef struct slm__trie {
     uint64_t *edges;
     uint32_t mask, n_edges, n_nodes;
+    int shift;         /* of the 64-bit hash, to an index */
     slm_token *tokens; /* [n_nodes] that end at each node, or SLM_TOKEN_NONE */
 } slm__trie;
 

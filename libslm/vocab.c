@@ -52,8 +52,7 @@ static void free_spm(slm__vocab *v) { slm__spm_free(&v->spm, v->allocator); }
 
 static bool encode_spm(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
                        slm__sink *sink) {
-    (void)work;
-    return slm__spm_encode(&v->spm, v->allocator, (const uint8_t *)text, n, sink);
+    return slm__spm_encode(&v->spm, v->allocator, &work->words, (const uint8_t *)text, n, sink);
 }
 
 static slm_status load_ugm(slm__vocab *v, const slm__gguf *g, slm_error *err) {
@@ -476,6 +475,8 @@ slm_status slm__vocab_encode(const slm__vocab *v, slm__bpe_work *work, const cha
                              bool all, const uint8_t *marks, slm__sink *sink, slm_error *err) {
     slm__span *spans;
     size_t n_spans, at = 0;
+    slm__words_make(&work->words, n,
+                    v->allocator); /* here, as special tokens may cut a text small */
     bool ok = slm__special_find(&v->special, text, n, all, marks, v->allocator, &spans, &n_spans);
     for (size_t i = 0; i < n_spans && ok; i++) {
         if (spans[i].at > at) ok = v->tokenizer->encode(v, work, text + at, spans[i].at - at, sink);

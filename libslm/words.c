@@ -50,7 +50,7 @@ void slm__seams_add(slm__seams *s, slm__str text) {
 
 void slm__words_make(slm__words *w, size_t n, const slm_allocator *allocator) {
     if (w->entries || n < 256) return; /* not worth clearing a table for */
-    uint32_t size = n < 16384 ? 256 : 2048;
+    uint32_t size = n < 16384 ? 256 : n < 262144 ? 2048 : 8192;
     w->entries = slm__alloc_array(allocator, size, sizeof *w->entries);
     if (w->entries) w->mask = size - 1;
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the seeds of tests/fuzz/corpus/encode, schema, spm, stream, stops and sampler: small inputs, one thing each.
+"""Write the seeds of tests/fuzz/corpus/encode, schema, spm, ugm, stream, stops and sampler: small inputs, one thing each.
 
     python3 tests/fuzz/make_text_corpus.py
 """
@@ -60,12 +60,26 @@ def sampler(order, i):
     return head + order.ljust(64, b"\0") + struct.pack("<50f", *((k * 7919 % 97) / 8 - 6 for k in range(50)))
 
 
+def charsmap():
+    """Units and texts as in tok_ugm.c: "A" becomes "a", "BC" "fi". A block of 128 units for each node; letters are below 128."""
+    units, texts = [0] * 768, b"a\0fi\0"
+    units[0] = 128 << 10  # the children of the root
+    for at, label, block, ends in ((128 + 65, 65, 256, 1), (128 + 66, 66, 384, 0), (384 + 67, 67, 512, 1)):
+        units[at] = (at ^ block) << 10 | ends << 8 | label
+    units[256], units[512] = 1 << 31, 1 << 31 | 2
+    return struct.pack("<I768I", 4 * 768, *units) + texts
+
+
 def main():
-    for folder in ("encode", "spm", "stream", "stops", "sampler"):
+    for folder in ("encode", "spm", "ugm", "stream", "stops", "sampler"):
         (HERE / folder).mkdir(parents=True, exist_ok=True)
     for i, (name, text) in enumerate(TEXTS.items()):
         (HERE / "encode" / f"seed_{name}").write_bytes(bytes([i % 8]) + text)
         (HERE / "spm" / f"seed_{name}").write_bytes(bytes([i % 8]) + text)
+        (HERE / "ugm" / f"seed_{name}").write_bytes(bytes([i % 8, 0]) + text)
+    found = charsmap()
+    found += b"\0" * (-len(found) % 16)
+    (HERE / "ugm" / "seed_map").write_bytes(bytes([3, len(found) // 16]) + found + b"ABCA aabBC\0the<unk>\xff")
     (HERE / "spm" / "seed_swallowed").write_bytes(b"\0\xc3 \xe2\x96 \x81 \xf0 a\xe2\x96\x81 the \xe2")
     (HERE / "encode" / "seed_empty").write_bytes(b"\0")
     for i, (name, text) in enumerate(STREAMS.items()):

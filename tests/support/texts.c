@@ -320,11 +320,15 @@ static void mutate(texts *t) {
     }
 }
 
-/* No four-byte form beyond 10FFFF: its first byte becomes a letter. */
+/* No form beyond 10FFFF, and none of a space in more than one byte: its first byte becomes a letter. */
 static void keep_inside(texts *t) {
+    static const uint8_t overlong[3][5] = {"\xc0\xa0", "\xe0\x80\xa0", "\xf0\x80\x80\xa0"};
     for (size_t i = 0; i < t->n; i++) {
         uint8_t b = t->text[i];
-        if (b > 0xf4 || (b == 0xf4 && i + 1 < t->n && t->text[i + 1] > 0x8f)) t->text[i] = 'f';
+        bool bad = b > 0xf4 || (b == 0xf4 && i + 1 < t->n && t->text[i + 1] > 0x8f);
+        for (size_t k = 0; k < 3; k++)
+            bad = bad || (t->n - i >= k + 2 && memcmp(t->text + i, overlong[k], k + 2) == 0);
+        if (bad) t->text[i] = 'f';
     }
 }
 
