@@ -74,10 +74,8 @@ typedef struct jname jname;
 typedef struct jinja jinja;
 
 enum { FLAG_SAFE = 1 }; /* of a string: no HTML in it needs escaping ("Markup")         */
-enum {
-    FLAG_PLAIN = 0,
-    FLAG_FORBIDDEN = 1
-}; /* of an undefined: an attribute that exists in Python, but not here */
+/* Of an undefined, for its message: Python has this attribute, templates have not. */
+enum { FLAG_FORBIDDEN = 1 };
 enum {
     VIEW_KEYS,
     VIEW_VALUES,
@@ -340,7 +338,8 @@ struct jinja {
     uint32_t depth; /* of nesting */
     uint32_t loops; /* around what is read */
     uint32_t soft;  /* inside of a condition: unknown filters fail only when they are reached */
-    uint8_t uses;   /* USES_* of the macro that is read */
+    const jnode *unknown; /* the first filter or test outside of conditions that there is not */
+    uint8_t uses;         /* USES_* of the macro that is read */
     /* rendering */
     jscope *scope, *globals;
     jbuf *out;

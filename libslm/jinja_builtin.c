@@ -65,12 +65,10 @@ KIND_TEST(t_escaped, v->kind == J_STRING && v->flag & FLAG_SAFE)
 KIND_TEST(t_callable, v->kind == J_MACRO || v->kind == J_FUNCTION || v->kind == J_METHOD ||
                           v->kind == J_LOOP || v->kind == J_UNDEFINED)
 KIND_TEST(t_sequence, v->kind == J_STRING || v->kind == J_LIST || v->kind == J_TUPLE ||
-                          v->kind == J_RANGE || v->kind == J_DICT ||
-                          (v->kind == J_UNDEFINED && v->flag == FLAG_PLAIN))
+                          v->kind == J_RANGE || v->kind == J_DICT || v->kind == J_UNDEFINED)
 KIND_TEST(t_iterable, v->kind == J_STRING || v->kind == J_LIST || v->kind == J_TUPLE ||
                           v->kind == J_RANGE || v->kind == J_DICT || v->kind == J_VIEW ||
-                          v->kind == J_ITERATOR || v->kind == J_LOOP ||
-                          (v->kind == J_UNDEFINED && v->flag == FLAG_PLAIN))
+                          v->kind == J_ITERATOR || v->kind == J_LOOP || v->kind == J_UNDEFINED)
 
 static bool remainder_is(jinja *j, const jv *v, const jv *by, int64_t wanted, jv *out) {
     jv rest, want = JINT(wanted);
@@ -136,15 +134,19 @@ static bool t_sameas(jinja *j, const jv *v, jargs *a, jv *out) {
     return yes(same, out);
 }
 
+/* Is it a name in a table, which Python asks a dict for. */
+static bool is_name(jinja *j, const jv *v, const jrow *table, jv *out) {
+    if (v->kind == J_LIST || v->kind == J_DICT || v->kind == J_VIEW)
+        return slm__j_fail(j, SLM_ERR_ARGUMENT, "unhashable type: '%s'", slm__j_kind_name(v));
+    return yes(v->kind == J_STRING && slm__j_find(table, jstr(v)), out);
+}
 static bool t_filter(jinja *j, const jv *v, jargs *a, jv *out) {
-    (void)j;
     (void)a;
-    return yes(v->kind == J_STRING && slm__j_find(slm__j_filters, jstr(v)), out);
+    return is_name(j, v, slm__j_filters, out);
 }
 static bool t_test(jinja *j, const jv *v, jargs *a, jv *out) {
-    (void)j;
     (void)a;
-    return yes(v->kind == J_STRING && slm__j_find(slm__j_tests, jstr(v)), out);
+    return is_name(j, v, slm__j_tests, out);
 }
 
 const jrow slm__j_tests[] = {

@@ -228,8 +228,6 @@ static bool eval_dict(jinja *j, const jnode *n, jv *out) {
 static bool eval_logic(jinja *j, const jnode *n, bool or, jv *out) {
     for (const jnode *e = n->a; e; e = e->next) {
         if (!slm__j_eval(j, e, out)) return false;
-        if (out->kind == J_UNDEFINED && out->flag == FLAG_FORBIDDEN)
-            return slm__j_fail_undefined(j, out);
         if (slm__j_truth(out) == or) return true;
     }
     return true;
@@ -238,7 +236,6 @@ static bool eval_logic(jinja *j, const jnode *n, bool or, jv *out) {
 static bool eval_test(jinja *j, const jnode *n, bool *out) {
     jv v;
     if (!slm__j_eval(j, n, &v)) return false;
-    if (v.kind == J_UNDEFINED && v.flag == FLAG_FORBIDDEN) return slm__j_fail_undefined(j, &v);
     *out = slm__j_truth(&v);
     return true;
 }
@@ -311,6 +308,8 @@ static bool eval_item(jinja *j, const jnode *n, jv *out) {
         if (parts[i] && !slm__j_eval(j, parts[i], &bounds[i])) return false;
     }
     j->pos = n->pos;
+    *out = JUNDEF; /* of constants jinja2 takes the element that the slice is, when it compiles */
+    if (n->a->type == N_CONST && v.kind != J_STRING) return true;
     return slm__j_slice(j, &v, bounds, out);
 }
 

@@ -77,7 +77,10 @@ static bool exec_set_block(jinja *j, const jnode *n) {
 
 static bool exec_filter_block(jinja *j, const jnode *n) {
     jv v;
-    return filtered(j, n->b, n->d, &v) && slm__j_print(j, j->out, &v);
+    if (!filtered(j, n->b, n->d, &v)) return false;
+    if (v.kind == J_STRING) return slm__j_put_str(j, j->out, &v);
+    return slm__j_fail(j, SLM_ERR_ARGUMENT, "the filter of a block gives a %s, expected a string",
+                       slm__j_kind_name(&v));
 }
 
 /* ---- Macros ---- */
@@ -220,8 +223,6 @@ static bool look_ahead(jinja *j, jloop *loop) {
                   slm__j_eval(j, loop->node->c, &yes);
         j->scope = outer;
         if (!ok) return false;
-        if (yes.kind == J_UNDEFINED && yes.flag == FLAG_FORBIDDEN)
-            return slm__j_fail_undefined(j, &yes);
         if (slm__j_truth(&yes)) return true;
         loop->has_next = false;
     }
@@ -313,7 +314,8 @@ bool slm__j_loop_attr(jinja *j, jloop *loop, const jname *name, jv *out) {
 static bool run_loop(jinja *j, jloop *loop) {
     jscope *outer = j->scope, *scope = NULL;
     jv self = {.kind = J_LOOP, .u.loop = loop};
-    bool ok = true, any = false;
+    bool ok = true, any = false,
+         whole = false; /* was there an element; did the body come to its end */
     while (ok && (ok = look_ahead(j, loop)) && !loop->ended) {
         loop->previous = loop->current;
         loop->current = loop->next;
@@ -329,10 +331,11 @@ static bool run_loop(jinja *j, jloop *loop) {
              assign(j, scope, n->a, &loop->current) && slm__j_exec(j, n->d);
         j->scope = outer;
         bool stop = j->flow == FLOW_BREAK;
+        whole |= j->flow == FLOW_ON;
         j->flow = FLOW_ON;
         if (stop) break;
     }
-    if (!ok || any || !loop->node->e) return ok;
+    if (!ok || whole || !loop->node->e) return ok;
     j->scope = slm__j_scope(j, loop->outer);
     ok = j->scope && slm__j_exec(j, loop->node->e);
     j->scope = outer;
@@ -376,7 +379,6 @@ static bool exec_if(jinja *j, const jnode *n) {
     for (const jnode *b = n->a; b; b = b->next) {
         jv v = JBOOL(true);
         if (b->a && !slm__j_eval(j, b->a, &v)) return false;
-        if (v.kind == J_UNDEFINED && v.flag == FLAG_FORBIDDEN) return slm__j_fail_undefined(j, &v);
         if (slm__j_truth(&v)) return slm__j_exec(j, b->b);
     }
     return true;

@@ -304,12 +304,9 @@ static const jname *parse_dotted(jinja *j) {
 }
 
 /* A filter or test that is not there: an error at once, but inside of conditions only when it is reached. */
-static bool find_row(jinja *j, jnode *n, const jrow *table, const char *what) {
+static void find_row(jinja *j, jnode *n, const jrow *table) {
     n->row = slm__j_find(table, n->name->s);
-    if (n->row || j->soft) return true;
-    j->pos = n->pos;
-    return slm__j_fail(j, SLM_ERR_UNSUPPORTED, "no %s named '%s'", what,
-                       slm__show(n->name->s).text);
+    if (!n->row && !j->soft && !j->unknown) j->unknown = n;
 }
 
 /* Filters behind `base` (NULL: the text of a block); `begun`: the first comes without its bar. */
@@ -317,8 +314,8 @@ jnode *slm__j_parse_filters(jinja *j, jnode *base, bool begun) {
     while (begun || slm__j_skip_op(j, JOP1('|'))) {
         begun = false;
         jnode *n = slm__j_node(j, N_FILTER);
-        if (!n || !(n->name = parse_dotted(j)) || !find_row(j, n, slm__j_filters, "filter"))
-            return NULL;
+        if (!n || !(n->name = parse_dotted(j))) return NULL;
+        find_row(j, n, slm__j_filters);
         n->a = base;
         if (slm__j_at_op(j, JOP1('(')) && !parse_args(j, &n->b)) return NULL;
         base = n;
@@ -338,7 +335,8 @@ static jnode *parse_test(jinja *j, jnode *base) {
     j->token++;
     bool negated = slm__j_skip_name(j, "not");
     jnode *n = slm__j_node(j, N_TEST);
-    if (!n || !(n->name = parse_dotted(j)) || !find_row(j, n, slm__j_tests, "test")) return NULL;
+    if (!n || !(n->name = parse_dotted(j))) return NULL;
+    find_row(j, n, slm__j_tests);
     n->a = base;
     if (slm__j_at_op(j, JOP1('('))) {
         if (!parse_args(j, &n->b)) return NULL;
@@ -492,10 +490,12 @@ static jnode *parse_logic(jinja *j, bool or) {
     return n ? n : first;
 }
 
-/* A missing filter in what stands before its condition is found too late to know; it counts as inside. */
+/* What stands before "if" turns out to be inside of a condition, too. */
 static jnode *parse_cond(jinja *j) {
-    j->soft++;
+    const jnode *unknown = j->unknown;
     jnode *first = parse_logic(j, true);
+    if (first && slm__j_at_name(j, "if")) j->unknown = unknown;
+    j->soft++;
     while (first && slm__j_skip_name(j, "if")) {
         jnode *n = slm__j_node(j, N_COND);
         if (!n || !slm__j_deeper(j)) return NULL;

@@ -177,7 +177,6 @@ static bool f_indent(jinja *j, const jv *v, jargs *a, jv *out) {
 static bool f_truncate(jinja *j, const jv *v, jargs *a, jv *out) {
     jv s = *v, end = a->v[2], cut, bounds[3] = {JNONE, JNONE, JNONE};
     int64_t length, leeway, n;
-    if (v->kind != J_STRING) return slm__j_fail(j, SLM_ERR_ARGUMENT, "truncate wants a string");
     if (!given(&end) && !slm__j_text(j, "...", &end)) return false;
     if (end.kind != J_STRING) return slm__j_fail(j, SLM_ERR_ARGUMENT, "truncate: end is no string");
     if (!need_int(j, &a->v[0], 255, &length) || !need_int(j, &a->v[3], 5, &leeway) ||
@@ -185,6 +184,7 @@ static bool f_truncate(jinja *j, const jv *v, jargs *a, jv *out) {
         return false;
     *out = *v;
     if (n <= length || n - length <= leeway) return true;
+    if (v->kind != J_STRING) return slm__j_fail(j, SLM_ERR_ARGUMENT, "truncate wants a string");
     if (length < slm__j_count(&end))
         return slm__j_fail(j, SLM_ERR_ARGUMENT,
                            "truncate: the length is less than that of the end");
@@ -422,30 +422,31 @@ static bool sort(jinja *j, jlist *keys, const jlist *l, bool reverse, jv *out) {
     return true;
 }
 
-static bool f_sort(jinja *j, const jv *v, jargs *a, jv *out) {
-    jlist *l, *keys;
-    jv paths[8];
-    int n_paths = 0;
-    if (!slm__j_elements(j, v, &l)) return false;
-    bool sensitive = slm__j_truth(&a->v[1]), reverse = slm__j_truth(&a->v[0]);
-    if (a->v[2].kind == J_STRING) {
-        for (uint32_t begin = 0, end; begin <= a->v[2].len; begin = end + 1) {
-            for (end = begin; end < a->v[2].len && jbytes(&a->v[2])[end] != ','; end++) continue;
-            if (n_paths == 8) return slm__j_fail(j, SLM_ERR_LIMIT, "sort: more than 8 attributes");
-            paths[n_paths++] = jsub(&a->v[2], begin, end - begin);
-        }
-    } else {
-        paths[n_paths++] = a->v[2];
-    }
-    /* by the last attribute first */
-    jv sorted = {.kind = J_LIST, .u.list = l};
-    for (int i = n_paths; i-- > 0;) {
-        if (!keys_of(j, sorted.u.list, &paths[i], sensitive, &keys) ||
-            !sort(j, keys, sorted.u.list, reverse, &sorted))
+/* By a list of attributes, which are compared as lists are. */
+static bool sort_key(jinja *j, const jv *v, const jv *paths, bool case_sensitive, jv *out) {
+    jv key;
+    if (!slm__j_list(j, J_LIST, 1, out)) return false;
+    if (paths->kind != J_STRING)
+        return key_of(j, v, paths, case_sensitive, &key) && slm__j_append(j, out->u.list, &key);
+    for (uint32_t begin = 0, end; begin <= paths->len; begin = end + 1) {
+        for (end = begin; end < paths->len && jbytes(paths)[end] != ','; end++) continue;
+        jv path = jsub(paths, begin, end - begin);
+        if (!key_of(j, v, &path, case_sensitive, &key) || !slm__j_append(j, out->u.list, &key))
             return false;
     }
-    *out = sorted;
     return true;
+}
+
+static bool f_sort(jinja *j, const jv *v, jargs *a, jv *out) {
+    jlist *l;
+    jv keys, key;
+    if (!slm__j_elements(j, v, &l) || !slm__j_list(j, J_LIST, l->n, &keys)) return false;
+    for (uint32_t i = 0; i < l->n; i++) {
+        if (!sort_key(j, &l->v[i], &a->v[2], slm__j_truth(&a->v[1]), &key) ||
+            !slm__j_append(j, keys.u.list, &key))
+            return false;
+    }
+    return sort(j, keys.u.list, l, slm__j_truth(&a->v[0]), out);
 }
 
 static bool f_dictsort(jinja *j, const jv *v, jargs *a, jv *out) {

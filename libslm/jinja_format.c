@@ -177,7 +177,7 @@ static bool put_value(jinja *j, jbuf *b, const jv *v, const jv *spec) {
     if (v->kind == J_INT || (v->kind == J_BOOL && spec->len > 0 && f.type))
         return put_int(j, b, &f, v);
     if (spec->len > 0 && v->kind != J_STRING && v->kind != J_BOOL) {
-        if (v->kind == J_UNDEFINED && v->flag == FLAG_PLAIN) return slm__j_fail_undefined(j, v);
+        if (v->kind == J_UNDEFINED) return slm__j_fail_undefined(j, v);
         return slm__j_fail(j, SLM_ERR_ARGUMENT, "a %s takes no format", slm__j_kind_name(v));
     }
     if (f.type && f.type != 's') return bad_type(j, &f, v);

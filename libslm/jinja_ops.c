@@ -240,7 +240,8 @@ bool slm__j_attr(jinja *j, const jv *v, const jname *name, jv *out) {
 }
 
 static bool is_hashable(const jv *v, int depth) {
-    if (v->kind == J_LIST || v->kind == J_DICT || depth > JINJA_DEPTH) return false;
+    if (v->kind == J_LIST || v->kind == J_DICT || v->kind == J_VIEW || depth > JINJA_DEPTH)
+        return false;
     for (uint32_t i = 0; v->kind == J_TUPLE && i < v->u.list->n; i++) {
         if (!is_hashable(&v->u.list->v[i], depth + 1)) return false;
     }

@@ -318,5 +318,9 @@ static jnode *parse_body(jinja *j, const char *const *ends) {
 bool slm__j_parse(jinja *j, jnode **body) {
     j->token = j->tokens;
     *body = parse_body(j, (const char *const[]){NULL});
-    return j->status == SLM_OK;
+    if (j->status != SLM_OK || !j->unknown) return j->status == SLM_OK;
+    j->pos = j->unknown->pos;
+    return slm__j_fail(j, SLM_ERR_UNSUPPORTED, "no %s named '%s'",
+                       j->unknown->type == N_TEST ? "test" : "filter",
+                       slm__show(j->unknown->name->s).text);
 }

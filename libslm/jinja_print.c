@@ -155,8 +155,7 @@ bool slm__j_repr(jinja *j, jbuf *b, const jv *v) { return repr(j, b, v, 0); }
 
 bool slm__j_print(jinja *j, jbuf *b, const jv *v) {
     if (v->kind == J_STRING) return slm__j_put_str(j, b, v);
-    if (v->kind != J_UNDEFINED) return repr(j, b, v, 0);
-    return v->flag != FLAG_FORBIDDEN || slm__j_fail_undefined(j, v);
+    return v->kind == J_UNDEFINED || repr(j, b, v, 0);
 }
 
 bool slm__j_to_string(jinja *j, const jv *v, jv *out) {

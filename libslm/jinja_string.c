@@ -383,10 +383,7 @@ static bool split_space(jinja *j, const jv *s, int64_t max, jlist *l) {
         while (at < s->len && slm__j_is_space(slm__j_char(p + at, s->len - at, &n))) at += n;
         if (at == s->len) return true;
         uint32_t begin = at;
-        if (i == max) {
-            jv rest = jsub(s, begin, s->len - begin), none = {.kind = J_MISSING};
-            return slm__j_strip(j, &rest, &none, false, true, &rest) && slm__j_append(j, l, &rest);
-        }
+        if (i == max) return append_part(j, l, s, begin, s->len);
         while (at < s->len && !slm__j_is_space(slm__j_char(p + at, s->len - at, &n))) at += n;
         if (!append_part(j, l, s, begin, at)) return false;
     }
@@ -400,8 +397,7 @@ static bool split_space_back(jinja *j, const jv *s, int64_t max, jlist *l) {
         if (!slm__j_strip(j, &rest, &none, false, true, &rest)) return false;
         end = rest.len;
         if (end == 0) return true;
-        if (i == max)
-            return slm__j_strip(j, &rest, &none, true, false, &rest) && slm__j_append(j, l, &rest);
+        if (i == max) return slm__j_append(j, l, &rest);
         uint32_t begin = end;
         while (begin > 0) {
             n = last_char(p, begin);

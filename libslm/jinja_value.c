@@ -339,7 +339,6 @@ bool slm__j_elements(jinja *j, const jv *v, jlist **out) {
     case J_STRING: return characters(j, v, out);
     case J_DICT: return keys_of(j, v->u.dict, out);
     case J_UNDEFINED:
-        if (v->flag == FLAG_FORBIDDEN) return slm__j_fail_undefined(j, v);
         if (!slm__j_list(j, J_LIST, 0, &l)) return false;
         *out = l.u.list;
         return true;
@@ -365,10 +364,7 @@ bool slm__j_length(jinja *j, const jv *v, int64_t *out) {
     case J_VIEW: *out = v->u.list->n; return true;
     case J_DICT: *out = v->u.dict->n; return true;
     case J_STRING: *out = slm__j_count(v); return slm__j_scan(j, v->len);
-    case J_UNDEFINED:
-        if (v->flag == FLAG_FORBIDDEN) return slm__j_fail_undefined(j, v);
-        *out = 0;
-        return true;
+    case J_UNDEFINED: *out = 0; return true;
     default:
         return slm__j_fail(j, SLM_ERR_ARGUMENT, "object of type '%s' has no length",
                            slm__j_kind_name(v));
@@ -404,8 +400,9 @@ static bool hash_of(jinja *j, const jv *v, uint32_t depth, uint32_t *out) {
         return true;
     }
     *out = v->kind;
-    if (v->kind == J_NONE || v->kind == J_UNDEFINED) return true;
-    if (v->kind != J_TUPLE || depth > JINJA_DEPTH)
+    bool hashable = v->kind != J_LIST && v->kind != J_DICT && v->kind != J_VIEW;
+    if (hashable && v->kind != J_TUPLE) return true;
+    if (!hashable || depth > JINJA_DEPTH)
         return slm__j_fail(j, SLM_ERR_ARGUMENT, "unhashable type: '%s'", slm__j_kind_name(v));
     for (uint32_t k = 0; k < v->u.list->n; k++) {
         uint32_t h;
@@ -596,8 +593,6 @@ static bool equal(jinja *j, const jv *a, const jv *b, uint32_t depth, bool *out)
         return slm__j_fail(j, SLM_ERR_LIMIT, "values more than %d deep", JINJA_DEPTH);
     if (!slm__j_step(j, 1)) return false;
     *out = false;
-    if (a->kind == J_UNDEFINED && a->flag == FLAG_FORBIDDEN) return slm__j_fail_undefined(j, a);
-    if (b->kind == J_UNDEFINED && b->flag == FLAG_FORBIDDEN) return slm__j_fail_undefined(j, b);
     if (slm__j_is_number(a, &f) || a->kind != b->kind) {
         *out = compare_numbers(a, b) == 0;
         return true;

@@ -74,15 +74,45 @@ def environment():
 ENVIRONMENT = environment()
 
 
+class Elements:
+    """What map, select and others give, here as one object that prints the same each time and was computed at once."""
+
+    def __init__(self, elements):
+        self.elements = iter(list(elements))
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self.elements)
+
+    def __repr__(self):
+        return "<generator>"
+
+
+def at_once(filter):
+    @functools.wraps(filter)
+    def wrapped(*args, **kwargs):
+        result = filter(*args, **kwargs)
+        return result if isinstance(result, (str, list)) else Elements(result)
+
+    return wrapped
+
+
+EAGER = environment()
+for _name in ("map", "select", "reject", "selectattr", "rejectattr", "unique", "batch", "slice", "items", "reverse"):
+    EAGER.filters[_name] = at_once(EAGER.filters[_name])
+
+
 @functools.lru_cache(maxsize=8)
-def compiled(template):
-    return ENVIRONMENT.from_string(template)
+def compiled(template, environment):
+    return environment.from_string(template)
 
 
-def oracle(template, variables):
+def oracle(template, variables, environment=ENVIRONMENT):
     """(text, None) or (None, error)"""
     try:
-        return compiled(template).render(**variables), None
+        return compiled(template, environment).render(**variables), None
     except Exception as e:  # whatever a template does wrong
         return None, f"{type(e).__name__}: {e}"
 
