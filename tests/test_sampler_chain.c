@@ -511,7 +511,7 @@ START_TEST(test_golden_tokens_of_random_chains) {
     const slm_kernels *kernels;
     for (int32_t level = 0; (kernels = slm__kernels_level(level)); level++) {
         uint64_t state = 4711, hash = 14695981039346656037u;
-        for (int round = 0; round < 300; round++) {
+        for (int round = 0; round < 80; round++) {
             slm_sampler *s = new_chain(&c, &state);
             slm_error err;
             s->set.kernels = kernels;
@@ -523,7 +523,7 @@ START_TEST(test_golden_tokens_of_random_chains) {
             }
             slm_sampler_free(s);
         }
-        ck_assert_msg(hash == UINT64_C(7567293506854110871), "%s: %llu", kernels->name,
+        ck_assert_msg(hash == UINT64_C(15173697805566695554), "%s: %llu", kernels->name,
                       (unsigned long long)hash);
     }
 }
@@ -535,9 +535,12 @@ int main(void) {
     tcase_set_timeout(c, 240);
     tcase_add_loop_test(c, test_random_chains, 0, 24);
     tcase_add_loop_test(c, test_each_step_alone, 0, 10);
-    tcase_add_test(c, test_golden_tokens_of_random_chains);
     tcase_add_test(c, test_fault_90_nan_in_any_chain);
     tcase_add_test(c, test_fault_91_huge_logits_in_any_chain);
+    suite_add_tcase(suite, c);
+    c = tcase_create("golden"); /* on ARM64, too */
+    tcase_set_timeout(c, 120);
+    tcase_add_test(c, test_golden_tokens_of_random_chains);
     suite_add_tcase(suite, c);
     return run_suite(suite);
 }
