@@ -5,7 +5,7 @@
 #   make check       every test
 #   make check-arm   only those that run on ARM64, under an emulator
 #   make install     into PREFIX (default: /usr/local), under DESTDIR if that is set
-#   make bench       build/bench/kernels: what each kernel reaches; build/bench/sampler: what a token costs to choose
+#   make bench       build/bench/*: what kernels reach, and what text, grammars and samplers cost (docs/benchmarks.md)
 #   make side-by-side   a report on libslm and llama.cpp, in bench/results/
 #   make differential   token ids of libslm and llama.cpp, compared
 #   make fuzz        every fuzzer for FUZZ_SECONDS (default: 60); wants clang
