@@ -7,8 +7,8 @@
 #include "heap.h"
 #include "unicode.h"
 
-enum { MAX_NFA = 20000, MAX_STATES = 10000, MAX_LETTERS = 10000 };
-enum { MAX_WORK = 30000000 }; /* steps: about a tenth of a second */
+enum { MAX_NFA = 20000, MAX_STATES = 5000, MAX_LETTERS = 10000 };
+enum { MAX_WORK = 10000000 }; /* steps: less than a tenth of a second */
 
 typedef enum nfa_kind { NFA_CLASS, NFA_SPLIT, NFA_BEGIN, NFA_END, NFA_MATCH } nfa_kind;
 
@@ -267,7 +267,7 @@ typedef struct dfa {
     slm_error *err;
 } dfa;
 
-enum { TABLE = 1 << 15 }; /* more than twice MAX_STATES */
+enum { TABLE = 1 << 14 }; /* more than twice MAX_STATES */
 
 /* Every border of a class begins a letter. */
 static slm_status find_letters(dfa *d) {

@@ -322,6 +322,19 @@ class Formats(Case):
         for value in ("a", "a@b", "@b.c", "a@", ".a@b.c", "a.@b.c", "a..b@c.d", "a@-b.c", "a@b-.c", "a@b..c", "a b@c.d", "a@b.c.", "é@b.c"):
             self.assertFalse(self.fits(value), value)
 
+    def test_addresses_of_limited_length(self):
+        for most in (6, 30, 64, 100, 128, 246, 247, 254, 320):
+            self.good({"type": "string", "format": "email", "maxLength": most})
+            for text in self.driver.generate(60, most, 400):
+                value = json.loads(text)
+                self.assertLessEqual(len(value), most)
+                self.assertLessEqual(len(value.split("@")[0]), 64)
+                self.assertRegex(value, r"^[^@.]+(\.[^@.]+)*@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$")
+            self.assertTrue(self.fits("a@b.ch"))
+            self.assertEqual(self.fits("first.last@my-example.org"), most >= 25)
+        for value in ("a@-b.c", "a@b-.c", "a@b..c", ".a@b.c", "a@b"):
+            self.assertFalse(self.fits(value), value)
+
     def test_ipv4(self):
         self.good({"type": "string", "format": "ipv4"})
         for text in self.driver.generate(CASES, 7):
