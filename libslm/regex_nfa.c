@@ -50,13 +50,17 @@ static bool build(slm__recognizer *f, const slm__regex_node *node, uint32_t next
 
 static bool build_repeat(slm__recognizer *f, const slm__regex_node *node, uint32_t next,
                          uint32_t *start) {
-    uint32_t at = next;
+    uint32_t at = next, copies = node->min;
     if (node->max == UINT32_MAX) {
         if (!make_room(f, 1)) return false;
         at = add(f, (nfa_state){.kind = NFA_SPLIT, .b = next});
         uint32_t body;
         if (!build(f, node->first, at, &body)) return false;
         f->states[at].a = body;
+        if (copies > 0) { /* the last one that has to be is the one that comes again */
+            at = body;
+            copies--;
+        }
     } else {
         for (uint32_t i = node->min; i < node->max; i++) {
             uint32_t body;
@@ -64,7 +68,7 @@ static bool build_repeat(slm__recognizer *f, const slm__regex_node *node, uint32
             at = add(f, (nfa_state){.kind = NFA_SPLIT, .a = body, .b = next});
         }
     }
-    for (uint32_t i = 0; i < node->min; i++)
+    for (uint32_t i = 0; i < copies; i++)
         if (!build(f, node->first, at, &at)) return false;
     *start = at;
     return true;

@@ -13,11 +13,11 @@
 #define DATE                                                                      \
     "(" YEAR "-((0[13578]|1[02])-(0[1-9]|[12]\\d|3[01])|(0[469]|11)-(0[1-9]|[12]" \
     "\\d|30)|02-(0[1-9]|1\\d|2[0-8]))|" LEAP "-02-29)"
-#define TIME  "([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,9})?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)"
-#define ATEXT "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
-#define LABEL "[A-Za-z0-9](-?[A-Za-z0-9]){0,22}"
-#define WORD  "[A-Za-z0-9]+"
-#define BYTE  "(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
+#define TIME   "([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,9})?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)"
+#define ATEXT  "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+#define LABEL  "[A-Za-z0-9](-?[A-Za-z0-9]){0,22}"
+#define LETTER "[A-Za-z0-9]"
+#define BYTE   "(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
 
 /* RFC 3339 (years from 1, no leap seconds), RFC 4122, RFC 2673. Addresses are dot-atoms of RFC 5321, shorter than its limits. */
 static const struct {
@@ -33,7 +33,7 @@ static const struct {
 
 /* An address that a maxLength cuts through: its own counts would be multiplied by that of the length. The local part has 64 characters at most. */
 static const char short_email[] =
-    "^" ATEXT "+(\\." ATEXT "+)*@" WORD "(-+" WORD ")*(\\." WORD "(-+" WORD ")*)+$";
+    "^" ATEXT "(\\.?" ATEXT ")*@" LETTER "(-*" LETTER ")*(\\." LETTER "(-*" LETTER ")*)+$";
 static const char short_local[] = "^[^@]{1,64}@";
 enum { LONGEST_EMAIL = 247 };
 

@@ -224,12 +224,16 @@ class Patterns(Case):
 
     def test_with_lengths_and_others(self):
         r = random.Random(7)
-        fit = done = 0
+        fit = done = limited = 0
         for _ in range(CASES):
             low = r.randrange(5)
             patterns = [self.anchored(r) for _ in range(r.choice([1, 1, 2, 3]))]
             schema = {"type": "string", "minLength": low, "maxLength": low + r.randrange(6), "allOf": [{"pattern": p} for p in patterns]}
             status, message = self.driver.schema(schema)
+            if status == "SLM_ERR_LIMIT":  # three expressions may have more than 5,000 states
+                self.assertIn("states together", message)
+                limited += 1
+                continue
             if status != "SLM_OK":
                 self.assertIn(status, ("SLM_ERR_FORMAT", "SLM_ERR_RANGE"), (schema, message))
                 for value in self.values(r, 60):  # then indeed nothing does
@@ -239,6 +243,7 @@ class Patterns(Case):
             done += 1
             fit += self.check(patterns, r, schema)
         self.assertGreater(done, CASES // 3)
+        self.assertLessEqual(limited, 1 + CASES // 100)
         self.assertGreater(fit, CASES)
 
     def test_keys(self):
