@@ -5,7 +5,7 @@
 #   make check       every test
 #   make check-arm   only those that run on ARM64, under an emulator
 #   make install     into PREFIX (default: /usr/local), under DESTDIR if that is set
-#   make bench       build/bench/kernels: what each kernel reaches
+#   make bench       build/bench/kernels, build/bench/grammar: what each kernel reaches, what grammars cost
 #   make side-by-side   a report on libslm and llama.cpp, in bench/results/
 #   make fuzz        every fuzzer for FUZZ_SECONDS (default: 60); wants clang
 #   make clean

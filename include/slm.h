@@ -608,7 +608,7 @@ typedef struct slm_constraint slm_constraint;
 
 /*
  * A grammar for the tokens of a model. Sorts the vocabulary the first time that it is done for a model (which keeps the result, about 16 bytes
- * for each different beginning of a token: 9 MB for 262,144 tokens), and finds the tokens of states that most of them fit. Others are found as they are
+ * for each different beginning of a token and 8 for a token: 12 MB for Gemma's 262,144), and finds the tokens of states that most of them fit. Others are found as they are
  * needed, and kept for all matchers, up to 32 MiB.
  *
  * grammar, model  stay until slm_constraint_free().

@@ -66,15 +66,48 @@ static slm_status find_symbols(slm_constraint *c, slm_error *err) {
 
 /* ---- States that many tokens fit ---- */
 
-static bool is_wide(const slm_constraint *c, const slm__astate *s) {
+static uint32_t tokens_below(const slm__trie *t, uint32_t from, uint32_t to) {
+    return t->nodes[to].token - t->nodes[from].token;
+}
+
+/* Tokens that two bytes of fit, the first being `byte`. */
+static uint32_t tokens_behind(const slm__trie *t, slm__machine *m, uint32_t state, uint8_t byte) {
+    uint32_t set = slm__machine_local(m, state), n = 0, i = t->first[byte];
+    if (set != SET_FAILED) set = slm__machine_byte(m, set, byte);
+    for (uint32_t k = i + 1; set != SET_FAILED && i < t->first[byte + 1] && k < t->nodes[i].end;
+         k = t->nodes[k].end)
+        if (slm__machine_byte(m, set, t->nodes[k].byte) != SET_DEAD)
+            n += tokens_below(t, k, t->nodes[k].end);
+    return n;
+}
+
+/* Many bytes fit, or few, but many behind them: a space before a word. */
+static bool is_wide(const slm_constraint *c, slm__machine *m, uint32_t state) {
     const slm__trie *t = c->trie;
-    uint32_t n_bytes = 0, n_tokens = 0;
+    const slm__astate *s = &c->grammar->states.p[state];
+    uint32_t n_bytes = 0, n_tokens = 0, many = t->n_tokens / WIDE_SHARE;
     for (uint32_t i = 0; i < s->n_bytes; i++) {
         const slm__byte_edge *e = &c->grammar->bytes.p[s->bytes + i];
         n_bytes += e->last - e->first + 1u;
-        n_tokens += t->nodes[t->first[e->last + 1]].token - t->nodes[t->first[e->first]].token;
+        n_tokens += tokens_below(t, t->first[e->first], t->first[e->last + 1]);
     }
-    return n_bytes >= WIDE_BYTES && n_tokens > t->n_tokens / WIDE_SHARE;
+    if (n_tokens <= many || n_bytes >= WIDE_BYTES) return n_tokens > many;
+    n_tokens = 0;
+    for (uint32_t i = 0; i < s->n_bytes; i++) {
+        const slm__byte_edge *e = &c->grammar->bytes.p[s->bytes + i];
+        for (uint32_t b = e->first; b <= e->last; b++)
+            n_tokens += tokens_behind(t, m, state, (uint8_t)b);
+    }
+    return n_tokens > many;
+}
+
+static void find_wide(slm_constraint *c, slm__machine *m) {
+    slm__mark mark = slm__machine_mark(m);
+    for (uint32_t i = 0; i < c->grammar->states.n; i++) {
+        c->wide[i] = is_wide(c, m, i);
+        if (slm__machine_full(m, mark)) slm__machine_release(m, mark);
+    }
+    slm__machine_release(m, mark);
 }
 
 static slm_status fill_locals(slm_constraint *c, slm__walk *w, slm_error *err) {
@@ -102,9 +135,10 @@ static slm_status prepare(slm_constraint *c, slm_error *err) {
     c->locals = slm__alloc_array(&c->allocator, n, sizeof *c->locals);
     if (!c->wide || !c->locals) return no_memory(err);
     SLM_TRY(find_symbols(c, err));
-    for (uint32_t i = 0; i < n; i++) c->wide[i] = is_wide(c, &c->grammar->states.p[i]);
     SLM_TRY(slm__machine_init(&m, c->grammar, &c->allocator, err));
-    slm_status s = slm__walk_init(&w, &m, c, &c->allocator, err);
+    find_wide(c, &m);
+    slm_status s = m.status == SLM_ERR_NOMEM ? no_memory(err) : SLM_OK;
+    if (s == SLM_OK) s = slm__walk_init(&w, &m, c, &c->allocator, err);
     if (s == SLM_OK) s = fill_locals(c, &w, err);
     slm__walk_free(&w);
     slm__machine_free(&m);

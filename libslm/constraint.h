@@ -18,7 +18,13 @@ typedef struct slm__local {
     slm__nodes
         *open; /* [n_open] the only other ones that may fit, in order; with the nodes above them */
     uint32_t n_open;
+    /* Of a loop's body, else NULL: the rounds that each of slm__trie.by_length takes, at most SLM__MANY_ROUNDS; 0 if it is not sure. And the bytes that may
+     * go on with the next round. */
+    uint8_t *rounds;
+    bool again[256];
 } slm__local;
+
+enum { SLM__MANY_ROUNDS = 255 };
 
 struct slm_constraint {
     slm_allocator allocator;

@@ -61,6 +61,7 @@ static uint32_t intern_frame(slm__machine *m, slm__frame f) {
 static void begin(slm__machine *m) {
     m->n_found = 0;
     m->ends = m->escapes = false;
+    m->left = 0;
     if (++m->stamp != 0) return;
     memset(m->seen, 0, 2 * SLM__MAX_PLACES * sizeof *m->seen);
     m->stamp = 1;
@@ -104,11 +105,11 @@ static bool give_back(slm__machine *m, uint32_t frame) {
     bool again = f.max > 1 && !(f.min == 0 && visited(m, f.body, frame));
     if (f.min > 0) f.min--;
     if (f.max != UINT32_MAX) f.max--;
-    if (f.min == 0) {
-        if (f.ret == SLM__NO_STATE)
-            m->escapes = true;
-        else if (!visit(m, f.ret, f.parent))
-            return false;
+    if (f.min == 0 && f.ret == SLM__NO_STATE) {
+        m->escapes = true;
+        if (f.max > m->left) m->left = f.max;
+    } else if (f.min == 0 && !visit(m, f.ret, f.parent)) {
+        return false;
     }
     if (!again) return true;
     uint32_t next = intern_frame(m, f);
@@ -148,8 +149,8 @@ static bool close_places(slm__machine *m) {
 
 /* ---- Sets ---- */
 
-static uint32_t set_hash(const slm__place *p, uint32_t n, bool ends, bool escapes) {
-    uint32_t h = ends + 2u * escapes;
+static uint32_t set_hash(const slm__place *p, uint32_t n, bool ends, bool escapes, uint32_t left) {
+    uint32_t h = ends + 2u * escapes + 4 * left;
     for (uint32_t i = 0; i < n; i++) h = mix(mix(h, p[i].state), p[i].frame);
     return h % HEADS;
 }
@@ -178,10 +179,10 @@ static void sort_found(slm__machine *m) {
 /* The number of the set of all that was found and is closed. */
 static uint32_t intern_set(slm__machine *m) {
     sort_found(m);
-    uint32_t n = m->n_found, h = set_hash(m->found, n, m->ends, m->escapes);
+    uint32_t n = m->n_found, h = set_hash(m->found, n, m->ends, m->escapes, m->left);
     for (uint32_t i = m->set_heads[h]; i != 0; i = m->sets.p[i - 1].next) {
         const slm__set *s = &m->sets.p[i - 1];
-        if (s->n == n && s->ends == m->ends && s->escapes == m->escapes &&
+        if (s->n == n && s->ends == m->ends && s->escapes == m->escapes && s->left == m->left &&
             (n == 0 || memcmp(m->places.p + s->at, m->found, n * sizeof *m->found) == 0))
             return i - 1;
     }
@@ -189,7 +190,7 @@ static uint32_t intern_set(slm__machine *m) {
         return fail(m, SLM_ERR_LIMIT);
     if (!SLM_ROOM(&m->allocator, &m->sets, 1) || !SLM_ROOM(&m->allocator, &m->places, n))
         return fail(m, SLM_ERR_NOMEM);
-    slm__set s = {m->places.n, n, m->set_heads[h], m->ends, m->escapes};
+    slm__set s = {m->places.n, n, m->set_heads[h], m->ends, m->escapes, m->left};
     if (n > 0) memcpy(m->places.p + s.at, m->found, n * sizeof *m->found);
     m->places.n += n;
     m->sets.p[m->sets.n++] = s;
@@ -211,11 +212,30 @@ uint32_t slm__machine_local(slm__machine *m, uint32_t state) {
         frame = intern_frame(m, (slm__frame){.ret = SLM__NO_STATE,
                                              .parent = FRAME_UNKNOWN,
                                              .body = s->unit,
-                                             .max = UINT32_MAX});
+                                             .max = SLM__LOCAL_ROUNDS});
     if (frame == SET_FAILED) return SET_FAILED;
     begin(m);
     m->found[m->n_found++] = (slm__place){state, frame};
     return intern_set(m);
+}
+
+uint32_t slm__machine_rounds(const slm__machine *m, uint32_t set) {
+    const slm__set *s = &m->sets.p[set];
+    uint32_t least = s->escapes ? SLM__LOCAL_ROUNDS - s->left : UINT32_MAX;
+    for (uint32_t i = 0; i < s->n; i++) {
+        const slm__frame *f = &m->frames.p[m->places.p[s->at + i].frame];
+        while (f->parent > FRAME_UNKNOWN) f = &m->frames.p[f->parent];
+        if (f->body == SLM__NO_STATE) continue; /* called from no loop */
+        uint32_t begun = SLM__LOCAL_ROUNDS - f->max + 1;
+        if (begun < least) least = begun;
+    }
+    return least;
+}
+
+uint32_t slm__machine_exit(slm__machine *m, uint32_t frame) {
+    const slm__frame *f = &m->frames.p[frame];
+    begin(m);
+    return visit(m, f->ret, f->parent) ? finish(m) : SET_FAILED;
 }
 
 uint32_t slm__machine_single(slm__machine *m, uint32_t set, uint32_t i) {
@@ -335,7 +355,7 @@ bool slm__machine_full(const slm__machine *m, slm__mark since) {
 void slm__machine_release(slm__machine *m, slm__mark mark) {
     while (m->sets.n > mark.sets) { /* the newest is the head of its list */
         const slm__set *s = &m->sets.p[--m->sets.n];
-        m->set_heads[set_hash(m->places.p + s->at, s->n, s->ends, s->escapes)] = s->next;
+        m->set_heads[set_hash(m->places.p + s->at, s->n, s->ends, s->escapes, s->left)] = s->next;
     }
     while (m->frames.n > mark.frames) {
         const slm__frame *f = &m->frames.p[--m->frames.n];

@@ -15,7 +15,7 @@ enum {
     SET_FAILED = UINT32_MAX, /* machine->status says why; nothing has changed                */
 };
 
-enum { SLM__NO_STATE = UINT32_MAX, SLM__MAX_PLACES = 8192 };
+enum { SLM__NO_STATE = UINT32_MAX, SLM__MAX_PLACES = 8192, SLM__LOCAL_ROUNDS = 1 << 30 };
 
 typedef struct slm__frame {
     uint32_t ret, parent; /* go on in state `ret` (NO_STATE: FRAME_UNKNOWN's) with frame `parent` */
@@ -33,6 +33,7 @@ typedef struct slm__set {
     uint32_t next;  /* with the same hash                             */
     bool ends;      /* the text may end here                          */
     bool escapes;   /* returned from FRAME_UNKNOWN                    */
+    uint32_t left;  /* rounds that were left then, in a local loop: the most */
 } slm__set;
 
 typedef struct slm__step {
@@ -56,6 +57,7 @@ typedef struct slm__machine {
     slm__seen *seen;                   /* [2 * MAX_PLACES] hash table of them */
     uint32_t n_found, stamp;
     bool ends, escapes;
+    uint32_t left;
     slm_status status; /* of the last SET_FAILED: LIMIT, NOMEM */
 } slm__machine;
 
@@ -67,8 +69,14 @@ void slm__machine_free(slm__machine *m);
 uint32_t slm__machine_start(slm__machine *m);
 
 /* What follows whatever the frames are: a set with that state alone, of which all that is known is that it returns to somewhere. Where the state is
- * of a loop's body, there is always another round. */
+ * of a loop's body, more rounds are left than any token takes: SLM__LOCAL_ROUNDS. */
 uint32_t slm__machine_local(slm__machine *m, uint32_t state);
+
+/* Rounds of the local loop that were begun on the way to the set, or are done where it escapes: at least so many must be left. */
+uint32_t slm__machine_rounds(const slm__machine *m, uint32_t set);
+
+/* Where the unit that has this frame returns to. */
+uint32_t slm__machine_exit(slm__machine *m, uint32_t frame);
 
 /* The one place number i of a set as a set. */
 uint32_t slm__machine_single(slm__machine *m, uint32_t set, uint32_t i);

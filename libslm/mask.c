@@ -4,15 +4,12 @@
  * A place where most tokens fit (inside of a string) would walk over most of the trie, and there are as many such places as ways
  * to come there. So what does not depend on the frames is found out once for each state (slm__local), with a frame that stands for all: the
  * tokens that surely fit, and the parts of the trie where the unit returned on the way, which have to be looked at with the real
- * frames. In a loop, the local walk counts no rounds; where fewer rounds are left than a token may have bytes, longer tokens are
- * looked at again.
+ * frames. In a loop there is always another round for the local walk, and what it notes for each token is how many it takes: where few
+ * are left, tokens that take more are taken out.
  */
 #include "constraint.h"
 
-enum {
-    FEW_ROUNDS = 8, /* fewer: walk over all of the trie, only its top is alive */
-    MAX_LOCAL_BYTES = 32 << 20,
-};
+enum { MAX_LOCAL_BYTES = 32 << 20 };
 
 static slm_status no_memory(slm_error *err) {
     return slm__fail(err, SLM_ERR_NOMEM, "no memory for a token mask");
@@ -124,22 +121,32 @@ static bool add_open(slm__walk *w, open_list *o, uint32_t i) {
     return add_range(w, o, i, w->t->nodes[i].end);
 }
 
-static slm_status walk_local(slm__walk *w, uint32_t set, uint64_t *sure, open_list *o,
-                             slm_error *err) {
+/* `rounds` [n_vocab] or NULL. */
+static slm_status walk_local(slm__walk *w, uint32_t set, slm__local *l, uint8_t *rounds,
+                             open_list *o, slm_error *err) {
     const slm__trie *t = w->t;
     begin_walk(w, set);
     for (uint32_t i = 0; i < t->n_nodes;) {
         uint32_t depth = t->nodes[i].depth;
         if (o->n_listed >= depth) o->n_listed = depth - 1;
-        w->escaped[depth] = w->escaped[depth - 1] || w->m->sets.p[w->sets[depth - 1]].escapes;
+        bool here = w->m->sets.p[w->sets[depth - 1]].escapes;
+        w->escaped[depth] = w->escaped[depth - 1] || here;
         uint32_t next = step(w, i);
         if (next == SET_FAILED) return slm__machine_error(w->m, err);
-        if (next != SET_DEAD) {
-            set_tokens(t, i++, sure);
+        if (next == SET_DEAD) {
+            if (w->escaped[depth] && !add_open(w, o, i)) return no_memory(err);
+            i = t->nodes[i].end;
             continue;
         }
-        if (w->escaped[depth] && !add_open(w, o, i)) return no_memory(err);
-        i = t->nodes[i].end;
+        if (here) l->again[t->nodes[i].byte] = true;
+        set_tokens(t, i, l->sure);
+        if (rounds && t->nodes[i].token < t->nodes[i + 1].token) {
+            uint32_t n = slm__machine_rounds(w->m, next);
+            if (n > SLM__MANY_ROUNDS) n = SLM__MANY_ROUNDS;
+            for (uint32_t k = t->nodes[i].token; k < t->nodes[i + 1].token; k++)
+                rounds[t->tokens[k]] = (uint8_t)n;
+        }
+        i++;
     }
     return SLM_OK;
 }
@@ -148,13 +155,29 @@ void slm__local_free(slm__local *l, const slm_allocator *a) {
     if (!l) return;
     slm__free(a, l->sure);
     slm__free(a, l->open);
+    slm__free(a, l->rounds);
     slm__free(a, l);
+}
+
+/* What was found, into l. */
+static slm_status keep_local(slm__walk *w, const slm_constraint *c, slm__local *l,
+                             const open_list *o, const uint8_t *rounds, slm_error *err) {
+    l->n_open = o->ranges.n;
+    l->open = slm__alloc_array(&c->allocator, l->n_open, sizeof *l->open);
+    if (rounds) l->rounds = slm__alloc(&c->allocator, w->t->n_tokens);
+    if (!l->open || (rounds && !l->rounds)) return no_memory(err);
+    if (l->n_open > 0) memcpy(l->open, o->ranges.p, l->n_open * sizeof *l->open);
+    for (uint32_t i = 0; rounds && i < w->t->n_tokens; i++)
+        l->rounds[i] = rounds[w->t->by_length[i]];
+    return SLM_OK;
 }
 
 /* By the constraint's allocator: it may stay there. */
 static slm_status make_local(slm__walk *w, const slm_constraint *c, uint32_t state,
                              slm__local **out, slm_error *err) {
     open_list o = {0};
+    uint8_t *rounds = NULL;
+    bool in_loop = c->grammar->states.p[state].in_loop;
     slm__local *l = slm__alloc(&c->allocator, sizeof *l);
     slm_status s = SLM_OK;
     uint32_t set = slm__machine_local(w->m, state);
@@ -162,16 +185,12 @@ static slm_status make_local(slm__walk *w, const slm_constraint *c, uint32_t sta
         s = slm__machine_error(w->m, err);
     else if (!l || !(l->sure = slm__alloc_array(&c->allocator, w->t->n_words, sizeof *l->sure)))
         s = no_memory(err);
-    if (s == SLM_OK) s = walk_local(w, set, l->sure, &o, err);
-    if (s == SLM_OK) {
-        l->open = slm__alloc_array(&c->allocator, o.ranges.n, sizeof *l->open);
-        if (!l->open)
-            s = no_memory(err);
-        else if (o.ranges.n > 0)
-            memcpy(l->open, o.ranges.p, o.ranges.n * sizeof *l->open);
-        l->n_open = o.ranges.n;
-    }
+    else if (in_loop && !(rounds = slm__alloc(w->a, (uint64_t)w->t->n_vocab)))
+        s = no_memory(err);
+    if (s == SLM_OK) s = walk_local(w, set, l, rounds, &o, err);
+    if (s == SLM_OK) s = keep_local(w, c, l, &o, rounds, err);
     slm__free(w->a, o.ranges.p);
+    slm__free(w->a, rounds);
     if (s == SLM_OK)
         *out = l;
     else
@@ -190,6 +209,7 @@ slm_status slm__walk_local(slm__walk *w, const slm_constraint *c, uint32_t state
     *out = l;
     *mine = true;
     size_t n_bytes = sizeof *l + w->t->n_words * sizeof *l->sure + l->n_open * sizeof *l->open;
+    if (l->rounds) n_bytes += w->t->n_tokens;
     if (atomic_fetch_add(&shared->n_bytes, n_bytes) + n_bytes <= MAX_LOCAL_BYTES &&
         atomic_compare_exchange_strong(&shared->locals[state], &none, l))
         *mine = false;
@@ -200,26 +220,54 @@ slm_status slm__walk_local(slm__walk *w, const slm_constraint *c, uint32_t state
 
 /* ---- Masks ---- */
 
-/* One place with frames in which many tokens fit; `rounds` are left in its loop. */
-static slm_status mask_of_place(slm__walk *w, const slm_constraint *c, uint32_t set, uint32_t state,
-                                uint32_t rounds, uint64_t *bits, slm_error *err) {
+/* Can a byte that the loop goes on with also be one behind the loop? */
+static bool exit_is_open(slm__walk *w, const slm__local *l, uint32_t exit) {
+    const slm__machine *m = w->m;
+    const slm__set *s = &m->sets.p[exit];
+    for (uint32_t i = 0; i < s->n; i++) {
+        const slm__astate *x = &m->grammar->states.p[m->places.p[s->at + i].state];
+        for (uint32_t k = 0; k < x->n_bytes; k++) {
+            const slm__byte_edge *e = &m->grammar->bytes.p[x->bytes + k];
+            for (uint32_t b = e->first; b <= e->last; b++)
+                if (l->again[b]) return true;
+        }
+    }
+    return false;
+}
+
+/* The sure tokens without those that take too many rounds, into w->bits. What is taken out may still fit by leaving the loop on the way. Where the
+ * byte that leaves it is none that it goes on with, such tokens are open ones. Else *again: longer tokens have to be looked at. */
+static slm_status few_rounds(slm__walk *w, const slm__local *l, uint32_t frame, bool *again,
+                             slm_error *err) {
+    const slm__trie *t = w->t;
+    uint32_t rounds = w->m->frames.p[frame].max, exit = slm__machine_exit(w->m, frame);
+    if (exit == SET_FAILED) return slm__machine_error(w->m, err);
+    *again = rounds >= SLM__MANY_ROUNDS || exit_is_open(w, l, exit);
+    memcpy(w->bits, l->sure, t->n_words * sizeof *l->sure);
+    for (uint32_t i = t->length_at[rounds + 1]; i < t->n_tokens; i++)
+        if (*again || l->rounds[i] > rounds)
+            w->bits[t->by_length[i] / 64] &= ~(UINT64_C(1) << t->by_length[i] % 64);
+    return SLM_OK;
+}
+
+/* One place with frames in which many tokens fit. */
+static slm_status mask_of_place(slm__walk *w, const slm_constraint *c, uint32_t set,
+                                slm__place place, uint64_t *bits, slm_error *err) {
     const slm__trie *t = w->t;
     const slm__nodes all = {0, t->n_nodes};
-    if (rounds < FEW_ROUNDS && rounds < t->longest)
-        return walk_nodes(w, set, &all, 1, 0, bits, err);
     const slm__local *l;
-    bool mine;
-    SLM_TRY(slm__walk_local(w, c, state, &l, &mine, err));
+    bool mine, again = false, in_loop = c->grammar->states.p[place.state].in_loop;
+    uint32_t rounds = in_loop ? w->m->frames.p[place.frame].max : UINT32_MAX;
+    slm_status s = SLM_OK;
+    SLM_TRY(slm__walk_local(w, c, place.state, &l, &mine, err));
     const uint64_t *sure = l->sure;
     if (rounds < t->longest) {
-        memcpy(w->bits, sure, t->n_words * sizeof *sure);
-        for (uint32_t i = t->length_at[rounds + 1]; i < t->n_tokens; i++)
-            w->bits[t->by_length[i] / 64] &= ~(UINT64_C(1) << t->by_length[i] % 64);
+        s = few_rounds(w, l, place.frame, &again, err);
         sure = w->bits;
     }
-    for (uint32_t i = 0; i < t->n_words; i++) bits[i] |= sure[i];
-    slm_status s = walk_nodes(w, set, l->open, l->n_open, 0, bits, err);
-    if (s == SLM_OK && rounds < t->longest) s = walk_nodes(w, set, &all, 1, rounds, bits, err);
+    for (uint32_t i = 0; s == SLM_OK && i < t->n_words; i++) bits[i] |= sure[i];
+    if (s == SLM_OK) s = walk_nodes(w, set, l->open, l->n_open, 0, bits, err);
+    if (s == SLM_OK && again) s = walk_nodes(w, set, &all, 1, rounds, bits, err);
     if (mine) slm__local_free((slm__local *)l, &c->allocator);
     return s;
 }
@@ -263,8 +311,7 @@ slm_status slm__walk_mask(slm__walk *w, const slm_constraint *c, uint32_t set, u
         if (!c->wide[p.state]) continue;
         uint32_t single = slm__machine_single(m, set, i);
         if (single == SET_FAILED) return slm__machine_error(m, err);
-        uint32_t rounds = g->states.p[p.state].in_loop ? m->frames.p[p.frame].max : UINT32_MAX;
-        SLM_TRY(mask_of_place(w, c, single, p.state, rounds, bits, err));
+        SLM_TRY(mask_of_place(w, c, single, p, bits, err));
         if (slm__machine_full(m, start)) slm__machine_release(m, start);
     }
     for (uint32_t i = 0; s.ends && i < w->t->n_eog; i++) slm__set_bit(bits, w->t->eog[i]);

@@ -2,10 +2,11 @@
 
 enum { KEY_BYTES = 8 };
 
-/* A token to be sorted: its first bytes, the first one on top. */
+/* A token to be sorted: its first bytes, the first one on top. Most of what is done needs no more of its text, which lies anywhere in memory. */
 typedef struct entry {
     uint64_t key;
     slm_token token;
+    uint16_t len, common; /* bytes; those that it has in common with the entry before */
 } entry;
 
 static slm__str text_of(const slm__vocab *v, slm_token token) {
@@ -19,6 +20,7 @@ static slm__str text_of(const slm__vocab *v, slm_token token) {
 
 static bool behind(const slm__vocab *v, const entry *a, const entry *b) {
     if (a->key != b->key) return a->key > b->key;
+    if (a->len <= KEY_BYTES && a->len == b->len) return a->token > b->token;
     slm__str x = text_of(v, a->token), y = text_of(v, b->token);
     int c = memcmp(x.ptr, y.ptr, x.len < y.len ? x.len : y.len);
     if (c == 0 && x.len != y.len) return x.len > y.len;
@@ -51,19 +53,24 @@ static void sort_entries(const slm__vocab *v, entry *x, entry *other, uint32_t n
 
 /* ---- Nodes ---- */
 
-static size_t common(slm__str a, slm__str b) {
-    size_t n = 0, most = a.len < b.len ? a.len : b.len;
-    while (n < most && a.ptr[n] == b.ptr[n]) n++;
-    return n;
+static uint16_t common(const slm__vocab *v, const entry *a, const entry *b) {
+    size_t n = 0, most = a->len < b->len ? a->len : b->len;
+    if (a->key != b->key) {
+        n = (size_t)__builtin_clzll(a->key ^ b->key) / 8;
+    } else if (most > KEY_BYTES) {
+        slm__str x = text_of(v, a->token), y = text_of(v, b->token);
+        for (n = KEY_BYTES; n < most && x.ptr[n] == y.ptr[n];) n++;
+    } else {
+        n = most;
+    }
+    return (uint16_t)(n < most ? n : most);
 }
 
-static uint64_t count_nodes(const slm__vocab *v, const entry *x, uint32_t n) {
-    uint64_t count = 0;
-    slm__str last = {"", 0};
-    for (uint32_t i = 0; i < n; i++) {
-        slm__str text = text_of(v, x[i].token);
-        count += text.len - common(last, text);
-        last = text;
+static uint64_t count_nodes(const slm__vocab *v, entry *x, uint32_t n) {
+    uint64_t count = n > 0 ? x[0].len : 0;
+    for (uint32_t i = 1; i < n; i++) {
+        x[i].common = common(v, &x[i - 1], &x[i]);
+        count += x[i].len - x[i].common;
     }
     return count;
 }
@@ -79,22 +86,22 @@ static void close_nodes(slm__trie *t, const uint32_t *path, size_t from, size_t 
 }
 
 static void add_nodes(slm__trie *t, const slm__vocab *v, const entry *x, uint32_t *path) {
-    slm__str last = {"", 0};
+    size_t last = 0;
     for (uint32_t i = 0; i < t->n_tokens; i++) {
-        slm__str text = text_of(v, x[i].token);
-        size_t kept = common(last, text);
-        close_nodes(t, path, last.len, kept);
-        for (size_t depth = kept + 1; depth <= text.len; depth++) {
+        slm__str text = {NULL, 0};
+        if (x[i].len > KEY_BYTES) text = text_of(v, x[i].token);
+        close_nodes(t, path, last, x[i].common);
+        for (size_t depth = x[i].common + 1u; depth <= x[i].len; depth++) {
+            uint8_t byte = depth <= KEY_BYTES ? (uint8_t)(x[i].key >> 8 * (KEY_BYTES - depth))
+                                              : (uint8_t)text.ptr[depth - 1];
             path[depth] = t->n_nodes;
-            t->nodes[t->n_nodes++] = (slm__trie_node){.token = i,
-                                                      .depth = (uint16_t)depth,
-                                                      .deepest = (uint16_t)depth,
-                                                      .byte = (uint8_t)text.ptr[depth - 1]};
+            t->nodes[t->n_nodes++] = (slm__trie_node){
+                .token = i, .depth = (uint16_t)depth, .deepest = (uint16_t)depth, .byte = byte};
         }
         t->tokens[i] = x[i].token;
-        last = text;
+        last = x[i].len;
     }
-    close_nodes(t, path, last.len, 0);
+    close_nodes(t, path, last, 0);
     t->nodes[t->n_nodes] = (slm__trie_node){.end = t->n_nodes, .token = t->n_tokens};
     uint32_t node = 0;
     for (uint32_t b = 0; b <= 256; b++) {
@@ -123,7 +130,7 @@ static slm_status fill(slm__trie *t, const slm__vocab *v, const slm_allocator *a
         slm__vocab_token(v, token, &text, &attributes);
         t->n_eog += (attributes & SLM_TOKEN_EOG) != 0;
         if (!slm__trie_has(text, attributes)) continue;
-        entry e = {.token = token};
+        entry e = {.token = token, .len = (uint16_t)text.len};
         for (size_t i = 0; i < KEY_BYTES; i++)
             e.key = e.key << 8 | (i < text.len ? (uint8_t)text.ptr[i] : 0);
         if (text.len > t->longest) t->longest = (uint32_t)text.len;
@@ -143,13 +150,13 @@ static slm_status fill(slm__trie *t, const slm__vocab *v, const slm_allocator *a
     if (ok) add_nodes(t, v, x, path);
     slm__free(a, path);
     if (!ok) return slm__fail(err, SLM_ERR_NOMEM, "no memory for the tokens of a vocabulary");
+    uint32_t n_eog = 0;
     sort_by_length(t);
-    t->n_eog = 0;
-    for (slm_token token = 0; token < t->n_vocab; token++) {
+    for (slm_token token = 0; token < t->n_vocab && t->n_eog > 0; token++) {
         slm__str text;
         uint32_t attributes = 0;
         slm__vocab_token(v, token, &text, &attributes);
-        if (attributes & SLM_TOKEN_EOG) t->eog[t->n_eog++] = token;
+        if (attributes & SLM_TOKEN_EOG) t->eog[n_eog++] = token;
     }
     return SLM_OK;
 }

@@ -1,5 +1,6 @@
 /* Token masks: which tokens of a small vocabulary may come, against the definition of random grammars (support/grammar_oracle), token by token; and
  * what matchers do besides. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -573,6 +574,62 @@ START_TEST(arguments) {
 }
 END_TEST
 
+/* ---- Several threads ---- */
+
+typedef struct worker {
+    const tokens *t;
+    const slm_grammar *g;
+    const slm_constraint *shared;
+    uint64_t sum; /* of all masks */
+    bool ok;
+} worker;
+
+/* A text by a matcher of the shared constraint, then by one of the thread's own. */
+static void *work(void *user) {
+    worker *w = user;
+    slm_constraint *own = NULL;
+    slm_error e;
+    w->ok = slm_constraint_create(w->g, w->t->model, NULL, &own, &e) == SLM_OK;
+    for (int which = 0; w->ok && which < 2; which++) {
+        slm_matcher *m;
+        const uint64_t *mask;
+        w->ok = slm_matcher_create(which ? own : w->shared, NULL, &m, &e) == SLM_OK;
+        for (int i = 0; w->ok && i < 40; i++) {
+            w->ok = slm_matcher_mask(m, &mask, &e) == SLM_OK;
+            for (int k = 0; w->ok && k < (w->t->n + 63) / 64; k++) w->sum = w->sum * 31 + mask[k];
+            w->ok = w->ok && slm_matcher_accept(m, i == 0 ? '"' : 'b', &e) == SLM_OK;
+        }
+        slm_matcher_free(m);
+    }
+    slm_constraint_free(own);
+    return NULL;
+}
+
+/* The vocabulary is sorted once, whoever comes first; masks are the same. */
+START_TEST(threads) {
+    enum { THREADS = 4 };
+    tokens t, other;
+    open_tokens(&t);
+    open_tokens(&other);
+    const char *text = "root ::= \"\\\"\" [^\"]{0,60} \"\\\"\"";
+    bound b = bind_text(&other, text);
+    pthread_t ids[THREADS];
+    worker workers[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        workers[i] = (worker){.t = &t, .g = b.g, .shared = b.c};
+        ck_assert_int_eq(pthread_create(&ids[i], NULL, work, &workers[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) ck_assert_int_eq(pthread_join(ids[i], NULL), 0);
+    for (int i = 0; i < THREADS; i++) {
+        ck_assert(workers[i].ok);
+        ck_assert_uint_eq(workers[i].sum, workers[0].sum);
+    }
+    release(&b);
+    close_tokens(&t);
+    close_tokens(&other);
+}
+END_TEST
+
 /* One text with a matcher, as far as memory goes. What fails, fails with NOMEM, and what there is stays as it was. */
 static slm_status one_text(const slm_grammar *g, const tokens *t, const slm_allocator *a) {
     slm_constraint *c;
@@ -635,6 +692,7 @@ int main(void) {
     tcase_add_test(t, tokens_by_name);
     tcase_add_test(t, forced);
     tcase_add_test(t, arguments);
+    tcase_add_test(t, threads);
     tcase_add_test(t, no_memory);
     suite_add_tcase(s, t);
     return run_suite(s);

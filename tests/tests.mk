@@ -94,9 +94,9 @@ fuzz:
 
 # OpenBLAS is only compared with, and only where it is.
 BLAS_LIBS := $(shell pkg-config --libs openblas 2>/dev/null)
-bench: $(O)/bench/kernels $(if $(BLAS_LIBS),$(O)/bench/sgemm)
+bench: $(O)/bench/kernels $(O)/bench/grammar $(if $(BLAS_LIBS),$(O)/bench/sgemm)
 $(O)/bench/sgemm.o: EXTRA_CFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags openblas))
-.SECONDARY: $(O)/bench/kernels.o $(O)/bench/sgemm.o
+.SECONDARY: $(O)/bench/kernels.o $(O)/bench/grammar.o $(O)/bench/sgemm.o
 $(O)/bench/sgemm: LIBS += $(BLAS_LIBS)
 
 $(O)/bench/%: $(O)/bench/%.o $(O)/libslm.a
