@@ -7,8 +7,8 @@
 #include "heap.h"
 #include "unicode.h"
 
-enum { MAX_NFA = 20000, MAX_STATES = 10000, MAX_LETTERS = 10000 };
-enum { MAX_WORK = 30000000 }; /* steps: about a tenth of a second */
+enum { MAX_NFA = 20000, MAX_STATES = 5000, MAX_LETTERS = 10000 };
+enum { MAX_WORK = 10000000 }; /* steps: less than a tenth of a second */
 
 typedef enum nfa_kind { NFA_CLASS, NFA_SPLIT, NFA_BEGIN, NFA_END, NFA_MATCH } nfa_kind;
 
@@ -50,13 +50,17 @@ static bool build(slm__recognizer *f, const slm__regex_node *node, uint32_t next
 
 static bool build_repeat(slm__recognizer *f, const slm__regex_node *node, uint32_t next,
                          uint32_t *start) {
-    uint32_t at = next;
+    uint32_t at = next, copies = node->min;
     if (node->max == UINT32_MAX) {
         if (!make_room(f, 1)) return false;
         at = add(f, (nfa_state){.kind = NFA_SPLIT, .b = next});
         uint32_t body;
         if (!build(f, node->first, at, &body)) return false;
         f->states[at].a = body;
+        if (copies > 0) { /* the last one that has to be is the one that comes again */
+            at = body;
+            copies--;
+        }
     } else {
         for (uint32_t i = node->min; i < node->max; i++) {
             uint32_t body;
@@ -64,7 +68,7 @@ static bool build_repeat(slm__recognizer *f, const slm__regex_node *node, uint32
             at = add(f, (nfa_state){.kind = NFA_SPLIT, .a = body, .b = next});
         }
     }
-    for (uint32_t i = 0; i < node->min; i++)
+    for (uint32_t i = 0; i < copies; i++)
         if (!build(f, node->first, at, &at)) return false;
     *start = at;
     return true;
@@ -267,7 +271,7 @@ typedef struct dfa {
     slm_error *err;
 } dfa;
 
-enum { TABLE = 1 << 15 }; /* more than twice MAX_STATES */
+enum { TABLE = 1 << 14 }; /* more than twice MAX_STATES */
 
 /* Every border of a class begins a letter. */
 static slm_status find_letters(dfa *d) {

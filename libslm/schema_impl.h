@@ -45,7 +45,7 @@ enum {
     SLM__SCHEMA_RULES = 20000,   /* conjunctions                          */
     SLM__SCHEMA_NAMES = 4096,    /* of an object; places of a tuple       */
     SLM__SCHEMA_STATES = 20000,  /* of an object that counts properties   */
-    SLM__SCHEMA_MEMORY = 512,    /* MiB                                   */
+    SLM__SCHEMA_MEMORY = 256,    /* MiB                                   */
     SLM__SCHEMA_COUNT = 1000000, /* of code points, items, properties     */
 };
 

@@ -13,10 +13,11 @@
 #define DATE                                                                      \
     "(" YEAR "-((0[13578]|1[02])-(0[1-9]|[12]\\d|3[01])|(0[469]|11)-(0[1-9]|[12]" \
     "\\d|30)|02-(0[1-9]|1\\d|2[0-8]))|" LEAP "-02-29)"
-#define TIME  "([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,9})?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)"
-#define ATEXT "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
-#define LABEL "[A-Za-z0-9](-?[A-Za-z0-9]){0,22}"
-#define BYTE  "(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
+#define TIME   "([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,9})?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)"
+#define ATEXT  "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+#define LABEL  "[A-Za-z0-9](-?[A-Za-z0-9]){0,22}"
+#define LETTER "[A-Za-z0-9]"
+#define BYTE   "(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
 
 /* RFC 3339 (years from 1, no leap seconds), RFC 4122, RFC 2673. Addresses are dot-atoms of RFC 5321, shorter than its limits. */
 static const struct {
@@ -29,6 +30,12 @@ static const struct {
     {"email", "^" ATEXT "(\\.?" ATEXT "){0,31}@" LABEL "(\\." LABEL "){1,3}$"},
     {"ipv4", "^" BYTE "(\\." BYTE "){3}$"},
 };
+
+/* An address that a maxLength cuts through: its own counts would be multiplied by that of the length. The local part has 64 characters at most. */
+static const char short_email[] =
+    "^" ATEXT "(\\.?" ATEXT ")*@" LETTER "(-*" LETTER ")*(\\." LETTER "(-*" LETTER ")*)+$";
+static const char short_local[] = "^[^@]{1,64}@";
+enum { LONGEST_EMAIL = 247 };
 
 static const char *format_regex(slm__str name) {
     for (size_t i = 0; i < SLM_COUNT(formats); i++)
@@ -264,8 +271,8 @@ static void add_expression(expressions *e, slm__str text, slm__schema_value *whe
     e->where[e->n++] = where;
 }
 
-static bool collect(slm__schema *s, const slm__branch *b, expressions *e) {
-    uint64_t most = 2 * (uint64_t)b->n;
+static bool collect(slm__schema *s, const slm__branch *b, uint32_t max, expressions *e) {
+    uint64_t most = 3 * (uint64_t)b->n;
     e->texts = slm__arena_take(&s->arena, most, sizeof *e->texts);
     e->where = slm__arena_take(&s->arena, most, sizeof *e->where);
     e->parsed = slm__arena_take(&s->arena, most, sizeof *e->parsed);
@@ -274,6 +281,10 @@ static bool collect(slm__schema *s, const slm__branch *b, expressions *e) {
         slm__schema_value *pattern = slm__word(b->schemas[i], "pattern");
         slm__schema_value *format = slm__word(b->schemas[i], "format");
         const char *regex = format ? format_regex(format->text) : NULL;
+        if (regex && max < LONGEST_EMAIL && slm__str_eq(format->text, "email")) {
+            add_expression(e, (slm__str){short_local, strlen(short_local)}, format);
+            regex = short_email;
+        }
         if (pattern) add_expression(e, pattern->text, pattern);
         if (regex) add_expression(e, (slm__str){regex, strlen(regex)}, format);
     }
@@ -347,7 +358,7 @@ int32_t slm__schema_string(slm__schema *s, const slm__branch *b) {
     uint32_t min = slm__schema_count(b, "minLength", false, &low);
     uint32_t max = slm__schema_count(b, "maxLength", true, &high);
     expressions e = {0};
-    if (!collect(s, b, &e)) return 0;
+    if (!collect(s, b, max, &e)) return 0;
     if (min > max)
         return slm__schema_contradiction(s, low, SLM_ERR_RANGE, "minLength %u and maxLength %u",
                                          min, max);
