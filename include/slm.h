@@ -231,7 +231,7 @@ enum {
 
 /*
  * Text to tokens. `text` may hold any bytes; invalid UTF-8 is never refused: it is encoded as U+FFFD, a code point for each byte or
- * broken sequence, or, by SentencePiece vocabularies, as the tokens of its bytes.
+ * broken sequence, or, by SentencePiece BPE, as the tokens of its bytes.
  *
  * flags     SLM_TOKENIZE_* or 0.
  * out       room for `capacity` tokens; may be NULL when capacity is 0.

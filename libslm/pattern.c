@@ -2,7 +2,7 @@
  * Matching by trying: the alternatives in order, each step as many code points as go, fewer if the rest then fails. That is how
  * the published expressions are meant, so the first match is the same. It is linear in the text because a step that gives back
  * is followed by one that looks at one code point, and because what an alternative has read in vain is taken by a later one
- * (the spaces of \s*[\r\n]+ by \s+). \s+$ would not be, and has its own way.
+ * (the spaces of \s*[\r\n]+ by \s+). \s+$ would not be, and has its own way; an expression that is not otherwise has no row in pretok.c.
  */
 #include "pattern.h"
 
