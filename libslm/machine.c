@@ -181,7 +181,7 @@ static uint32_t intern_set(slm__machine *m) {
     sort_found(m);
     uint32_t n = m->n_found, h = set_hash(m->found, n, m->ends, m->escapes, m->left);
     for (uint32_t i = m->set_heads[h]; i != 0; i = m->sets.p[i - 1].next) {
-        const slm__set *s = &m->sets.p[i - 1];
+        const slm__place_set *s = &m->sets.p[i - 1];
         if (s->n == n && s->ends == m->ends && s->escapes == m->escapes && s->left == m->left &&
             (n == 0 || memcmp(m->places.p + s->at, m->found, n * sizeof *m->found) == 0))
             return i - 1;
@@ -190,7 +190,7 @@ static uint32_t intern_set(slm__machine *m) {
         return fail(m, SLM_ERR_LIMIT);
     if (!SLM_ROOM(&m->allocator, &m->sets, 1) || !SLM_ROOM(&m->allocator, &m->places, n))
         return fail(m, SLM_ERR_NOMEM);
-    slm__set s = {m->places.n, n, m->set_heads[h], m->ends, m->escapes, m->left};
+    slm__place_set s = {m->places.n, n, m->set_heads[h], m->ends, m->escapes, m->left};
     if (n > 0) memcpy(m->places.p + s.at, m->found, n * sizeof *m->found);
     m->places.n += n;
     m->sets.p[m->sets.n++] = s;
@@ -220,7 +220,7 @@ uint32_t slm__machine_local(slm__machine *m, uint32_t state) {
 }
 
 uint32_t slm__machine_rounds(const slm__machine *m, uint32_t set) {
-    const slm__set *s = &m->sets.p[set];
+    const slm__place_set *s = &m->sets.p[set];
     uint32_t least = s->escapes ? SLM__LOCAL_ROUNDS - s->left : UINT32_MAX;
     for (uint32_t i = 0; i < s->n; i++) {
         const slm__frame *f = &m->frames.p[m->places.p[s->at + i].frame];
@@ -246,7 +246,7 @@ uint32_t slm__machine_single(slm__machine *m, uint32_t set, uint32_t i) {
 }
 
 uint32_t slm__machine_without(slm__machine *m, uint32_t set, const uint8_t *marked) {
-    slm__set s = m->sets.p[set];
+    slm__place_set s = m->sets.p[set];
     begin(m);
     for (uint32_t i = 0; i < s.n; i++) {
         slm__place p = m->places.p[s.at + i];
@@ -277,7 +277,7 @@ static uint32_t clamp_frame(slm__machine *m, uint32_t frame, uint32_t n) {
 }
 
 uint32_t slm__machine_clamp(slm__machine *m, uint32_t set, uint32_t n) {
-    slm__set s = m->sets.p[set];
+    slm__place_set s = m->sets.p[set];
     begin(m);
     m->ends = s.ends;
     m->escapes = s.escapes;
@@ -290,7 +290,7 @@ uint32_t slm__machine_clamp(slm__machine *m, uint32_t set, uint32_t n) {
 }
 
 static uint32_t compute_byte(slm__machine *m, uint32_t set, uint8_t byte) {
-    slm__set s = m->sets.p[set];
+    slm__place_set s = m->sets.p[set];
     begin(m);
     for (uint32_t i = 0; i < s.n; i++) {
         slm__place p = m->places.p[s.at + i];
@@ -301,16 +301,16 @@ static uint32_t compute_byte(slm__machine *m, uint32_t set, uint8_t byte) {
 }
 
 uint32_t slm__machine_byte(slm__machine *m, uint32_t set, uint8_t byte) {
-    slm__step *step = &m->steps[(set * 0x9e3779b1u ^ byte * 0x85ebca77u) >> 18];
+    slm__machine_step *step = &m->steps[(set * 0x9e3779b1u ^ byte * 0x85ebca77u) >> 18];
     if (step->set == set && step->byte == byte) return step->next;
     uint32_t next = compute_byte(m, set, byte);
-    if (next != SET_FAILED) *step = (slm__step){set, next, byte};
+    if (next != SET_FAILED) *step = (slm__machine_step){set, next, byte};
     return next;
 }
 
 uint32_t slm__machine_token(slm__machine *m, uint32_t set, const bool *symbols) {
     const slm_grammar *g = m->grammar;
-    slm__set s = m->sets.p[set];
+    slm__place_set s = m->sets.p[set];
     begin(m);
     for (uint32_t i = 0; i < s.n; i++) {
         slm__place p = m->places.p[s.at + i];
@@ -330,7 +330,7 @@ uint32_t slm__machine_join(slm__machine *m, uint32_t a, uint32_t b) {
     begin(m);
     uint32_t both[2] = {a, b};
     for (int k = 0; k < 2; k++) {
-        slm__set s = m->sets.p[both[k]];
+        slm__place_set s = m->sets.p[both[k]];
         m->ends |= s.ends;
         m->escapes |= s.escapes;
         for (uint32_t i = 0; i < s.n; i++) {
@@ -354,7 +354,7 @@ bool slm__machine_full(const slm__machine *m, slm__mark since) {
 
 void slm__machine_release(slm__machine *m, slm__mark mark) {
     while (m->sets.n > mark.sets) { /* the newest is the head of its list */
-        const slm__set *s = &m->sets.p[--m->sets.n];
+        const slm__place_set *s = &m->sets.p[--m->sets.n];
         m->set_heads[set_hash(m->places.p + s->at, s->n, s->ends, s->escapes, s->left)] = s->next;
     }
     while (m->frames.n > mark.frames) {
@@ -386,14 +386,14 @@ bool slm__machine_copy(slm__machine *m, const slm__machine *from, uint32_t *ids,
     uint32_t *number = slm__alloc_array(&m->allocator, from->frames.n, sizeof *number);
     if (!number) return false;
     for (uint32_t i = 0; i < n; i++) {
-        slm__set s = from->sets.p[ids[i]];
+        slm__place_set s = from->sets.p[ids[i]];
         for (uint32_t k = 0; k < s.n; k++)
             if (from->places.p[s.at + k].frame > FRAME_UNKNOWN)
                 number[from->places.p[s.at + k].frame] = 1;
     }
     bool done = copy_frames(m, from, number);
     for (uint32_t i = 0; done && i < n; i++) {
-        slm__set s = from->sets.p[ids[i]];
+        slm__place_set s = from->sets.p[ids[i]];
         begin(m);
         m->ends = s.ends;
         m->escapes = s.escapes;

@@ -28,18 +28,18 @@ typedef struct slm__place {
     uint32_t state, frame;
 } slm__place;
 
-typedef struct slm__set {
+typedef struct slm__place_set {
     uint32_t at, n; /* into `places`: those whose states read, sorted */
     uint32_t next;  /* with the same hash                             */
     bool ends;      /* the text may end here                          */
     bool escapes;   /* returned from FRAME_UNKNOWN                    */
     uint32_t left;  /* rounds that were left then, in a local loop: the most */
-} slm__set;
+} slm__place_set;
 
-typedef struct slm__step {
+typedef struct slm__machine_step {
     uint32_t set, next;
     uint8_t byte;
-} slm__step;
+} slm__machine_step;
 
 typedef struct slm__seen {
     uint32_t stamp, number;
@@ -50,9 +50,9 @@ typedef struct slm__machine {
     const slm_grammar *grammar;
     SLM_VEC(slm__frame) frames;
     SLM_VEC(slm__place) places;
-    SLM_VEC(slm__set) sets;
+    SLM_VEC(slm__place_set) sets;
     uint32_t *frame_heads, *set_heads; /* [SLM__HEADS] number + 1 of the newest */
-    slm__step *steps;                  /* [SLM__STEPS] what was found lately    */
+    slm__machine_step *steps;          /* [SLM__STEPS] what was found lately    */
     slm__place *found;                 /* [SLM__MAX_PLACES] of the set that is being made */
     slm__seen *seen;                   /* [2 * MAX_PLACES] hash table of them */
     uint32_t n_found, stamp;

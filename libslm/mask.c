@@ -223,7 +223,7 @@ slm_status slm__walk_local(slm__walk *w, const slm_constraint *c, uint32_t state
 /* Can a byte that the loop goes on with also be one behind the loop? */
 static bool exit_is_open(slm__walk *w, const slm__local *l, uint32_t exit) {
     const slm__machine *m = w->m;
-    const slm__set *s = &m->sets.p[exit];
+    const slm__place_set *s = &m->sets.p[exit];
     for (uint32_t i = 0; i < s->n; i++) {
         const slm__astate *x = &m->grammar->states.p[m->places.p[s->at + i].state];
         for (uint32_t k = 0; k < x->n_bytes; k++) {
@@ -292,7 +292,7 @@ slm_status slm__walk_mask(slm__walk *w, const slm_constraint *c, uint32_t set, u
                           slm_error *err) {
     const slm_grammar *g = c->grammar;
     slm__machine *m = w->m;
-    slm__set s = m->sets.p[set];
+    slm__place_set s = m->sets.p[set];
     slm__mark start = slm__machine_mark(m);
     uint32_t n_wide = 0;
     for (uint32_t i = 0; i < s.n; i++) {

@@ -279,7 +279,7 @@ slm_status slm_matcher_mask(slm_matcher *m, const uint64_t **mask, slm_error *er
 
 /* The one byte that can follow a set whose text cannot end; false if there is none such. */
 static bool only_byte(const slm__machine *m, uint32_t set, uint8_t *byte) {
-    const slm__set *s = &m->sets.p[set];
+    const slm__place_set *s = &m->sets.p[set];
     if (s->n == 0 || s->ends) return false;
     for (uint32_t i = 0; i < s->n; i++) {
         const slm__astate *x = &m->grammar->states.p[m->places.p[s->at + i].state];

@@ -82,7 +82,7 @@ static uint32_t parse_char(parser *ps, bool *ok) {
 static bool add_range(slm__pattern *p, uint32_t low, uint32_t high, uint32_t bit, bool take) {
     int i = p->n_ranges;
     while (i > 0 && p->ranges[i - 1].low > low) i--;
-    slm__range *r = &p->ranges[i];
+    slm__code_range *r = &p->ranges[i];
     if (i > 0 && r[-1].low == low && r[-1].high == high) {
         *(take ? &r[-1].take : &r[-1].add) |= bit;
         return true;
@@ -90,7 +90,7 @@ static bool add_range(slm__pattern *p, uint32_t low, uint32_t high, uint32_t bit
     if (p->n_ranges == SLM__MAX_RANGES) return false;
     if ((i > 0 && r[-1].high >= low) || (i < p->n_ranges && r->low <= high)) return false;
     memmove(r + 1, r, (size_t)(p->n_ranges++ - i) * sizeof *r);
-    *r = (slm__range){low, high, take ? 0 : bit, take ? bit : 0};
+    *r = (slm__code_range){low, high, take ? 0 : bit, take ? bit : 0};
     return true;
 }
 
@@ -166,10 +166,11 @@ static int parse_set(parser *ps) {
     return ps->n_sets++;
 }
 
-static bool add_step(slm__pattern *p, slm__step_kind kind, int index, uint32_t min, uint32_t max) {
+static bool add_step(slm__pattern *p, slm__pattern_step_kind kind, int index, uint32_t min,
+                     uint32_t max) {
     if (p->n_steps == SLM__MAX_STEPS || index < 0) return false;
     p->steps[p->n_steps++] =
-        (slm__step){(uint8_t)kind, (uint8_t)index, (uint16_t)min, (uint16_t)max};
+        (slm__pattern_step){(uint8_t)kind, (uint8_t)index, (uint16_t)min, (uint16_t)max};
     return true;
 }
 
@@ -240,7 +241,7 @@ static bool parse_groups(parser *ps, const char *const *groups) {
     p->top = n_top == 32 ? UINT32_MAX : (1u << n_top) - 1;
     for (int i = 0; i < n_top; i++) {
         if (!groups[i]) continue;
-        slm__step *step = &p->steps[p->begin[i]];
+        slm__pattern_step *step = &p->steps[p->begin[i]];
         while (step->kind != STEP_OPTIONAL) step++;
         step->min = (uint16_t)p->n_alternatives;
         ps->at = groups[i];
@@ -252,7 +253,7 @@ static bool parse_groups(parser *ps, const char *const *groups) {
 
 /* With what an alternative may begin. */
 static void find_first(slm__pattern *p, int index) {
-    const slm__step *s = &p->steps[p->begin[index]];
+    const slm__pattern_step *s = &p->steps[p->begin[index]];
     for (; s->kind == STEP_SET; s++) {
         p->first[index] |= 1u << s->set;
         if (s->min > 0) break;
@@ -286,7 +287,7 @@ static uint32_t sets_of(const slm__pattern *p, uint32_t cp) {
     int low = 0, high = c == CLASS_SPACE ? 0 : p->n_ranges;
     while (low < high) {
         int middle = (low + high) / 2;
-        const slm__range *r = &p->ranges[middle];
+        const slm__code_range *r = &p->ranges[middle];
         if (cp < r->low) {
             high = middle;
         } else if (cp > r->high) {
@@ -316,12 +317,12 @@ static size_t run(const slm__pattern *p, uint32_t bit, uint32_t max, const uint8
     return at;
 }
 
-static size_t match(const slm__pattern *p, const slm__step *s, const uint8_t *text, size_t n,
-                    size_t at);
+static size_t match(const slm__pattern *p, const slm__pattern_step *s, const uint8_t *text,
+                    size_t n, size_t at);
 
 /* As deep as an alternative has steps. */
-static size_t match_group(const slm__pattern *p, const slm__step *s, const uint8_t *text, size_t n,
-                          size_t at) {
+static size_t match_group(const slm__pattern *p, const slm__pattern_step *s, const uint8_t *text,
+                          size_t n, size_t at) {
     for (int i = s->min; i < s->max; i++) {
         size_t end = match(p, &p->steps[p->begin[i]], text, n, at);
         if (end != FAILED) return end;
@@ -329,8 +330,8 @@ static size_t match_group(const slm__pattern *p, const slm__step *s, const uint8
     return at;
 }
 
-static size_t match(const slm__pattern *p, const slm__step *s, const uint8_t *text, size_t n,
-                    size_t at) {
+static size_t match(const slm__pattern *p, const slm__pattern_step *s, const uint8_t *text,
+                    size_t n, size_t at) {
     for (;; s++) {
         uint32_t bit = 1u << s->set;
         size_t len, count;

@@ -7,22 +7,22 @@
 enum { SLM__MAX_SETS = 31, SLM__MAX_ALTERNATIVES = 32, SLM__MAX_STEPS = 160, SLM__MAX_RANGES = 96 };
 
 /* What a step of an alternative wants of the text. */
-typedef enum slm__step_kind {
+typedef enum slm__pattern_step_kind {
     STEP_DONE,    /* nothing more */
     STEP_SET,     /* min to max code points of a set, as many as go */
     STEP_NOT,     /* none of the set follows */
     STEP_OPTIONAL /* one of the alternatives min to max - 1, or nothing; the last step */
-} slm__step_kind;
+} slm__pattern_step_kind;
 
-typedef struct slm__step {
+typedef struct slm__pattern_step {
     uint8_t kind, set;
     uint16_t min, max;
-} slm__step;
+} slm__pattern_step;
 
 /* Code points from 128 on that sets name: what they add to the sets of their class, and what they take away. */
-typedef struct slm__range {
+typedef struct slm__code_range {
     uint32_t low, high, add, take;
-} slm__range;
+} slm__code_range;
 
 /* Sets are bits, so that one look-up tells all sets that a code point is in. */
 typedef struct slm__pattern {
@@ -33,8 +33,8 @@ typedef struct slm__pattern {
     uint32_t first[SLM__MAX_ALTERNATIVES]; /* sets that an alternative may begin with */
     uint32_t top;                          /* alternatives that are not in a group */
     uint8_t begin[SLM__MAX_ALTERNATIVES];  /* their first steps */
-    slm__step steps[SLM__MAX_STEPS];
-    slm__range ranges[SLM__MAX_RANGES]; /* by code point, none overlapping */
+    slm__pattern_step steps[SLM__MAX_STEPS];
+    slm__code_range ranges[SLM__MAX_RANGES]; /* by code point, none overlapping */
     int n_alternatives, n_steps, n_ranges;
     uint32_t tail; /* the pattern is \s+$ : its set; 0: it is not */
 } slm__pattern;

@@ -37,7 +37,7 @@ void slm_stops_free(slm_stops *s) {
 
 /* The first n bytes of what was held and `text` behind it. */
 static void put(const slm_stops *s, const char *text, size_t n, char *buffer) {
-    const slm__node *held = &s->strings.nodes[s->state];
+    const slm__string_node *held = &s->strings.nodes[s->state];
     size_t n_held = (size_t)held->depth < n ? (size_t)held->depth : n;
     if (n_held > 0) memcpy(buffer, s->strings.strings[held->string].ptr, n_held);
     if (n > n_held) memcpy(buffer + n_held, text, n - n_held);

@@ -30,11 +30,11 @@ static void add_string(slm__strings *s, int32_t i) {
         int32_t next = child_of(s, node, byte);
         if (next == 0) {
             next = s->n_nodes++;
-            s->nodes[next] = (slm__node){.sibling = s->nodes[node].child,
-                                         .depth = s->nodes[node].depth + 1,
-                                         .string = i,
-                                         .found = -1,
-                                         .byte = byte};
+            s->nodes[next] = (slm__string_node){.sibling = s->nodes[node].child,
+                                                .depth = s->nodes[node].depth + 1,
+                                                .string = i,
+                                                .found = -1,
+                                                .byte = byte};
             s->nodes[node].child = next;
         }
         s->path[s->path_of[i] + (int32_t)k] = node = next;
@@ -48,7 +48,7 @@ static void link_nodes(slm__strings *s, int32_t *queue) {
     queue[0] = 0;
     for (int32_t i = 0; i < n; i++) {
         for (int32_t c = s->nodes[queue[i]].child; c != 0; c = s->nodes[c].sibling) {
-            slm__node *node = &s->nodes[c];
+            slm__string_node *node = &s->nodes[c];
             queue[n++] = c;
             if (queue[i] != 0)
                 node->shorter = slm__strings_next(s, s->nodes[queue[i]].shorter, node->byte);

@@ -8,14 +8,14 @@ enum { SLM_MAX_STRINGS = 1024, SLM_MAX_STRING_BYTES = 65536 };
 
 /* A node of the trie stands for the begin of some string; node 0 for nothing. The state of a search is the longest begin that the
  * text ends with. */
-typedef struct slm__node {
+typedef struct slm__string_node {
     int32_t child, sibling; /* 0: none                                                    */
     int32_t shorter;        /* the longest other begin that this one ends with            */
     int32_t depth;          /* bytes of the begin                                         */
     int32_t string;         /* one that begins so                                         */
     int32_t found;          /* the longest string that this one ends with, or -1          */
     uint8_t byte;           /* the last one                                               */
-} slm__node;
+} slm__string_node;
 
 typedef struct slm__strings {
     int32_t n, n_nodes;
@@ -24,7 +24,7 @@ typedef struct slm__strings {
     int32_t *path; /* [bytes of all strings]: the node that stands for a string up to this byte */
     int32_t
         *path_of; /* [n] where the path of a string begins                                     */
-    slm__node
+    slm__string_node
         *nodes; /* [n_nodes]                                                                 */
 } slm__strings;
 

@@ -22,24 +22,24 @@ static const float UNKNOWN_PRICE = 10; /* below the least score */
 
 /* ---- The trie of pieces ---- */
 
-static uint32_t edge_slot(const slm__trie *t, uint32_t from) {
+static uint32_t edge_slot(const slm__ugm_trie *t, uint32_t from) {
     return (uint32_t)(from * 0x9e3779b97f4a7c15u >> t->shift);
 }
 
 /* The slot of an edge, or where it would be. `from` is node << 8 | byte. */
-static uint64_t *find_edge(const slm__trie *t, uint32_t from) {
+static uint64_t *find_edge(const slm__ugm_trie *t, uint32_t from) {
     uint32_t i = edge_slot(t, from);
     while (t->edges[i] != 0 && t->edges[i] >> 32 != from) i = (i + 1) & t->mask;
     return &t->edges[i];
 }
 
 /* The next node, or 0, which is the root. */
-static inline uint32_t step(const slm__trie *t, uint32_t node, uint8_t byte) {
+static inline uint32_t step(const slm__ugm_trie *t, uint32_t node, uint8_t byte) {
     return (uint32_t)*find_edge(t, node << 8 | byte);
 }
 
-static bool grow(slm__trie *t, const slm_allocator *allocator) {
-    slm__trie bigger = *t;
+static bool grow(slm__ugm_trie *t, const slm_allocator *allocator) {
+    slm__ugm_trie bigger = *t;
     bigger.mask = t->mask * 2 + 1;
     bigger.shift = t->shift - 1;
     bigger.edges = slm__alloc_array(allocator, (uint64_t)bigger.mask + 1, sizeof *bigger.edges);
@@ -51,7 +51,7 @@ static bool grow(slm__trie *t, const slm_allocator *allocator) {
     return true;
 }
 
-static bool add_piece(slm__trie *t, slm__str text, slm_token token,
+static bool add_piece(slm__ugm_trie *t, slm__str text, slm_token token,
                       const slm_allocator *allocator) {
     uint32_t node = 0;
     for (size_t i = 0; i < text.len; i++) {
@@ -74,7 +74,7 @@ static bool is_text(const slm__ugm *m, slm_token t) {
 }
 
 static slm_status load_trie(slm__ugm *m, const slm_allocator *allocator, slm_error *err) {
-    slm__trie *t = &m->trie;
+    slm__ugm_trie *t = &m->trie;
     uint64_t n_bytes = 1;
     for (slm_token k = 0; k < m->tokens->n; k++) {
         size_t len = slm__tokens_text(m->tokens, k).len;

@@ -5,12 +5,12 @@
 #include "words.h"
 
 /* Which bytes lead on from which node: a hash table of node << 40 | byte << 32 | next node; 0 is empty. */
-typedef struct slm__trie {
+typedef struct slm__ugm_trie {
     uint64_t *edges;
     uint32_t mask, n_edges, n_nodes;
     int shift;         /* of the 64-bit hash, to an index */
     slm_token *tokens; /* [n_nodes] that end at each node, or SLM_TOKEN_NONE */
-} slm__trie;
+} slm__ugm_trie;
 
 /* tokenizer.ggml.precompiled_charsmap: a double array (Kanda et al. 2018) of what is replaced, and the replacements, each with a NUL
  * behind it. */
@@ -25,7 +25,7 @@ typedef struct slm__ugm {
     const slm__tokens *tokens;
     const uint8_t *attributes; /* of the tokens */
     const uint8_t *scores;     /* [n] f32 of the mapping; or NULL: all 0 */
-    slm__trie trie;
+    slm__ugm_trie trie;
     slm__charsmap charsmap;
     float unknown_score;
     slm_token unknown; /* or SLM_TOKEN_NONE */
