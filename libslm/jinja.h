@@ -412,6 +412,8 @@ bool slm__j_dict_set(jinja *j, jdict *d, const jv *key, const jv *value);
 jentry *slm__j_dict_get(jinja *j, const jdict *d, const jv *key);
 jentry *slm__j_dict_find(const jdict *d, slm__str key);
 
+/* depth 0 */
+bool slm__j_is_hashable(const jv *v, uint32_t depth);
 bool slm__j_truth(const jv *v);
 const char *slm__j_kind_name(const jv *v); /* as Python calls it: "str" */
 bool slm__j_fail_undefined(jinja *j, const jv *v);

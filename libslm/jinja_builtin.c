@@ -136,7 +136,7 @@ static bool t_sameas(jinja *j, const jv *v, jargs *a, jv *out) {
 
 /* Is it a name in a table, which Python asks a dict for. */
 static bool is_name(jinja *j, const jv *v, const jrow *table, jv *out) {
-    if (v->kind == J_LIST || v->kind == J_DICT || v->kind == J_VIEW)
+    if (!slm__j_is_hashable(v, 0))
         return slm__j_fail(j, SLM_ERR_ARGUMENT, "unhashable type: '%s'", slm__j_kind_name(v));
     return yes(v->kind == J_STRING && slm__j_find(table, jstr(v)), out);
 }

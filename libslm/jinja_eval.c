@@ -308,8 +308,6 @@ static bool eval_item(jinja *j, const jnode *n, jv *out) {
         if (parts[i] && !slm__j_eval(j, parts[i], &bounds[i])) return false;
     }
     j->pos = n->pos;
-    *out = JUNDEF; /* of constants jinja2 takes the element that the slice is, when it compiles */
-    if (n->a->type == N_CONST && v.kind != J_STRING) return true;
     return slm__j_slice(j, &v, bounds, out);
 }
 

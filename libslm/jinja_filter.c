@@ -153,15 +153,8 @@ static bool f_indent(jinja *j, const jv *v, jargs *a, jv *out) {
         indent = slm__j_whole(spaces);
     }
     /* a newline at the end is a line more that is empty, as the text gets one more before it is split */
-    bool last = v->len == 0;
-    if (v->len) {
-        jlist *kept;
-        jv end = jsub(v, v->len - 1, 1);
-        last = lines->n == 0 ||
-               (slm__j_splitlines(j, &end, false, &kept) && kept->n == 1 && kept->v[0].len == 0);
-    }
-    uint32_t n = lines->n + (last && v->len > 0 ? 1 : 0);
-    if (v->len == 0) n = 1;
+    const jv *end = lines->n ? &lines->v[lines->n - 1] : NULL;
+    uint32_t n = lines->n + (!end || end->at + end->len < v->at + v->len);
     if (first && !slm__j_put_str(j, b, &indent)) return false;
     for (uint32_t i = 0; i < n; i++) {
         jv line = i < lines->n ? lines->v[i] : jsub(v, 0, 0);

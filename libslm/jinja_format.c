@@ -174,8 +174,7 @@ static bool put_value(jinja *j, jbuf *b, const jv *v, const jv *spec) {
     if (!read_field(j, spec, &f)) return false;
     bool number = f.type && strchr("fFeEgG%", f.type);
     if (v->kind == J_FLOAT || (number && slm__j_is_int(v, &i))) return put_float(j, b, &f, v);
-    if (v->kind == J_INT || (v->kind == J_BOOL && spec->len > 0 && f.type))
-        return put_int(j, b, &f, v);
+    if (v->kind == J_INT || (v->kind == J_BOOL && spec->len > 0)) return put_int(j, b, &f, v);
     if (spec->len > 0 && v->kind != J_STRING && v->kind != J_BOOL) {
         if (v->kind == J_UNDEFINED) return slm__j_fail_undefined(j, v);
         return slm__j_fail(j, SLM_ERR_ARGUMENT, "a %s takes no format", slm__j_kind_name(v));

@@ -239,15 +239,6 @@ bool slm__j_attr(jinja *j, const jv *v, const jname *name, jv *out) {
     return slm__j_step(j, 1);
 }
 
-static bool is_hashable(const jv *v, int depth) {
-    if (v->kind == J_LIST || v->kind == J_DICT || v->kind == J_VIEW || depth > JINJA_DEPTH)
-        return false;
-    for (uint32_t i = 0; v->kind == J_TUPLE && i < v->u.list->n; i++) {
-        if (!is_hashable(&v->u.list->v[i], depth + 1)) return false;
-    }
-    return true;
-}
-
 /* v[index] of a string or list; *found false: out of its range. */
 static bool by_index(jinja *j, const jv *v, int64_t index, bool *found, jv *out) {
     int64_t n = v->kind == J_STRING ? 0 : v->u.list->n;
@@ -269,7 +260,7 @@ bool slm__j_item(jinja *j, const jv *v, const jv *key, jv *out) {
     bool found = false;
     int64_t index;
     if (v->kind == J_UNDEFINED) return slm__j_fail_undefined(j, v);
-    if (v->kind == J_DICT && is_hashable(key, 0)) {
+    if (v->kind == J_DICT && slm__j_is_hashable(key, 0)) {
         const jentry *e = slm__j_dict_get(j, v->u.dict, key);
         if (e) *out = e->value;
         found = e;

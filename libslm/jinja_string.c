@@ -456,7 +456,9 @@ static bool m_rsplit(jinja *j, const jv *s, jargs *a, jv *out) { return split(j,
 
 static bool m_splitlines(jinja *j, const jv *s, jargs *a, jv *out) {
     jlist *l;
-    if (!slm__j_splitlines(j, s, slm__j_truth(&a->v[0]), &l)) return false;
+    int64_t keep;
+    if (!optional_int(j, &a->v[0], 0, &keep) || !slm__j_splitlines(j, s, keep != 0, &l))
+        return false;
     *out = (jv){.kind = J_LIST, .u.list = l};
     return true;
 }

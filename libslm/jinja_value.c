@@ -381,6 +381,15 @@ bool slm__j_dict(jinja *j, jkind kind, jv *out) {
     return d;
 }
 
+bool slm__j_is_hashable(const jv *v, uint32_t depth) {
+    if (v->kind == J_LIST || v->kind == J_DICT || v->kind == J_VIEW || depth > JINJA_DEPTH)
+        return false;
+    for (uint32_t i = 0; v->kind == J_TUPLE && i < v->u.list->n; i++) {
+        if (!slm__j_is_hashable(&v->u.list->v[i], depth + 1)) return false;
+    }
+    return true;
+}
+
 static bool hash_of(jinja *j, const jv *v, uint32_t depth, uint32_t *out) {
     double f;
     int64_t i;
@@ -400,11 +409,9 @@ static bool hash_of(jinja *j, const jv *v, uint32_t depth, uint32_t *out) {
         return true;
     }
     *out = v->kind;
-    bool hashable = v->kind != J_LIST && v->kind != J_DICT && v->kind != J_VIEW;
-    if (hashable && v->kind != J_TUPLE) return true;
-    if (!hashable || depth > JINJA_DEPTH)
+    if (!slm__j_is_hashable(v, depth))
         return slm__j_fail(j, SLM_ERR_ARGUMENT, "unhashable type: '%s'", slm__j_kind_name(v));
-    for (uint32_t k = 0; k < v->u.list->n; k++) {
+    for (uint32_t k = 0; v->kind == J_TUPLE && k < v->u.list->n; k++) {
         uint32_t h;
         if (!slm__j_step(j, 1) || !hash_of(j, &v->u.list->v[k], depth + 1, &h)) return false;
         *out = *out * 31 + h;

@@ -35,7 +35,7 @@ METHODS = ["upper()", "lower()", "strip()", "lstrip()", "rstrip()", "strip('aH '
            "startswith('H')", "endswith('d')", "startswith(('a', 'H'))", "replace('l', 'L')", "replace('l', 'L', 1)", "replace('', '-')", "find('o')", "rfind('o')", "find('o', 5)", "index('z')",
            "count('l')", "title()", "capitalize()", "swapcase()", "isdigit()", "isalpha()", "isalnum()", "isspace()", "isupper()", "islower()", "join(['a', 'b'])", "join(w)",
            "zfill(14)", "center(15, '*')", "ljust(13)", "rjust(13, '.')", "partition('o')", "rpartition('o')", "splitlines()", "splitlines(true)", "removeprefix('He')", "removesuffix('ld')",
-           "format(1, x=2)", "items()", "keys()", "values()", "get('a')", "get('q', 5)", "get('b')", "append(1)", "pop()", "index(1)", "count(1)", "update({})", "copy()", "expandtabs()"]
+           "format(1, x=2)", "items()", "keys()", "values()", "get('a')", "get('q', 5)", "get('b')", "append(1)", "pop()", "index(1)", "count(1)", "update({})", "copy()"]
 ATTRIBUTES = ["a", "b", "C", "x", "role", "content", "items", "keys", "upper", "append", "__class__", "_x", "n"]
 FORMATS = ["'{}'.format(X)", "'{0}-{0!r}'.format(X)", "'{:>8}|{:<6}'.format(X, s)", "'{:05.2f}'.format(f)", "'{a}'.format(a=X)", "'%s' % X", "'%d|%5.1f|%-6s|%x' % (n, f, s, 255)", "'%s %r' % (s, t)",
            "'{:,}'.format(1234567)", "'{:^9}'.format(s[:3])", "'{:+d}'.format(n)", "'%%' % ()", "'{:x}'.format(n)", "'{{}}'.format()", "'%05d' % neg", "'{:.3}'.format(s)", "'{:e}'.format(f)", "'{:%}'.format(f)", "'%i' % f"]
@@ -117,7 +117,7 @@ class Maker:
                 return f"{self.pick('s', 't', 'e', f'({self.string()})')}.{r.choice(METHODS[:i])}"
             return f"{self.pick('d', 'ed', 'l', self.base(depth))}.{r.choice(METHODS[i:])}"
         if k < 0.89:
-            return f"{self.pick('s', 't', 'l', 'mixed', self.base(depth))}[{self.bound()}:{self.bound()}{self.pick('', '', ':' + self.bound(), ':-1')}]"
+            return f"{self.pick('s', 't', 'l', 'mixed', r.choice(self.names))}[{self.bound()}:{self.bound()}{self.pick('', '', ':' + self.bound(), ':-1')}]"
         if k < 0.94:
             return f"{self.pick('s', 'l', 'd', 'm', 'mixed', self.base(depth))}[{self.pick('0', '-1', '1', chr(39) + 'a' + chr(39), chr(39) + 'role' + chr(39), x())}]"
         if k < 0.97:

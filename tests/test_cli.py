@@ -99,6 +99,9 @@ class Usage(Case):
             (["tokenize"], "-m MODEL"),
             (["tokenize", "-m", m, "a", "b"], "unexpected"),
             (["tokenize", "-m", m, "--system", "x"], "--chat"),
+            (["tokenize", "-m", m, "--json"], "--chat"),
+            (["tokenize", "-m", m, "--render"], "--chat"),
+            (["tokenize", "-m", m, "--chat", "--json", "--system", "x"], "--json"),
             (["tokenize", "-m", m, "--chat", "--special"], "--special"),
             (["tokenize", "-m", m, "--chat", "--no-bos"], "--no-bos"),
             (["logprobs", "-m", m], "--ids"),
@@ -438,6 +441,38 @@ class Run(Case):
     def test_system(self):
         want = self.greedy(self.chat(("system", "x"), ("user", "hi")), 20)
         self.assertEqual(self.out("--temp", 0, "-n", 20, "-p", "hi", "--system", "x"), want)
+
+    def test_examples_of_docs_chat(self):
+        """docs/chat.md: what its commands print, with this file's template."""
+        with open(os.path.join(ROOT, "docs", "chat.md"), encoding="utf-8") as f:
+            lines = [line[4:].rstrip("\n") for line in f if line.startswith("    ")]
+        chat = next(line for line in lines if line.startswith('{"messages"'))
+
+        def shown(command):
+            at = next(i for i, line in enumerate(lines) if command in line) + 1
+            end = next((i for i in range(at, len(lines)) if lines[i].startswith(("$", "slm_"))), len(lines))
+            return "\n".join(lines[at:end]) + "\n"
+
+        one = self.good("tokenize", "-m", self.model, "--chat", "--system", "Be brief.", "--render", stdin=b"Hi").text
+        self.assertEqual(one, shown('--system "Be brief." --render'))
+        two = self.good("tokenize", "-m", self.model, "--chat", "--json", "--no-prompt", "--render", stdin=chat.encode()).text
+        self.assertEqual(two, shown("--json --no-prompt --render"))
+
+    def test_chats_from_json_and_files(self):
+        def ids(text, *args):
+            return [int(i) for i in self.good("tokenize", "-m", self.model, "--chat", *args, stdin=text.encode()).text.split()]
+        messages = '[{"role": "system", "content": "x"}, {"role": "user", "content": "hi"}]'
+        want = self.chat(("system", "x"), ("user", "hi"))
+        self.assertEqual(ids(messages, "--json"), want)
+        self.assertEqual(ids('\n {"messages": %s}' % messages, "--json"), want)
+        template = self.path("template.jinja")
+        with open(template, "w") as f:
+            f.write("{{ tools|length }}{% for m in messages %}[{{ m.role }}]{% endfor %}")
+        r = self.good("tokenize", "-m", self.model, "--chat", "--json", "--template", template, "--render", stdin=b'{"messages": [{"role": "a"}], "tools": [1]}')
+        self.assertEqual(r.text, "1[a]")
+        self.assertIn("line 1", self.fails("tokenize", "-m", self.model, "--chat", "--template", template, stdin=b"hi").message)
+        self.assertIn("messages_json", self.fails("tokenize", "-m", self.model, "--chat", "--json", stdin=b"[1").message)
+        self.fails("tokenize", "-m", self.model, "--chat", "--template", self.path("missing"), stdin=b"hi")
 
     def test_tokens_of_a_chat(self):
         """What slm tokenize --chat prints is what slm run reads."""

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static void remark(void *user, slm_log_level level, const char *message) {
     (void)user;
@@ -119,9 +120,13 @@ typedef struct request {
 } request;
 
 static slm_status ask(const request *r, token_list *out, size_t capacity, slm_error *err) {
-    if (r->messages)
-        return slm_chat_tokenize(r->model, r->messages, r->n_messages, out->ids, capacity, &out->n,
-                                 err);
+    if (r->messages) {
+        slm_chat chat = slm_chat_defaults();
+        chat.messages = r->messages;
+        chat.n_messages = r->n_messages;
+        chat.now = (int64_t)time(NULL);
+        return slm_chat_encode(r->model, &chat, out->ids, capacity, &out->n, err);
+    }
     if (r->suffix)
         return slm_fill_tokenize(r->model, r->text, r->n_bytes, r->suffix, r->n_suffix, out->ids,
                                  capacity, &out->n, err);

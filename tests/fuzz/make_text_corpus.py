@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the seeds of tests/fuzz/corpus/encode, schema, spm, ugm, stream, stops and sampler: small inputs, one thing each.
+"""Write the seeds of tests/fuzz/corpus/encode, schema, spm, ugm, stream, stops, sampler and template: small inputs, one thing each.
 
     python3 tests/fuzz/make_text_corpus.py
 """
@@ -28,6 +28,20 @@ TEXTS = {
     "nul": b"\0a\0\0 \0",
     "mark": b"\1\2\1\1\2\2",
     "many": b" ".join(b"w%d the" % i for i in range(60)),
+}
+TEMPLATES = {
+    "chatml": "{% for m in messages %}<|im_start|>{{ m.role + '\\n' + m['content']|string }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}a{% endif %}",
+    "tools": "{%- for t in tools -%}{{ t | tojson(indent=2) }}{{ t.function.parameters|dictsort }}{% endfor %}",
+    "macro": "{% macro m(a, b=2) %}{{ a ~ b }}{{ caller() }}{% endmacro %}{% call m(1) %}x{% endcall %}",
+    "namespace": "{% set ns = namespace(a=0) %}{% for i in range(5) if i is odd %}{% set ns.a = ns.a + loop.index %}{% endfor %}{{ ns.a }}",
+    "strings": "{{ ' aB é'.strip().upper().replace('B', 'c')[1:-1:2] }}{{ 'a,b'.split(',')|join('-') }}{{ '%s %5.2f' % ('x', 2.5) }}{{ '{:>5}'.format(1) }}",
+    "filters": "{{ messages|map(attribute='role')|list|tojson }}{{ messages|selectattr('role', 'equalto', 'user')|first|default('d') }}{{ 'a\\nb'|indent(2)|title }}",
+    "blocks": "{% set x %}a{% endset %}{% filter upper %}{{ x }}{% endfilter %}{% with y = 1 %}{{ y }}{% endwith %}{% generation %}g{% endgeneration %}{# c #}{% raw %}{{{% endraw %}",
+    "loop": "{% for a, b in {'k': 1}.items() recursive %}{{ loop.last }}{{ loop.nextitem }}{% if b > 1 %}{% break %}{% else %}{% continue %}{% endif %}{% else %}n{% endfor %}",
+    "recursion": "{% macro r(n) %}{{ r(n + 1) }}{% endmacro %}{{ r(0) }}",
+    "doubling": "{% set ns = namespace(s='ab') %}{% for i in range(40) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+    "raise": "{{ raise_exception('no ' ~ strftime_now('%Y-%m-%d %H:%M')) }}",
+    "numbers": "{{ 0x1F + 1_000 - 2 ** 10 // 3 % 5 * 1.5e3 / 7 }}{{ -7 // 2 }}{{ 7.5 % -2 }}{{ 1 < 2 <= 3 }}{{ not 1 in [1] }}",
 }
 STREAMS = {
     "ascii": b"hello",
@@ -71,7 +85,7 @@ def charsmap():
 
 
 def main():
-    for folder in ("encode", "spm", "ugm", "stream", "stops", "sampler"):
+    for folder in ("encode", "spm", "ugm", "stream", "stops", "sampler", "template"):
         (HERE / folder).mkdir(parents=True, exist_ok=True)
     for i, (name, text) in enumerate(TEXTS.items()):
         (HERE / "encode" / f"seed_{name}").write_bytes(bytes([i % 8]) + text)
@@ -80,6 +94,9 @@ def main():
     found = charsmap()
     found += b"\0" * (-len(found) % 16)
     (HERE / "ugm" / "seed_map").write_bytes(bytes([3, len(found) // 16]) + found + b"ABCA aabBC\0the<unk>\xff")
+    for name, text in TEMPLATES.items():
+        (HERE / "template" / f"seed_{name}").write_bytes(b"\0" + text.encode())
+    (HERE / "template" / "seed_no_memory").write_bytes(b"\5" + TEMPLATES["tools"].encode())
     (HERE / "spm" / "seed_swallowed").write_bytes(b"\0\xc3 \xe2\x96 \x81 \xf0 a\xe2\x96\x81 the \xe2")
     (HERE / "encode" / "seed_empty").write_bytes(b"\0")
     for i, (name, text) in enumerate(STREAMS.items()):
