@@ -154,6 +154,7 @@ const jname *slm__j_name(jinja *j, const char *s, size_t n) {
 
 jbuf *slm__j_buf(jinja *j, size_t capacity) {
     jbuf *b = slm__j_array(j, 1, sizeof *b);
+    if (b) b->p = (char *)(uintptr_t) ""; /* never written to: there is no capacity */
     if (b && capacity) {
         b->p = slm__j_alloc(j, capacity);
         b->capacity = (uint32_t)capacity;
