@@ -405,9 +405,9 @@ bool slm__j_percent(jinja *j, const jv *format, const jv *args, jv *out) {
             return false;
         }
     }
-    uint32_t n = args->kind == J_TUPLE                          ? args->u.list->n
-                 : args->kind == J_DICT || args->kind == J_LIST ? 0
-                                                                : 1;
+    uint32_t n = args->kind == J_TUPLE ? args->u.list->n
+                 : args->kind == J_DICT || args->kind == J_LIST || args->kind == J_UNDEFINED ? 0
+                                                                                             : 1;
     if (state.used < n && !state.named)
         return slm__j_fail(j, SLM_ERR_ARGUMENT, "not all arguments fit the format");
     if (!b) return false;

@@ -230,7 +230,8 @@ static bool python_attr(jinja *j, const jv *v, const jname *name, jv *out) {
 }
 
 bool slm__j_attr(jinja *j, const jv *v, const jname *name, jv *out) {
-    if (v->kind == J_UNDEFINED) return slm__j_fail_undefined(j, v);
+    if (v->kind == J_UNDEFINED && !slm__str_eq(name->s, "__class__"))
+        return slm__j_fail_undefined(j, v);
     if (python_attr(j, v, name, out)) return true;
     if (j->status != SLM_OK) return false;
     const jentry *e = v->kind == J_DICT ? slm__j_dict_find(v->u.dict, name->s) : NULL;

@@ -154,6 +154,7 @@ const jname *slm__j_name(jinja *j, const char *s, size_t n) {
 
 jbuf *slm__j_buf(jinja *j, size_t capacity) {
     jbuf *b = slm__j_array(j, 1, sizeof *b);
+    if (b) b->p = (char *)(uintptr_t) ""; /* never written to: there is no capacity */
     if (b && capacity) {
         b->p = slm__j_alloc(j, capacity);
         b->capacity = (uint32_t)capacity;
@@ -382,7 +383,8 @@ bool slm__j_dict(jinja *j, jkind kind, jv *out) {
 }
 
 bool slm__j_is_hashable(const jv *v, uint32_t depth) {
-    if (v->kind == J_LIST || v->kind == J_DICT || v->kind == J_VIEW || depth > JINJA_DEPTH)
+    if (v->kind == J_LIST || v->kind == J_DICT || (v->kind == J_VIEW && v->flag != VIEW_VALUES) ||
+        depth > JINJA_DEPTH)
         return false;
     for (uint32_t i = 0; v->kind == J_TUPLE && i < v->u.list->n; i++) {
         if (!slm__j_is_hashable(&v->u.list->v[i], depth + 1)) return false;

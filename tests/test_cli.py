@@ -495,7 +495,7 @@ class Run(Case):
         self.assertNotEqual(self.out(*args, stdin=b"a b\n\n"), want)
 
     def test_templates(self):
-        for name, changed in (("none", None), ("other", S("{% for m in messages %}[INST]{{ m }}{% endfor %}"))):
+        for name, changed in (("none", None), ("other", S("{% for m in messages %}[INST]{{ m }}{% endfo %}"))):
             model = self.make(name + ".gguf", {"tokenizer.chat_template": changed})
             self.assertIn("--raw", self.fails("run", "-m", model, "-p", "x").message)
             self.assertEqual(self.out("--raw", "--temp", 0, "-n", 9, "-p", "x", model=model), self.greedy(ids_of("x"), 9))
