@@ -129,9 +129,19 @@ class Terminal(Chat):
     def type(self, data):
         os.write(self.fd, data)
 
-    def end(self):
-        self.type(b"\x04")
-        _, status = os.waitpid(self.pid, 0)
+    def end(self, how=b"\x04"):
+        """The code to exit with. A program that leaves a terminal waits for what it wrote to be read."""
+        self.type(how)
+        end = time.monotonic() + TIMEOUT
+        done, status = os.waitpid(self.pid, os.WNOHANG)
+        while not done:
+            self.assertLess(time.monotonic(), end)
+            if select.select([self.fd], [], [], 0.02)[0]:
+                try:
+                    os.read(self.fd, 65536)
+                except OSError:
+                    time.sleep(0.02)
+            done, status = os.waitpid(self.pid, os.WNOHANG)
         self.pid = 0
         return os.waitstatus_to_exitcode(status)
 
@@ -154,10 +164,7 @@ class Terminal(Chat):
         self.type(b"half a line\x03")
         self.expect(b"\n")
         self.expect(b"> ")
-        self.type(b"/quit\r")
-        _, status = os.waitpid(self.pid, 0)
-        self.pid = 0
-        self.assertEqual(os.waitstatus_to_exitcode(status), 0)
+        self.assertEqual(self.end(b"/quit\r"), 0)
 
     def test_lines_are_edited_and_come_back(self):
         path = self.path("edited.json")
