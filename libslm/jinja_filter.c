@@ -537,8 +537,9 @@ static bool f_join(jinja *j, const jv *v, jargs *a, jv *out) {
 
 static bool tail(const jargs *a, uint32_t from, jargs *out) {
     *out = *a;
-    out->v += from < a->n ? from : a->n;
-    out->n -= from < a->n ? from : a->n;
+    uint32_t n = from < a->n ? from : a->n;
+    if (n) out->v += n;
+    out->n -= n;
     return true;
 }
 

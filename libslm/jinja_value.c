@@ -346,7 +346,7 @@ bool slm__j_elements(jinja *j, const jv *v, jlist **out) {
     case J_ITERATOR:
         if (!slm__j_list(j, J_LIST, 0, &l)) return false;
         *l.u.list = *v->u.iter->list;
-        l.u.list->v += v->u.iter->at;
+        if (v->u.iter->at) l.u.list->v += v->u.iter->at;
         l.u.list->n -= v->u.iter->at;
         l.u.list->capacity = l.u.list->n;
         v->u.iter->at = v->u.iter->list->n;
