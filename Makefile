@@ -5,8 +5,9 @@
 #   make check       every test
 #   make check-arm   only those that run on ARM64, under an emulator
 #   make install     into PREFIX (default: /usr/local), under DESTDIR if that is set
-#   make bench       build/bench/kernels: what each kernel reaches
+#   make bench       build/bench/*: what kernels reach, and what text, grammars and samplers cost (docs/benchmarks.md)
 #   make side-by-side   a report on libslm and llama.cpp, in bench/results/
+#   make differential   token ids of libslm and llama.cpp, compared
 #   make fuzz        every fuzzer for FUZZ_SECONDS (default: 60); wants clang
 #   make clean
 #
@@ -32,6 +33,7 @@ STRICT := -std=c11 -ffp-contract=off -fvisibility=hidden -fPIC -pthread -D_GNU_S
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 ALL_CFLAGS := $(CFLAGS) $(STRICT) $(SANFLAGS)
 LIBS := -lm -pthread
+TOOL_LIBS := -ljansson -ledit # the program's only
 
 MACHINE := $(shell $(CC) -dumpmachine)
 
@@ -71,7 +73,7 @@ $(O)/libslm.so: $(O)/$(SONAME)
 
 $(O)/slm: $(TOOL_OBJ) $(O)/libslm.a
 	$(SAY) LINK $@
-	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(TOOL_LIBS) $(LIBS)
 
 # A change of compiler or flags rebuilds everything: the flags are a file that objects depend on.
 $(O)/flags: FORCE
@@ -86,7 +88,7 @@ $(O)/%.o: %.c $(O)/flags
 
 # Under a sanitizer the kernels, all of them inlined, would take minutes to build.
 FAST := $(if $(SAN),-O1,-O3)
-$(O)/kernels/%.o $(O)/libslm/ops.o $(O)/libslm/attn.o: EXTRA_CFLAGS = $(FAST)
+$(O)/kernels/%.o $(O)/libslm/ops.o $(O)/libslm/attn.o $(O)/libslm/sampler_row.o: EXTRA_CFLAGS = $(FAST)
 $(foreach i,$(ISAS),$(eval $(O)/kernels/isa_$(i).o: EXTRA_CFLAGS = $(FAST) $(ISA_FLAGS_$(i))))
 
 # The prompt goes through the environment: it may hold quotes and dollars.

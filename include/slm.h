@@ -231,7 +231,7 @@ enum {
 
 /*
  * Text to tokens. `text` may hold any bytes; invalid UTF-8 is never refused: it is encoded as U+FFFD, a code point for each byte or
- * broken sequence, or, by SentencePiece vocabularies, as the tokens of its bytes.
+ * broken sequence, or, by SentencePiece BPE, as the tokens of its bytes.
  *
  * flags     SLM_TOKENIZE_* or 0.
  * out       room for `capacity` tokens; may be NULL when capacity is 0.
@@ -242,6 +242,17 @@ enum {
 SLM_API slm_status slm_tokenize(const slm_model *model, const char *text, size_t n_bytes,
                                 uint32_t flags, slm_token *out, size_t capacity, size_t *n_tokens,
                                 slm_error *err);
+
+/*
+ * Fill in the middle (Bavarian et al. 2022, arXiv:2207.14255): tokens after which the model writes what is missing between two texts, for vocabularies
+ * that have tokens for that. They are prefix and suffix, each as by slm_tokenize() without flags, each behind its token, and at the end the token of the middle;
+ * before them the begin-of-sequence token, if the model asks for it.
+ *
+ * UNSUPPORTED (no such tokens); else as slm_tokenize().
+ */
+SLM_API slm_status slm_fill_tokenize(const slm_model *model, const char *prefix, size_t n_prefix,
+                                     const char *suffix, size_t n_suffix, slm_token *out,
+                                     size_t capacity, size_t *n_tokens, slm_error *err);
 
 enum {
     SLM_TOKEN_CONTROL = 1, /* steers the model and is no text: <|im_end|>                         */
@@ -621,12 +632,184 @@ enum { SLM_MAX_ADAPTERS = 64 };
 SLM_API slm_status slm_context_set_adapters(slm_context *ctx, const slm_adapter *const *adapters,
                                             const float *scales, int32_t n, slm_error *err);
 
+/* ---- Grammar --------------------------------------------------------------------------------- */
+
+/*
+ * What a text may be, and which tokens may come next (docs/structured-output.md):
+ *
+ *     slm_grammar      the rules, compiled to an automaton over bytes. Immutable: any number of threads share it.
+ *     slm_constraint   a grammar for the tokens of a model, with what was found out about them. Shared in the same way.
+ *     slm_matcher      one text that is being generated. One thread at a time.
+ */
+typedef struct slm_grammar slm_grammar;
+
+/*
+ * Read a grammar in GBNF, the format of llama.cpp's grammars: rules `name ::= ...`, of which "root" is what the whole text must
+ * match; "literals" and [classes] with the escapes \n \r \t \" \\ \[ \] \- \xHH \uHHHH \UHHHHHHHH, [^classes], `.` for any code point; | and (),
+ * * + ? {m} {m,} {m,n}; `# comments`; tokens of the model <[id]> and <text>, and with ! in front all tokens but that one. Texts are
+ * UTF-8, and so is what matches.
+ *
+ * allocator  NULL: malloc and free; used for everything that belongs to the grammar.
+ * out        free with slm_grammar_free(), after all constraints of it.
+ *
+ * FORMAT (with line:column: syntax, an escape, a rule that is not defined or defined twice, no root; and left recursion, or that no text
+ * fits), LIMIT (1 MiB of text; groups 256 deep; a count above 1,000,000, or counts inside of each other whose product is above 100,000,000; more than
+ * 262,144 states: too many ways to read a text), NOMEM, ARGUMENT.
+ */
+SLM_API slm_status slm_grammar_parse(const char *text, size_t n_bytes,
+                                     const slm_allocator *allocator, slm_grammar **out,
+                                     slm_error *err);
+SLM_API void slm_grammar_free(slm_grammar *grammar);
+
+typedef struct slm_constraint slm_constraint;
+
+/*
+ * A grammar for the tokens of a model. Sorts the vocabulary the first time that it is done for a model (which keeps the result, about 16 bytes
+ * for each different beginning of a token and 8 for a token: 12 MB for Gemma's 262,144), and finds the tokens of states that most of them fit. Others are found as they are
+ * needed, and kept for all matchers, up to 32 MiB.
+ *
+ * grammar, model  stay until slm_constraint_free().
+ * allocator       NULL: malloc and free; for what belongs to the constraint. Called while matchers work, too, from their threads.
+ * out             free with slm_constraint_free(), after all matchers of it.
+ *
+ * MISMATCH (a token of the grammar that the model has not), UNSUPPORTED (keys_only), NOMEM, ARGUMENT.
+ */
+SLM_API slm_status slm_constraint_create(const slm_grammar *grammar, const slm_model *model,
+                                         const slm_allocator *allocator, slm_constraint **out,
+                                         slm_error *err);
+SLM_API void slm_constraint_free(slm_constraint *constraint);
+
+typedef struct slm_matcher slm_matcher;
+
+/* Steps that slm_matcher_rollback() can take back. */
+enum { SLM_MATCHER_STEPS = 256 };
+
+/*
+ * A matcher at the begin of a text. It takes, with its allocator (NULL: malloc and free), up to 16 MiB, and the masks of up to 64 places of
+ * the grammar, n_vocab / 8 bytes each. NOMEM, ARGUMENT. Free with slm_matcher_free().
+ */
+SLM_API slm_status slm_matcher_create(const slm_constraint *constraint,
+                                      const slm_allocator *allocator, slm_matcher **out,
+                                      slm_error *err);
+SLM_API void slm_matcher_free(slm_matcher *matcher);
+
+/* Another matcher, of the same allocator, at the same place and with the same steps to take back. NOMEM, ARGUMENT. */
+SLM_API slm_status slm_matcher_clone(const slm_matcher *matcher, slm_matcher **out, slm_error *err);
+
+/* Back to the begin of a text; what was found out stays. Accepts NULL. */
+SLM_API void slm_matcher_reset(slm_matcher *matcher);
+
+/*
+ * The tokens that may come next: bit i % 64 of word i / 64 of *mask is token i, (n_vocab + 63) / 64 words, valid until the next call for this
+ * matcher. A token may come if the text with its bytes behind it can still become one that the grammar allows. Tokens that end a generation
+ * (SLM_TOKEN_EOG) may come exactly where the text may end. Control tokens, unused ones and the unknown token never may, but where the grammar
+ * names them.
+ *
+ * MISMATCH: the vocabulary has no token for what must come next; the text cannot go on. LIMIT: too many ways to read the text (more than 8,192
+ * places in the grammar at a time). NOMEM, ARGUMENT. *mask is then NULL.
+ */
+SLM_API slm_status slm_matcher_mask(slm_matcher *matcher, const uint64_t **mask, slm_error *err);
+
+/*
+ * Add a token to the text: a step. One that ends a generation, where the text may end, ends it: only such tokens may then follow.
+ *
+ * MISMATCH (the token may not come here; names the byte), RANGE (no such token), LIMIT, NOMEM, ARGUMENT. On failure nothing has changed.
+ */
+SLM_API slm_status slm_matcher_accept(slm_matcher *matcher, slm_token token, slm_error *err);
+
+/* Add bytes to the text, as one step; whatever the tokens are. The same statuses. */
+SLM_API slm_status slm_matcher_accept_text(slm_matcher *matcher, const char *text, size_t n_bytes,
+                                           slm_error *err);
+
+/* Take back the last n steps. RANGE if there are not so many, or n is above SLM_MATCHER_STEPS; nothing has changed then. ARGUMENT. */
+SLM_API slm_status slm_matcher_rollback(slm_matcher *matcher, int32_t n, slm_error *err);
+
+typedef enum slm_text_end {
+    SLM_END_NO = 0,  /* the text is not complete                   */
+    SLM_END_MAY = 1, /* it is, and may go on                       */
+    SLM_END_MUST = 2 /* it is, and nothing may follow              */
+} slm_text_end;
+
+/* May the text end here? NO for NULL. */
+SLM_API slm_text_end slm_matcher_end(const slm_matcher *matcher);
+
+/*
+ * The bytes that must come next whatever is chosen, up to `capacity` and 4,096 of them; *n_bytes receives how many were stored. They are not added to
+ * the text. May end inside of a code point. LIMIT, NOMEM, ARGUMENT.
+ */
+SLM_API slm_status slm_matcher_forced_text(slm_matcher *matcher, char *buffer, size_t capacity,
+                                           size_t *n_bytes, slm_error *err);
+
+/*
+ * The same as tokens, to be accepted and decoded without sampling: as the model's tokenizer splits those bytes, if it gives these bytes back,
+ * else the longest token each time. The last one is left out, unless the text ends there: with what follows it might be another. Looks
+ * 256 bytes ahead. LIMIT, NOMEM, ARGUMENT.
+ */
+SLM_API slm_status slm_matcher_forced_tokens(slm_matcher *matcher, slm_token *out, size_t capacity,
+                                             size_t *n_tokens, slm_error *err);
+
+typedef enum slm_spacing {
+    SLM_SPACING_PYTHON,  /* {"a": 1, "b": [2, 3]}: what Python's json.dumps() writes              */
+    SLM_SPACING_COMPACT, /* {"a":1,"b":[2,3]}                                                     */
+    SLM_SPACING_FREE,    /* up to 20 spaces, tabs and line ends wherever JSON allows them         */
+} slm_spacing;
+
+typedef struct slm_schema_params {
+    size_t size;             /* sizeof(slm_schema_params)                                         */
+    slm_allocator allocator; /* used for everything that belongs to the grammar                   */
+    slm_spacing spacing;
+    /* Everything that the standard allows. Otherwise, where a schema leaves open what its author seldom means: a place without "type"
+     * has the types that its keywords speak of ("properties": an object); an object with "properties" has no others, and an array
+     * with "prefixItems" no further items, unless "additionalProperties" or "items" says so. */
+    bool open;
+} slm_schema_params;
+
+SLM_API slm_schema_params slm_schema_defaults(void);
+
+/*
+ * A grammar of the JSON texts that satisfy a schema (JSON Schema, draft 2020-12; docs/json-schema.md has the table of keywords). Every
+ * text that it fits is valid. Properties come in the order of the schema.
+ *
+ * params  NULL: the defaults
+ * out     free with slm_grammar_free()
+ *
+ * A keyword that is not supported is never ignored. Messages name the place by its JSON pointer ("#/properties/age").
+ *
+ * ARGUMENT, RANGE (params; limits that contradict each other); FORMAT (no JSON; a keyword with a value that it cannot have; $ref to nothing or in
+ * a circle; nothing satisfies the schema); UNSUPPORTED (keywords, formats, parts of regular expressions; $ref to another document,
+ * which is never fetched; oneOf whose alternatives are not seen to exclude each other); LIMIT (256 levels of JSON; 2,000 combinations
+ * of alternatives in one place; 20,000 combinations of schemas, 4,096 properties; regular expressions, see the docs; what the engine
+ * says of the grammar); NOMEM.
+ */
+SLM_API slm_status slm_grammar_from_schema(const char *json, size_t n_bytes,
+                                           const slm_schema_params *params, slm_grammar **out,
+                                           slm_error *err);
+
 /* ---- Sampler --------------------------------------------------------------------------------- */
+
+/* A string that belongs to the caller. It may hold any bytes. */
+typedef struct slm_string {
+    const char *text;
+    size_t n_bytes;
+} slm_string;
+
+typedef struct slm_logit_bias {
+    slm_token token;
+    float bias; /* added to its logit; -INFINITY: the token never comes */
+} slm_logit_bias;
 
 typedef struct slm_sampler slm_sampler;
 
-/* Applied in this order: repetition penalty, top-k, top-p, min-p, temperature. Defaults are greedy: temperature 0, all others
- * off. */
+/*
+ * From a row of logits to a token, in steps: docs/sampling.md has the formula and the source of each. First come `allowed`
+ * (slm_sampler_set_allowed()), biases and bans, then the steps that `order` names, then a random number. A step whose parameter says
+ * "off" takes no part. Defaults are greedy: temperature 0, all others off.
+ *
+ * Two things go before the order: with temperature 0 the most probable token that penalties, DRY, biases and bans leave comes, no other step
+ * has a say, and no random number is taken; with mirostat penalties, DRY and temperature are the only steps before it.
+ *
+ * Strings and arrays are copied when the sampler is created.
+ */
 typedef struct slm_sampler_params {
     size_t size;             /* sizeof(slm_sampler_params)                                        */
     slm_allocator allocator; /* used for everything that belongs to the sampler                   */
@@ -640,22 +823,137 @@ typedef struct slm_sampler_params {
                                 arXiv:1904.09751); 1: off                                         */
     float min_p;   /* 0 .. 1, drop those below min_p times the highest probability; 0: off */
     uint64_t seed; /* same seed, same tokens, on every machine                          */
+
+    /* Names with ',' or ';' between them, NUL-terminated; NULL: "penalties,dry,top_n_sigma,top_k,typical,top_p,min_p,xtc,temperature".
+     * Steps that are not named take no part. */
+    const char *order;
+    /* Taken off the logits of tokens among the last `repeat_last_n`: once, and for each time. 0: off. */
+    float presence_penalty, frequency_penalty;
+    /* > 0: the temperature moves with the entropy of what is left, from temperature - range (at least 0) to temperature + range; its
+     * share of the highest possible entropy, to the power of the exponent (0 .. 100), says where. 0: off. */
+    float dynatemp_range, dynatemp_exponent;
+    /* 0 .. 1, keep those whose surprise is nearest to the entropy (Meister et al. 2022, arXiv:2202.00666) until their probability is at
+     * least so much; 0 or 1: off. */
+    float typical_p;
+    float
+        top_n_sigma; /* >= 0, keep logits within so many standard deviations of the highest (Tang et
+                          al. 2024, arXiv:2411.07641); 0: off */
+    /* With this probability (0: off) drop all tokens of at least xtc_threshold (0 .. 1) but the least probable of them. */
+    float xtc_probability, xtc_threshold;
+    /* 2: keep surprise near mirostat_tau bits (>= 0) at learning rate mirostat_eta (>= 0), mirostat 2.0 of Basu et al. 2021,
+     * arXiv:2007.14966; 0: off. */
+    int32_t mirostat;
+    float mirostat_tau, mirostat_eta;
+    /* DRY ("don't repeat yourself"): a token that would prolong a repetition of n >= dry_allowed_length (>= 1) tokens within the last
+     * dry_last_n (0 .. 65536) loses dry_multiplier * dry_base ^ (n - dry_allowed_length); multiplier >= 0, 0: off; base >= 1. Repetitions
+     * do not go past a breaker. Breakers are text and need a model; without one set n_dry_breakers to 0. */
+    float dry_multiplier, dry_base;
+    int32_t dry_allowed_length, dry_last_n;
+    const slm_string *dry_breakers; /* [n_dry_breakers] */
+    int32_t n_dry_breakers;
+    int32_t n_logit_biases;
+    const slm_logit_bias
+        *logit_biases; /* [n_logit_biases], finite or -INFINITY; those of a token add up */
+    /* Strings that the text never contains: a token that would complete one, also one that began with earlier tokens, does not come. Needs
+     * a model. At most 1024, and 64 KiB. */
+    const slm_string *banned_strings; /* [n_banned_strings] */
+    int32_t n_banned_strings;
+    int32_t
+        min_tokens; /* >= 0: no end of generation before so many sampled ones. Needs a model     */
+    const slm_model
+        *model; /* for what needs it; else NULL. Outlives the sampler                        */
 } slm_sampler_params;
 
 SLM_API slm_sampler_params slm_sampler_defaults(void);
 
-/* RANGE (a parameter, NaN too), NOMEM, ARGUMENT. Free with slm_sampler_free(). */
+/* RANGE (a parameter, NaN too), ARGUMENT (a name in `order` that is unknown or comes twice, no model where one is needed, an empty string;
+ * NULL), UNSUPPORTED (a model without a vocabulary), LIMIT (strings), NOMEM. Free with slm_sampler_free(). */
 SLM_API slm_status slm_sampler_create(const slm_sampler_params *params, slm_sampler **out,
                                       slm_error *err);
 SLM_API void slm_sampler_free(slm_sampler *sampler);
 
-/* Choose a token from a row of logits, which is only read, and remember it for the repetition penalty.
- * Equal logits: the lowest token. NUMERIC if a logit is NaN or none is finite; NOMEM; ARGUMENT. */
+/* Choose a token from a row of logits, which is only read, and remember it.
+ * Equal logits: the lowest token. NUMERIC if a logit is NaN or +infinity or no token that may come has a finite one; ARGUMENT (allowed tokens
+ * for another n_vocab; NULL); NOMEM. On failure the sampler is as it was. */
 SLM_API slm_status slm_sampler_sample(slm_sampler *sampler, const float *logits, int32_t n_vocab,
                                       slm_token *token, slm_error *err);
 
-/* Remember a token that was not sampled (of the prompt), for the repetition penalty. */
+/* Remember a token that was not sampled (of the prompt), for penalties, DRY and banned strings. It does not count for
+ * min_tokens. */
 SLM_API void slm_sampler_accept(slm_sampler *sampler, slm_token token);
+
+/* Forget all tokens, and what mirostat has learnt; random numbers go on. For a new text. */
+SLM_API void slm_sampler_reset(slm_sampler *sampler);
+
+/*
+ * Only these tokens may come, from the next slm_sampler_sample() on: bit i % 64 of bits[i / 64] for token i of n_vocab, which must be
+ * that of the rows. The bits stay the caller's and are read by each call that samples, so they may change between calls, and must stay in place
+ * until this function is called again (NULL: all tokens may come) or the sampler is freed. ARGUMENT.
+ */
+SLM_API slm_status slm_sampler_set_allowed(slm_sampler *sampler, const uint64_t *bits,
+                                           int32_t n_vocab);
+
+/*
+ * The same by a grammar: from the next slm_sampler_sample() on only tokens that the matcher allows come, and each is accepted by it. Speculation
+ * (slm_speculate()) then drafts what the grammar leaves no choice about. Tokens given to slm_sampler_accept() do not reach the matcher.
+ *
+ * matcher  stays the caller's, outlives the sampler or the next call of one of the two functions, and is touched by nobody else between; NULL: all tokens
+ *          may come.
+ *
+ * slm_sampler_sample() then also gives every status of slm_matcher_mask() and slm_matcher_accept(): MISMATCH where no token can go on, LIMIT.
+ * ARGUMENT.
+ */
+SLM_API slm_status slm_sampler_set_matcher(slm_sampler *sampler, slm_matcher *matcher);
+
+/* ---- Log-probabilities ---- */
+
+typedef struct slm_logprob {
+    slm_token token;
+    double logprob; /* natural logarithm; -INFINITY for a token that cannot come */
+} slm_logprob;
+
+/*
+ * Of the row as the model gave it: logit - ln(sum of exp(logit)), the same bits on every machine, within 1e-6.
+ *
+ * tokens  [n_tokens] of interest; may be NULL when that is 0.
+ * n_top   0 .. n_vocab: the most probable ones; of equal ones the lower token.
+ * out     [n_tokens + n_top]: `tokens` in their order, then the best, falling.
+ *
+ * Takes no memory; safe to call from several threads. RANGE (a token, n_top), NUMERIC (NaN, +infinity, none finite), ARGUMENT.
+ */
+SLM_API slm_status slm_logprobs(const float *logits, int32_t n_vocab, const slm_token *tokens,
+                                int32_t n_tokens, int32_t n_top, slm_logprob *out, slm_error *err);
+
+/* ---- Stop strings ---- */
+
+/*
+ * A text that ends where one of several strings appears in it, whatever pieces it comes in: put what slm_text_stream_add() gives
+ * through slm_stops_add(). Held back is only what may yet be the begin of a string. The first string that is complete counts;
+ * of those that are complete at the same byte the longest. Time is linear in the text. One thread at a time.
+ */
+typedef struct slm_stops slm_stops;
+
+/* strings    [n], copied; at most 1024 and 64 KiB (LIMIT), none empty (ARGUMENT). n may be 0.
+ * allocator  NULL: malloc and free.
+ * out        free with slm_stops_free().
+ * LIMIT, NOMEM, ARGUMENT. */
+SLM_API slm_status slm_stops_create(const slm_string *strings, int32_t n,
+                                    const slm_allocator *allocator, slm_stops **out,
+                                    slm_error *err);
+SLM_API void slm_stops_free(slm_stops *stops);
+
+/*
+ * Text comes in, and what is certain goes out into `buffer`, at most what was held and `n_bytes`: the longest string less one byte, and n_bytes.
+ * *n_out receives the length. *met (or NULL) the number of the string that was met, else -1. From the one met on everything is dropped, that string
+ * too, until slm_stops_end().
+ *
+ * BUFFER if capacity is less than *n_out; nothing has then changed. ARGUMENT.
+ */
+SLM_API slm_status slm_stops_add(slm_stops *stops, const char *text, size_t n_bytes, char *buffer,
+                                 size_t capacity, size_t *n_out, int32_t *met);
+
+/* The end of the text: what was held comes out (nothing if a string was met), and a new text may begin. BUFFER; ARGUMENT. */
+SLM_API slm_status slm_stops_end(slm_stops *stops, char *buffer, size_t capacity, size_t *n_out);
 
 /* ---- Speculation ----------------------------------------------------------------------------- */
 

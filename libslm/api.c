@@ -1,6 +1,7 @@
 /* The public functions about models and text: arguments checked, then delegated. Contexts: context.c and batch.c; samplers:
  * sampler.c. */
 #include "model.h"
+#include "trie.h"
 
 slm_model_params slm_model_defaults(void) {
     return (slm_model_params){.size = sizeof(slm_model_params)};
@@ -69,6 +70,7 @@ slm_status slm_model_open_memory(const void *data, size_t n_bytes, const slm_mod
 void slm_model_close(slm_model *m) {
     if (!m) return;
     slm_allocator allocator = m->allocator;
+    slm__trie_free(m->trie, &allocator);
     slm__vocab_free(m->vocab);
     slm__gguf_close(&m->gguf);
     slm__free(&allocator, m->layers);
@@ -170,6 +172,21 @@ slm_status slm_tokenize(const slm_model *m, const char *text, size_t n_bytes, ui
     SLM_TRY(need_vocab(m, err));
     slm_status s =
         slm__vocab_tokenize(m->vocab, text, n_bytes, flags, out, capacity, n_tokens, err);
+    return slm__guard_check(m->gguf.guard, s, err);
+}
+
+slm_status slm_fill_tokenize(const slm_model *m, const char *prefix, size_t n_prefix,
+                             const char *suffix, size_t n_suffix, slm_token *out, size_t capacity,
+                             size_t *n_tokens, slm_error *err) {
+    slm__clear(err);
+    if (!m || (n_prefix > 0 && !prefix) || (n_suffix > 0 && !suffix) || !n_tokens ||
+        (capacity > 0 && !out)) {
+        return slm__fail(err, SLM_ERR_ARGUMENT, "an argument is NULL");
+    }
+    *n_tokens = 0;
+    SLM_TRY(need_vocab(m, err));
+    slm_status s = slm__vocab_fill(m->vocab, (slm__str){prefix, n_prefix},
+                                   (slm__str){suffix, n_suffix}, out, capacity, n_tokens, err);
     return slm__guard_check(m->gguf.guard, s, err);
 }
 

@@ -38,8 +38,8 @@ bool slm__j_fail_str(jinja *j, slm_status status, const char *text, size_t n) {
     if (!j->err) return false;
     char *out = j->err->message;
     size_t room = sizeof j->err->message;
-    slm__place place = {1, 1};
-    if (j->source) place = slm__place_of(j->source, j->pos);
+    slm__json_place place = {1, 1};
+    if (j->source) place = slm__json_place_of(j->source, j->pos);
     int head =
         snprintf(out, room, "chat template, line %zu, column %zu: ", place.line, place.column);
     size_t used = head > 0 ? (size_t)head : 0;

@@ -18,8 +18,8 @@ typedef struct reader {
     slm_error *err;
 } reader;
 
-slm__place slm__place_of(const char *text, size_t offset) {
-    slm__place p = {1, 1};
+slm__json_place slm__json_place_of(const char *text, size_t offset) {
+    slm__json_place p = {1, 1};
     for (size_t i = 0; i < offset; i++) {
         p.column++;
         if (text[i] == '\n') p.line++, p.column = 1;
@@ -28,7 +28,7 @@ slm__place slm__place_of(const char *text, size_t offset) {
 }
 
 static slm_status fail(reader *r, size_t at, const char *what) {
-    slm__place p = slm__place_of((const char *)r->text, at);
+    slm__json_place p = slm__json_place_of((const char *)r->text, at);
     return slm__fail(r->err, SLM_ERR_FORMAT, "JSON, line %zu, column %zu: %s", p.line, p.column,
                      what);
 }

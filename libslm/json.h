@@ -51,10 +51,10 @@ const slm__json_value *slm__json_get(const slm__json_value *object, const char *
 bool slm__json_int(const slm__json_value *value, int64_t *out);
 
 /* "line L, column C" of a place in the text, columns in bytes, both from 1. */
-typedef struct slm__place {
+typedef struct slm__json_place {
     size_t line, column;
-} slm__place;
+} slm__json_place;
 
-slm__place slm__place_of(const char *text, size_t offset);
+slm__json_place slm__json_place_of(const char *text, size_t offset);
 
 #endif

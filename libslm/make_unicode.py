@@ -15,9 +15,9 @@ try:
 except ImportError:
     import unicodedata
 
-BLOCK = 128  # code points in a block; 4 classes of 2 bits in a byte
-OTHER, LETTER, NUMBER, SPACE = range(4)
-NEWLINE = 4  # only among the first 128
+BLOCK = 128  # code points in a block; 2 classes of 4 bits in a byte
+OTHER, SPACE, NUMBER, PUNCTUATION, SYMBOL, MARK, UPPER, LOWER, LETTER = range(9)  # as in unicode.h
+CLASSES = {"Lu": UPPER, "Lt": UPPER, "Ll": LOWER, "L": LETTER, "N": NUMBER, "P": PUNCTUATION, "S": SYMBOL, "M": MARK}
 
 # White_Space of PropList.txt: what \s means in the regular expressions of tokenizers. Python's str.isspace() adds
 # four separators of ASCII and is not used.
@@ -27,7 +27,8 @@ SPACES = [*range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 
 def class_of(cp):
     if cp in SPACES:
         return SPACE
-    return {"L": LETTER, "N": NUMBER}.get(unicodedata.category(chr(cp))[0], OTHER)
+    category = unicodedata.category(chr(cp))
+    return CLASSES.get(category, CLASSES.get(category[0], OTHER))
 
 
 def rows(numbers):
@@ -44,24 +45,20 @@ def main():
     index, blocks = [], []
     for at in range(0, len(classes), BLOCK):
         c = classes[at : at + BLOCK]
-        block = [c[i] | c[i + 1] << 2 | c[i + 2] << 4 | c[i + 3] << 6 for i in range(0, BLOCK, 4)]
+        block = [c[i] | c[i + 1] << 4 for i in range(0, BLOCK, 2)]
         if block not in blocks:
             blocks.append(block)
         index.append(blocks.index(block))
-    assert len(blocks) <= 256 and len(classes) <= 0x32400
-    ascii_classes = [NEWLINE if chr(cp) in "\r\n" else classes[cp] for cp in range(128)]
+    assert len(blocks) <= 256 and len(classes) == 0xE0200
 
     print(f"/* Made by libslm/make_unicode.py from Unicode {VERSION}: do not edit. */")
     print('#include "unicode.h"\n\n/* clang-format off */')
-    print("const uint8_t slm__ascii_classes[128] = {")
-    rows(ascii_classes)
-    print("};\n")
     print("/* of each block of 128 code points, which of the blocks below it is */")
     print("const uint8_t slm__class_index[SLM__CLASS_END / 128] = {")
     rows(index)
     print("};\n")
-    print("/* 4 code points in a byte, the lowest in the low bits */")
-    print(f"const uint8_t slm__class_blocks[{len(blocks)}][32] = {{")
+    print("/* 2 code points in a byte, the lower in the low bits */")
+    print(f"const uint8_t slm__class_blocks[{len(blocks)}][64] = {{")
     for b in blocks:
         print("    {" + ", ".join(str(n) for n in b) + "},")
     print("};")

@@ -72,7 +72,8 @@ typedef struct slm__layer {
 struct slm_model {
     slm_allocator allocator;
     slm__gguf gguf;
-    slm__vocab *vocab; /* NULL while opening, and with keys_only */
+    slm__vocab *vocab;                /* NULL while opening, and with keys_only */
+    _Atomic(struct slm__trie *) trie; /* of the vocabulary, made by the first constraint */
     bool has_weights;
     char arch_name[64];
 

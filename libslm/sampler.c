@@ -1,62 +1,48 @@
-/* Logits in, a token out.
+/* Logits in, a token out: parameters, the chain, the choice.
  *
- * In this order: repetition penalty (Keskar et al. 2019, arXiv:1909.05858), top-k, top-p (Holtzman et al. 2020,
- * arXiv:1904.09751), min-p, temperature. The probabilities that top-p and min-p speak of are therefore those of
- * temperature 1.
+ * The row is only read. Each step narrows down what is left of it, or changes the logits of a few tokens (struct slm__set); at the end a
+ * random number falls on one. What is left is walked by rising id as long as it is most of the row, otherwise by falling logit.
  *
- * A row of logits may have a quarter of a million entries, so it is read where it lies and never copied. The
- * penalty changes a few of them only: the row is walked as runs of raw logits with the penalised ones between (struct run).
- * Each of the three filters keeps the first so many tokens by falling logit, thus all of them together do, and there
- * are three ways to a token:
+ * Same seed, same tokens, on every machine: exp is our own, sums have one order, and random numbers come from SplitMix64
+ * (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", OOPSLA): one for each token that is not chosen
+ * greedily, and one before it if XTC is on.
  *
- *   greedy               temperature 0 or top-k 1: the maximum.
- *   no top-k, no top-p   walk_row() twice: the sum of the weights by rising id, then the place of the random number in it.
- *   otherwise            the best tokens in a sorted list, then the same with walk_list().
- *
- * Same seed, same tokens, on every machine: exp is our own, sums are made in double in the order of the walk, and random
- * numbers come from SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", OOPSLA),
- * one for each token that is not chosen greedily.
- */
-#include "base.h"
+ * A call that fails leaves the sampler as it was, so speculation and callers who try again get the same tokens: the random state and mirostat's
+ * mu are worked on in a copy (struct slm__draw), and tokens are remembered at the end. */
+#include "sampler.h"
 
 #include <float.h>
 
-#include "../kernels/kernels.h"
 #include "../kernels/vmath.h"
+#include "matcher.h"
+#include "model.h"
+#include "sort.h"
 
 enum { MAX_LAST_N = 65536 };
 
-typedef struct candidate {
-    float logit;
-    slm_token id;
-} candidate;
-
-struct slm_sampler {
-    slm_sampler_params p;
-    const slm_kernels *kernels; /* the highest level: all have the same bits */
-    double min_gap;             /* ln(min_p): what min-p asks of a logit less the highest */
-    uint64_t random;
-
-    /* The last p.repeat_last_n tokens; none are kept when the penalty is off. */
-    int32_t n_recent, max_recent, oldest;
-    slm_token *ring;   /* as they came; [oldest] is the next to go once it is full */
-    slm_token *recent; /* [n_recent] the same, sorted, a token as often as it came  */
-
-    candidate *list; /* [max_list] */
-    int32_t max_list;
-};
-
 /* ---- Parameters ---- */
 
+static const slm_string default_breakers[] = {{"\n", 1}, {":", 1}, {"\"", 1}, {"*", 1}};
+
 slm_sampler_params slm_sampler_defaults(void) {
-    return (slm_sampler_params){
-        .size = sizeof(slm_sampler_params), .repeat_penalty = 1, .repeat_last_n = 64, .top_p = 1};
+    return (slm_sampler_params){.size = sizeof(slm_sampler_params),
+                                .repeat_penalty = 1,
+                                .repeat_last_n = 64,
+                                .top_p = 1,
+                                .dynatemp_exponent = 1,
+                                .typical_p = 1,
+                                .xtc_threshold = 0.1f,
+                                .mirostat_tau = 5,
+                                .mirostat_eta = 0.1f,
+                                .dry_base = 1.75f,
+                                .dry_allowed_length = 2,
+                                .dry_last_n = MAX_LAST_N,
+                                .dry_breakers = default_breakers,
+                                .n_dry_breakers = SLM_COUNT(default_breakers)};
 }
 
-static slm_status check_params(const slm_sampler_params *p, slm_error *err) {
-    if (p->size != sizeof *p)
-        return slm__fail(err, SLM_ERR_ARGUMENT, "slm_sampler_params.size is %zu, expected %zu",
-                         p->size, sizeof *p);
+static slm_status check_ranges(const slm_sampler_params *p, slm_error *err) {
+    bool dry = p->dry_multiplier != 0;
     const struct {
         const char *name;
         double value, min, max;
@@ -67,11 +53,155 @@ static slm_status check_params(const slm_sampler_params *p, slm_error *err) {
         {"top_k", p->top_k, 0, INT32_MAX},
         {"top_p", p->top_p, 0, 1},
         {"min_p", p->min_p, 0, 1},
+        {"presence_penalty", p->presence_penalty, -FLT_MAX, FLT_MAX},
+        {"frequency_penalty", p->frequency_penalty, -FLT_MAX, FLT_MAX},
+        {"dynatemp_range", p->dynatemp_range, 0, FLT_MAX},
+        {"dynatemp_exponent", p->dynatemp_exponent, 0, 100},
+        {"typical_p", p->typical_p, 0, 1},
+        {"top_n_sigma", p->top_n_sigma, 0, FLT_MAX},
+        {"xtc_probability", p->xtc_probability, 0, 1},
+        {"xtc_threshold", p->xtc_threshold, 0, 1},
+        {"mirostat_tau", p->mirostat_tau, 0, 1e6},
+        {"mirostat_eta", p->mirostat_eta, 0, 1e6},
+        {"dry_multiplier", p->dry_multiplier, 0, FLT_MAX},
+        {"dry_base", dry ? p->dry_base : 1, 1, FLT_MAX},
+        {"dry_allowed_length", dry ? p->dry_allowed_length : 1, 1, MAX_LAST_N},
+        {"dry_last_n", p->dry_last_n, 0, MAX_LAST_N},
+        {"n_logit_biases", p->n_logit_biases, 0, 1 << 20},
+        {"min_tokens", p->min_tokens, 0, INT32_MAX},
     };
     for (size_t i = 0; i < SLM_COUNT(ranges); i++)
         if (!(ranges[i].value >= ranges[i].min && ranges[i].value <= ranges[i].max)) /* NaN too */
             return slm__fail(err, SLM_ERR_RANGE, "%s is %g, expected %g to %g", ranges[i].name,
                              ranges[i].value, ranges[i].min, ranges[i].max);
+    if (p->mirostat != 0 && p->mirostat != 2)
+        return slm__fail(err, SLM_ERR_RANGE, "mirostat is %d, expected 0 or 2", (int)p->mirostat);
+    return SLM_OK;
+}
+
+static slm_status check_biases(const slm_sampler_params *p, slm_error *err) {
+    if (p->n_logit_biases > 0 && !p->logit_biases)
+        return slm__fail(err, SLM_ERR_ARGUMENT, "logit_biases is NULL");
+    for (int32_t i = 0; i < p->n_logit_biases; i++) {
+        const slm_logit_bias *b = &p->logit_biases[i];
+        if (b->token < 0)
+            return slm__fail(err, SLM_ERR_RANGE, "logit_biases[%d]: token %d, expected 0 or more",
+                             (int)i, (int)b->token);
+        if (isnan(b->bias) || b->bias == INFINITY)
+            return slm__fail(err, SLM_ERR_RANGE,
+                             "logit_biases[%d]: bias %g of token %d, expected a number or -inf",
+                             (int)i, (double)b->bias, (int)b->token);
+    }
+    return SLM_OK;
+}
+
+static slm_status check_model(const slm_sampler_params *p, slm_error *err) {
+    const char *what = p->n_banned_strings != 0                          ? "banned_strings"
+                       : p->min_tokens > 0                               ? "min_tokens"
+                       : p->dry_multiplier > 0 && p->n_dry_breakers != 0 ? "dry_breakers"
+                                                                         : NULL;
+    if (!what) return SLM_OK;
+    if (!p->model)
+        return slm__fail(err, SLM_ERR_ARGUMENT, "%s: a model is needed, and `model` is NULL", what);
+    if (p->model->vocab) return SLM_OK;
+    return slm__fail(err, SLM_ERR_UNSUPPORTED, "%s: the model has no vocabulary (keys_only)", what);
+}
+
+/* ---- The chain ---- */
+
+static bool is_name(const char *name, const char *text, size_t n) {
+    return name && strlen(name) == n && memcmp(name, text, n) == 0;
+}
+
+static slm_status add_step(slm_sampler *s, const char *name, size_t n, uint32_t *seen,
+                           slm_error *err) {
+    slm__str text = {name, n};
+    int i = 0;
+    while (slm__steps[i].name && !is_name(slm__steps[i].name, name, n) &&
+           !is_name(slm__steps[i].alias, name, n))
+        i++;
+    if (!slm__steps[i].name)
+        return slm__fail(err, SLM_ERR_ARGUMENT, "order: no step has the name \"%s\"",
+                         slm__show(text).text);
+    if (*seen >> i & 1)
+        return slm__fail(err, SLM_ERR_ARGUMENT, "order: \"%s\" comes twice", slm__show(text).text);
+    *seen |= 1u << i;
+    if (slm__steps[i].is_on(&s->p)) s->chain[s->n_steps++] = &slm__steps[i];
+    return SLM_OK;
+}
+
+/* Temperature 0, if the chain has one; a dynamic temperature is decided row by row. */
+static bool is_greedy(const slm_sampler *s) {
+    bool tempers = false;
+    for (int32_t i = 0; i < s->n_steps; i++) tempers |= s->chain[i]->kind == SLM_TEMPERS;
+    return tempers && s->p.temperature == 0 && s->p.dynatemp_range == 0;
+}
+
+static slm_status make_chain(slm_sampler *s, slm_error *err) {
+    uint32_t seen = 0;
+    const char *p = s->p.order;
+    if (!p)
+        for (int i = 0; slm__steps[i].name; i++)
+            SLM_TRY(add_step(s, slm__steps[i].name, strlen(slm__steps[i].name), &seen, err));
+    while (p && *p) {
+        size_t n = strcspn(p, ",;");
+        SLM_TRY(add_step(s, p, n, &seen, err));
+        if (p[n] && !p[n + 1])
+            return slm__fail(err, SLM_ERR_ARGUMENT, "order: a name is missing at its end");
+        p += n + (p[n] != '\0');
+    }
+    s->greedy = is_greedy(s);
+    return SLM_OK;
+}
+
+/* Finite biases by rising token, each once. */
+static slm_status make_biases(slm_sampler *s, slm_error *err) {
+    const slm_allocator *a = &s->p.allocator;
+    uint64_t n = (uint64_t)s->p.n_logit_biases;
+    uint64_t *order =
+        slm__alloc_array(a, 2 * n, sizeof *order); /* token, index; and as much again */
+    s->biases = slm__alloc_array(a, n, sizeof *s->biases);
+    if (order && s->biases) {
+        for (uint64_t i = 0; i < n; i++) order[i] = (uint64_t)s->p.logit_biases[i].token << 32 | i;
+        slm__sort(order, order + n, n, 4);
+    }
+    for (uint64_t i = 0; order && s->biases && i < n; i++) {
+        slm_logit_bias b = s->p.logit_biases[order[i] & 0xffffffff];
+        if (b.bias == -INFINITY) continue; /* a ban */
+        if (s->n_biases > 0 && s->biases[s->n_biases - 1].id == b.token)
+            s->biases[s->n_biases - 1].amount += b.bias;
+        else
+            s->biases[s->n_biases++] = (slm__change){b.token, b.bias};
+    }
+    bool good = order && s->biases;
+    slm__free(a, order);
+    return good ? SLM_OK : slm__fail(err, SLM_ERR_NOMEM, "no memory for logit_biases");
+}
+
+static slm_status make_edits(slm_sampler *s, slm_error *err) {
+    slm__set *set = &s->set;
+    uint64_t n =
+        (uint64_t)s->n_biases + (uint64_t)s->history.max_recent + (uint64_t)s->history.max_dry;
+    set->max_edits = (int32_t)n;
+    set->edits = slm__alloc_array(set->allocator, n, sizeof *set->edits);
+    set->old_edits = slm__alloc_array(set->allocator, n, sizeof *set->old_edits);
+    if (set->edits && set->old_edits) return SLM_OK;
+    return slm__fail(err, SLM_ERR_NOMEM, "no memory for the changed logits of a sampler");
+}
+
+static slm_status fill(slm_sampler *s, slm_error *err) {
+    s->set.allocator = &s->p.allocator;
+    s->set.kernels = slm__kernels_named(NULL);
+    s->random = s->p.seed;
+    s->mu = 2.0 * (double)s->p.mirostat_tau;
+    SLM_TRY(make_chain(s, err));
+    SLM_TRY(make_biases(s, err));
+    SLM_TRY(slm__history_create(&s->history, &s->p, err));
+    SLM_TRY(slm__bans_create(&s->bans, &s->p, err));
+    SLM_TRY(make_edits(s, err));
+    s->p.order = NULL; /* what belongs to the caller may go now */
+    s->p.dry_breakers = s->p.banned_strings = NULL;
+    s->p.logit_biases = NULL;
     return SLM_OK;
 }
 
@@ -80,325 +210,128 @@ slm_status slm_sampler_create(const slm_sampler_params *params, slm_sampler **ou
     if (out) *out = NULL;
     if (!params || !out)
         return slm__fail(err, SLM_ERR_ARGUMENT, "%s is NULL", out ? "params" : "out");
-    SLM_TRY(check_params(params, err));
-    const slm_allocator *a = &params->allocator;
-    SLM_TRY(slm__check_allocator(a, err));
-    slm_sampler *s = slm__alloc(a, sizeof *s);
+    if (params->size != sizeof *params)
+        return slm__fail(err, SLM_ERR_ARGUMENT, "slm_sampler_params.size is %zu, expected %zu",
+                         params->size, sizeof *params);
+    SLM_TRY(check_ranges(params, err));
+    SLM_TRY(check_biases(params, err));
+    SLM_TRY(check_model(params, err));
+    SLM_TRY(slm__check_allocator(&params->allocator, err));
+    slm_sampler *s = slm__alloc(&params->allocator, sizeof *s);
     if (!s) return slm__fail(err, SLM_ERR_NOMEM, "no memory for a sampler");
     s->p = *params;
-    s->kernels = slm__kernels_named(NULL);
-    s->random = params->seed;
-    s->min_gap = params->min_p > 0 ? slm__log2d(params->min_p) * 0.6931471805599453 : -INFINITY;
-    s->max_recent = params->repeat_penalty == 1 ? 0 : params->repeat_last_n;
-    s->ring = slm__alloc_array(a, (uint64_t)s->max_recent, sizeof *s->ring);
-    s->recent = slm__alloc_array(a, (uint64_t)s->max_recent, sizeof *s->recent);
-    if (!s->ring || !s->recent) {
+    slm_status status = fill(s, err);
+    if (status == SLM_OK)
+        *out = s;
+    else
         slm_sampler_free(s);
-        return slm__fail(err, SLM_ERR_NOMEM, "no memory for the last %d tokens of a sampler",
-                         (int)params->repeat_last_n);
-    }
-    *out = s;
-    return SLM_OK;
+    return status;
 }
 
 void slm_sampler_free(slm_sampler *s) {
     if (!s) return;
     slm_allocator a = s->p.allocator; /* the sampler that holds it goes too */
-    slm__free(&a, s->ring);
-    slm__free(&a, s->recent);
-    slm__free(&a, s->list);
+    if (s->set.allocator) slm__set_free(&s->set);
+    slm__free(&a, s->set.edits);
+    slm__free(&a, s->set.old_edits);
+    slm__free(&a, s->biases);
+    slm__history_free(&s->history, &a);
+    slm__bans_free(&s->bans, &a);
     slm__free(&a, s);
 }
 
-/* ---- Recent tokens ---- */
-
-/* Index of the first recent token that is not below `token`. */
-static int32_t find_recent(const slm_sampler *s, slm_token token) {
-    int32_t low = 0, high = s->n_recent;
-    while (low < high) {
-        int32_t mid = low + (high - low) / 2;
-        if (s->recent[mid] < token)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
-}
+/* ---- What came ---- */
 
 void slm_sampler_accept(slm_sampler *s, slm_token token) {
-    if (!s || s->max_recent == 0) return;
-    if (s->n_recent == s->max_recent) {
-        slm_token *gone = s->recent + find_recent(s, s->ring[s->oldest]);
-        s->n_recent--;
-        memmove(gone, gone + 1, (size_t)(s->recent + s->n_recent - gone) * sizeof *gone);
-    }
-    slm_token *place = s->recent + find_recent(s, token);
-    memmove(place + 1, place, (size_t)(s->recent + s->n_recent - place) * sizeof *place);
-    *place = token;
-    s->n_recent++;
-    s->ring[s->oldest] = token;
-    s->oldest = (s->oldest + 1) % s->max_recent;
+    if (!s) return;
+    slm__history_add(&s->history, s->p.model, token);
+    slm__bans_add(&s->bans, s->p.model, token);
 }
 
-/* ---- The row with its penalties ---- */
-
-/* Consecutive tokens of the row. Begin with {0}; next_run() until it returns false. */
-typedef struct run {
-    const float *logits; /* [n] of the tokens id .. id+n-1 */
-    slm_token id;
-    int32_t n;
-    int32_t recent;  /* index of the next recent token to look at     */
-    float penalised; /* where `logits` points for a penalised token   */
-} run;
-
-/* A finite logit stays finite: a huge penalty must not turn a token into a NaN or a mask. */
-static float penalise(float logit, float penalty) {
-    if (!isfinite(logit)) return logit;
-    float x = logit > 0 ? logit / penalty : logit * penalty;
-    return x > FLT_MAX ? FLT_MAX : x < -FLT_MAX ? -FLT_MAX : x;
+void slm_sampler_reset(slm_sampler *s) {
+    if (!s) return;
+    slm__history_reset(&s->history);
+    s->bans.state = 0;
+    s->n_sampled = 0;
+    s->mu = 2.0 * (double)s->p.mirostat_tau;
 }
 
-static bool next_run(const slm_sampler *s, const float *row, int32_t n_vocab, run *r) {
-    r->id += r->n;
-    while (r->recent < s->n_recent && s->recent[r->recent] < r->id) r->recent++;
-    slm_token end = r->recent < s->n_recent ? s->recent[r->recent] : n_vocab;
-    if (end > n_vocab) end = n_vocab;
-    if (r->id == n_vocab) return false;
-    if (r->id < end) {
-        r->logits = row + r->id;
-        r->n = end - r->id;
-    } else {
-        r->penalised = penalise(row[r->id], s->p.repeat_penalty);
-        r->logits = &r->penalised;
-        r->n = 1;
-    }
-    return true;
-}
-
-/* Eight maxima at a time, which the compiler turns into vectors: this passes over the whole row for every token. */
-enum { LANES = 8 };
-
-static float max_of_run(const run *r, float max, bool *has_nan) {
-    float lanes[LANES];
-    int32_t nan[LANES] = {0}, i = 0;
-    for (int j = 0; j < LANES; j++) lanes[j] = max;
-    for (; i <= r->n - LANES; i += LANES) {
-        for (int j = 0; j < LANES; j++) {
-            float x = r->logits[i + j];
-            lanes[j] = x > lanes[j] ? x : lanes[j];
-            nan[j] |= x != x;
-        }
-    }
-    for (; i < r->n; i++) {
-        lanes[0] = r->logits[i] > lanes[0] ? r->logits[i] : lanes[0];
-        nan[0] |= r->logits[i] != r->logits[i];
-    }
-    for (int j = 0; j < LANES; j++) {
-        max = lanes[j] > max ? lanes[j] : max;
-        *has_nan |= nan[j] != 0;
-    }
-    return max;
-}
-
-/* The highest logit; every logit is looked at. -infinity is a token that must not come; NaN and +infinity are faults. */
-static slm_status find_max(const slm_sampler *s, const float *row, int32_t n_vocab, float *max,
-                           slm_error *err) {
-    bool has_nan = false;
-    *max = -INFINITY;
-    for (run r = {0}; next_run(s, row, n_vocab, &r);) *max = max_of_run(&r, *max, &has_nan);
-    if (!has_nan && isfinite(*max)) return SLM_OK;
-    for (int32_t i = 0; i < n_vocab; i++)
-        if (isnan(row[i]) || row[i] == INFINITY)
-            return slm__fail(err, SLM_ERR_NUMERIC, "the logit of token %d is %s", (int)i,
-                             isnan(row[i]) ? "NaN" : "infinite");
-    return slm__fail(err, SLM_ERR_NUMERIC, "none of %d logits is finite", (int)n_vocab);
-}
-
-static slm_token first_with(const slm_sampler *s, const float *row, int32_t n_vocab, float logit) {
-    for (run r = {0}; next_run(s, row, n_vocab, &r);)
-        for (int32_t i = 0; i < r.n; i++)
-            if (r.logits[i] == logit) return r.id + i;
-    return SLM_TOKEN_NONE; /* not reached: `logit` is the maximum of the row */
-}
-
-/* ---- Weights ---- */
-
-/* exp(gap / temperature), for a logit less the highest one. What our exp cannot reach, 1e-38 and less, is 0. */
-static float weight(float gap, float temperature) {
-    float x = gap / temperature;
-    return x < SLM_EXP_LO ? 0 : slm__expf(x);
-}
-
-/* Add up the weights of all tokens that are at most `-min_gap` below `max`, by rising id, until the sum exceeds
- * `stop`: *token is the one that did it. Returns the sum. */
-static double walk_row(const slm_sampler *s, const float *row, int32_t n_vocab, float max,
-                       double min_gap, float temperature, double stop, slm_token *token) {
-    enum { PIECE = 256 };
-    float weights[PIECE];
-    double sum = 0, lowest = (double)SLM_EXP_LO * temperature; /* the kernel has no 0 */
-    if (lowest > min_gap) min_gap = lowest;
-    for (run r = {0}; next_run(s, row, n_vocab, &r);) {
-        for (int32_t at = 0; at < r.n; at += PIECE) {
-            int32_t n = r.n - at < PIECE ? r.n - at : PIECE;
-            s->kernels->weights(r.logits + at, n, max, temperature, weights);
-            for (int32_t i = 0; i < n; i++) {
-                if (r.logits[at + i] - max < min_gap) continue;
-                sum += weights[i];
-                if (sum > stop) {
-                    *token = r.id + at + i;
-                    return sum;
-                }
-            }
-        }
-    }
-    return sum;
-}
-
-/* The same over the first n of the list, by falling logit. */
-static double walk_list(const slm_sampler *s, int32_t n, float temperature, double stop,
-                        slm_token *token) {
-    double sum = 0;
-    for (int32_t i = 0; i < n; i++) {
-        sum += weight(s->list[i].logit - s->list[0].logit, temperature);
-        if (sum > stop) {
-            *token = s->list[i].id;
-            return sum;
-        }
-    }
-    return sum;
-}
-
-/* SplitMix64, and the upper 53 bits as a number from 0 to below 1: times a sum it rounds to less than the sum. */
-static double next_uniform(slm_sampler *s) {
-    uint64_t z = s->random += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    z ^= z >> 31;
-    return (double)(z >> 11) * 0x1p-53;
-}
-
-/* ---- The list of the best ---- */
-
-static bool better(candidate a, candidate b) {
-    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
-}
-
-/* A heap with the worst at the root: put c at the root of heap[0 .. n-1] and let it sink. */
-static void sink(candidate *heap, int32_t n, candidate c) {
-    int64_t at = 0, child; /* 2 n does not fit into 32 bits */
-    while ((child = 2 * at + 1) < n) {
-        if (child + 1 < n && better(heap[child], heap[child + 1])) child++;
-        if (!better(c, heap[child])) break;
-        heap[at] = heap[child];
-        at = child;
-    }
-    heap[at] = c;
-}
-
-static void rise(candidate *heap, int32_t at, candidate c) {
-    for (; at > 0 && better(heap[(at - 1) / 2], c); at = (at - 1) / 2)
-        heap[at] = heap[(at - 1) / 2];
-    heap[at] = c;
-}
-
-/* The k best tokens above `threshold`, best first, in s->list, and their number. Most logits of a row fail the one
- * comparison with the worst in the heap. Tokens come by rising id, so an equal one never displaces another. */
-static slm_status list_best(slm_sampler *s, const float *row, int32_t n_vocab, int32_t k,
-                            float threshold, int32_t *n_list, slm_error *err) {
-    *n_list = 0;
-    if (k > s->max_list) {
-        slm__free(&s->p.allocator, s->list);
-        s->list = slm__alloc_array(&s->p.allocator, (uint64_t)k, sizeof *s->list);
-        s->max_list = s->list ? k : 0;
-        if (!s->list)
-            return slm__fail(err, SLM_ERR_NOMEM, "no memory for a list of %d tokens", (int)k);
-    }
-    int32_t n = 0;
-    for (run r = {0}; next_run(s, row, n_vocab, &r);) {
-        for (int32_t i = 0; i < r.n; i++) {
-            if (!(r.logits[i] > threshold)) continue;
-            candidate c = {r.logits[i], r.id + i};
-            if (n < k)
-                rise(s->list, n++, c);
-            else
-                sink(s->list, n, c);
-            if (n == k) threshold = s->list[0].logit;
-        }
-    }
-    for (int32_t last = n - 1; last > 0; last--) { /* the worst goes to the end, and so on */
-        candidate c = s->list[last];
-        s->list[last] = s->list[0];
-        sink(s->list, last, c);
-    }
-    *n_list = n;
+slm_status slm_sampler_set_allowed(slm_sampler *s, const uint64_t *bits, int32_t n_vocab) {
+    if (!s || (bits && n_vocab < 1)) return SLM_ERR_ARGUMENT;
+    s->allowed = bits;
+    s->n_allowed = n_vocab;
+    s->matcher = NULL;
     return SLM_OK;
 }
 
-/* How many of the n listed tokens top-p and min-p leave; at least one. `total`: the weight that top-p is a share of. */
-static int32_t cut_list(const slm_sampler *s, int32_t n, double total) {
-    double sum = 0, enough = s->p.top_p < 1 ? s->p.top_p * total : INFINITY;
-    for (int32_t i = 0; i < n; i++) {
-        float gap = s->list[i].logit - s->list[0].logit;
-        if (gap < s->min_gap) return i;
-        sum += weight(gap, 1);
-        if (sum >= enough) return i + 1;
-    }
-    return n;
-}
-
-/* How many tokens top-p may need, and in *threshold what they are all above: not exact, but never too few. Tokens are counted by
- * how far they are below the highest, and each counts as the least that its distance allows. */
-static int32_t expect_list(const slm_sampler *s, const float *row, int32_t n_vocab, float max,
-                           double total, float *threshold) {
-    enum { BINS = 1024, PER_UNIT = 8 };
-    int32_t n_of[BINS] = {0}, n = 0, b = 0;
-    for (run r = {0}; next_run(s, row, n_vocab, &r);) {
-        for (int32_t i = 0; i < r.n; i++) {
-            float below = (max - r.logits[i]) * PER_UNIT;
-            n_of[below < BINS - 1 ? (int32_t)below : BINS - 1]++;
-        }
-    }
-    for (double sum = 0; b < BINS - 1 && sum < s->p.top_p * total; n += n_of[b++])
-        sum += n_of[b] * (double)slm__expf(-(float)(b + 1) / PER_UNIT);
-    *threshold = b + 1 < BINS - 1 ? max - (float)(b + 1) / PER_UNIT : -INFINITY;
-    return b + 1 < BINS - 1 ? n + n_of[b] : n_vocab; /* a bin more, for those at its edge */
-}
-
-/* List what all filters leave: *n_list tokens. Top-p without top-k needs a list whose length nobody knows. */
-static slm_status filter(slm_sampler *s, const float *row, int32_t n_vocab, float max,
-                         int32_t *n_list, slm_error *err) {
-    slm_token none;
-    double total = 0;
-    float threshold = -INFINITY;
-    int32_t n, k = s->p.top_k < n_vocab ? s->p.top_k : n_vocab;
-    if (k == 0) {
-        total = walk_row(s, row, n_vocab, max, -INFINITY, 1, INFINITY, &none);
-        k = expect_list(s, row, n_vocab, max, total, &threshold);
-    }
-    SLM_TRY(list_best(s, row, n_vocab, k, threshold, &n, err));
-    if (s->p.top_k > 0) total = walk_list(s, n, 1, INFINITY, &none);
-    *n_list = cut_list(s, n, total);
+slm_status slm_sampler_set_matcher(slm_sampler *s, slm_matcher *matcher) {
+    if (!s) return SLM_ERR_ARGUMENT;
+    s->allowed = NULL;
+    s->matcher = matcher;
+    if (matcher) s->n_allowed = slm__matcher_n_vocab(matcher);
     return SLM_OK;
 }
 
 /* ---- Sampling ---- */
 
-static slm_status choose(slm_sampler *s, const float *row, int32_t n_vocab, slm_token *token,
-                         slm_error *err) {
-    float max, temperature = s->p.temperature;
-    SLM_TRY(find_max(s, row, n_vocab, &max, err));
-    *token = first_with(s, row, n_vocab, max);
-    if (temperature == 0 || s->p.top_k == 1) return SLM_OK;
-    if (s->p.top_k == 0 && s->p.top_p == 1) {
-        double sum = walk_row(s, row, n_vocab, max, s->min_gap, temperature, INFINITY, token);
-        walk_row(s, row, n_vocab, max, s->min_gap, temperature, next_uniform(s) * sum, token);
+static double add(const void *user, double logit, double amount) {
+    (void)user;
+    return logit + amount;
+}
+
+static slm_status begin(slm_sampler *s, const float *row, int32_t n_vocab, slm_error *err) {
+    SLM_TRY(slm__set_begin(&s->set, row, n_vocab, err));
+    bool may_end = s->n_sampled >= s->p.min_tokens;
+    SLM_TRY(slm__bans_apply(&s->bans, s->p.model, &s->set, s->allowed, may_end, err));
+    return slm__set_change(&s->set, s->biases, s->n_biases, add, NULL, err);
+}
+
+/* A token that is left, by its weight; *share receives what it has of all of them. */
+static slm_status pick(slm__set *s, slm__draw *d, slm_token *token, double *share, slm_error *err) {
+    if (!s->listed) {
+        float weight = 0;
+        SLM_TRY(slm__row_scan(s, err));
+        double sum = slm__row_weights(s);
+        *token = slm__row_pick(s, slm__uniform(d) * sum, &weight);
+        *share = (double)weight / sum;
         return SLM_OK;
     }
-    int32_t n;
-    SLM_TRY(filter(s, row, n_vocab, max, &n, err));
-    double sum = walk_list(s, n, temperature, INFINITY, token);
-    walk_list(s, n, temperature, next_uniform(s) * sum, token);
+    double total = slm__list_weights(s), at = slm__uniform(d) * total, sum = 0;
+    int32_t i = 0;
+    for (; i < s->n - 1; i++) {
+        sum += (double)s->weights[i];
+        if (sum > at) break;
+    }
+    *token = slm__id_of(s->list[i]);
+    *share = (double)s->weights[i] / total;
     return SLM_OK;
+}
+
+/* Mu learns from the surprise that came, in bits. */
+static slm_status with_mirostat(slm_sampler *s, slm__draw *d, slm_token *token, slm_error *err) {
+    double share = 1;
+    SLM_TRY(slm__mirostat(s, d, err));
+    SLM_TRY(pick(&s->set, d, token, &share, err));
+    double surprise = share > DBL_MIN ? -slm__log2d(share) : 1022;
+    d->mu -= (double)s->p.mirostat_eta * (surprise - (double)s->p.mirostat_tau);
+    return SLM_OK;
+}
+
+static slm_status choose(slm_sampler *s, slm__draw *d, slm_token *token, slm_error *err) {
+    bool mirostat = s->p.mirostat != 0;
+    for (int32_t i = 0; i < s->n_steps; i++) {
+        const slm__step *step = s->chain[i];
+        if (step->kind == SLM_FILTER && (s->greedy || mirostat)) continue;
+        if (step->kind == SLM_TEMPERS && s->greedy) continue;
+        SLM_TRY(step->apply(s, d, err));
+    }
+    if (s->greedy) {
+        SLM_TRY(slm__row_scan(&s->set, err));
+        *token = slm__row_first(&s->set, s->set.max);
+        return SLM_OK;
+    }
+    double share;
+    return mirostat ? with_mirostat(s, d, token, err) : pick(&s->set, d, token, &share, err);
 }
 
 slm_status slm_sampler_sample(slm_sampler *s, const float *logits, int32_t n_vocab,
@@ -410,8 +343,18 @@ slm_status slm_sampler_sample(slm_sampler *s, const float *logits, int32_t n_voc
                          : !logits ? "logits is NULL"
                          : !token  ? "token is NULL"
                                    : "n_vocab is less than 1");
+    if ((s->allowed || s->matcher) && s->n_allowed != n_vocab)
+        return slm__fail(err, SLM_ERR_ARGUMENT, "allowed tokens are given for %d, the row has %d",
+                         (int)s->n_allowed, (int)n_vocab);
+    slm__draw d = {s->random, s->mu};
     slm_token chosen;
-    SLM_TRY(choose(s, logits, n_vocab, &chosen, err));
+    if (s->matcher) SLM_TRY(slm_matcher_mask(s->matcher, &s->allowed, err));
+    SLM_TRY(begin(s, logits, n_vocab, err));
+    SLM_TRY(choose(s, &d, &chosen, err));
+    if (s->matcher) SLM_TRY(slm_matcher_accept(s->matcher, chosen, err));
+    s->random = d.random;
+    s->mu = d.mu;
+    s->n_sampled++;
     slm_sampler_accept(s, chosen);
     *token = chosen;
     return SLM_OK;

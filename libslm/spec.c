@@ -15,6 +15,7 @@
  * so it goes on to be measured when it does not pay, and is on again as soon as it would. No clock is asked: the same text
  * takes the same steps on every machine. */
 #include "context.h"
+#include "sampler.h"
 
 #include <math.h>
 
@@ -131,7 +132,8 @@ static slm_status fill(slm_speculator *s, slm_error *err) {
     s->model_cost = work_of(s->p.draft->model) / work_of(s->ctx->model);
     slm_sampler_params greedy = slm_sampler_defaults();
     greedy.allocator = *a;
-    return slm_sampler_create(&greedy, &s->greedy, err);
+    SLM_TRY(slm_sampler_create(&greedy, &s->greedy, err));
+    return slm__set_hold(&s->greedy->set, (int32_t)s->p.draft->model->hp.n_vocab, err);
 }
 
 slm_status slm_speculator_create(slm_context *ctx, const slm_speculator_params *params,
@@ -269,9 +271,11 @@ slm_status slm_speculator_remove(slm_speculator *s, int32_t begin, int32_t end, 
 
 /* ---- Drafts ---- */
 
+typedef enum draft_source { BY_MATCH, BY_MODEL, BY_GRAMMAR } draft_source;
+
 typedef struct drafts {
     int32_t n; /* behind the text */
-    bool by_model;
+    draft_source source;
     int32_t n_match; /* tokens before the end of the text that came before; 0: none         */
     slm_token guess; /* what followed them then, whether it was drafted or not               */
 } drafts;
@@ -328,7 +332,7 @@ static void draft_by_match(slm_speculator *s, int32_t after, int32_t n, drafts *
 static slm_status draft_by_model(slm_speculator *s, int32_t n, drafts *d, slm_error *err) {
     slm_context *ctx = s->p.draft;
     slm_token *draft = s->text + s->n_text;
-    d->by_model = true;
+    d->source = BY_MODEL;
     SLM_TRY(shorten(ctx, s->p.sequence, s->n_text - 1, err));
     for (d->n = 0; d->n < n;) {
         int32_t held = slm_seq_length(ctx, s->p.sequence);
@@ -348,8 +352,21 @@ static slm_status draft_by_model(slm_speculator *s, int32_t n, drafts *d, slm_er
     return SLM_OK;
 }
 
+/* What must come, if a grammar says so; false if it does not. Nothing is learnt from it. */
+static bool draft_by_grammar(slm_speculator *s, slm_matcher *matcher, int32_t limit, drafts *d) {
+    size_t n = 0;
+    if (!matcher || limit == 0) return false;
+    slm_status status =
+        slm_matcher_forced_tokens(matcher, s->text + s->n_text, (size_t)limit, &n, NULL);
+    if (status != SLM_OK || n == 0) return false;
+    *d = (drafts){.n = (int32_t)n, .source = BY_GRAMMAR};
+    return true;
+}
+
 /* At most `limit` drafts, by what promises more. */
-static slm_status make_drafts(slm_speculator *s, int32_t limit, drafts *d, slm_error *err) {
+static slm_status make_drafts(slm_speculator *s, slm_matcher *matcher, int32_t limit, drafts *d,
+                              slm_error *err) {
+    if (draft_by_grammar(s, matcher, limit, d)) return SLM_OK;
     int32_t after = 0, longest = s->p.n_match_max, n = 0, n_model = 0;
     float gain = MIN_GAIN, gain_model = MIN_GAIN;
     *d = (drafts){.n_match = find_match(s, &after)};
@@ -377,9 +394,9 @@ static slm_status make_drafts(slm_speculator *s, int32_t limit, drafts *d, slm_e
 static void learn(slm_speculator *s, const drafts *d, int32_t row, slm_token token) {
     const slm_token draft = s->text[s->n_text];
     int32_t n_match = min(d->n_match + row, s->p.n_match_max);
-    if (row < d->n && d->by_model)
+    if (row < d->n && d->source == BY_MODEL)
         s->model_right += ((token == draft ? 1.0f : 0.0f) - s->model_right) * RATE;
-    if (d->n_match > 0 && (row == 0 || (row < d->n && !d->by_model))) {
+    if (d->n_match > 0 && (row == 0 || (row < d->n && d->source == BY_MATCH))) {
         bool right = token == (row == 0 ? d->guess : draft);
         s->right[n_match] += ((right ? 1.0f : 0.0f) - s->right[n_match]) * RATE;
     }
@@ -432,7 +449,7 @@ static slm_status step(slm_speculator *s, slm_sampler *sampler, slm_token *out, 
     int32_t limit = min(min(s->max_draft, capacity - 1), s->max_text - 1 - s->n_text);
     drafts d;
     s->unsettled = true;
-    SLM_TRY(make_drafts(s, limit, &d, err));
+    SLM_TRY(make_drafts(s, sampler->matcher, limit, &d, err));
     slm_status status = decode(s, &d, err);
     if (status == SLM_OK || status == SLM_ERR_NUMERIC)
         status = sample(s, &d, sampler, status, out, n_out, err);

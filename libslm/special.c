@@ -187,9 +187,22 @@ static bool sort_by_token(const slm__special *s, const matches *m, uint32_t *ord
 
 static bool bit(const uint8_t *bits, uint32_t i) { return bits[i >> 3] >> (i & 7) & 1; }
 
+static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+/* Add the free spaces around it that the token takes along. */
+static void strip(const slm__special_token *t, slm__span *span, const char *text, size_t n_bytes,
+                  const uint8_t *taken) {
+    while (t->strip_left && span->at > 0 && is_space(text[span->at - 1]) &&
+           !bit(taken, span->at - 1))
+        span->at--, span->len++;
+    while (t->strip_right && span->at + span->len < n_bytes &&
+           is_space(text[span->at + span->len]) && !bit(taken, span->at + span->len))
+        span->len++;
+}
+
 /* Keep those that get their place; the others' length becomes 0. Whoever came before is at least as long, so an overlap
  * shows at the first or the last byte. */
-static bool choose(const slm__special *s, matches *m, size_t n_bytes) {
+static bool choose(const slm__special *s, matches *m, const char *text, size_t n_bytes) {
     uint32_t *order = slm__alloc_array(m->allocator, m->n, sizeof *order);
     uint8_t *taken = slm__alloc(m->allocator, n_bytes / 8 + 1);
     bool ok = order && taken && sort_by_token(s, m, order);
@@ -199,6 +212,7 @@ static bool choose(const slm__special *s, matches *m, size_t n_bytes) {
             span->len = 0;
             continue;
         }
+        strip(&s->tokens[span->token], span, text, n_bytes, taken);
         for (uint32_t k = span->at; k < span->at + span->len; k++)
             taken[k >> 3] |= (uint8_t)(1 << (k & 7));
     }
@@ -215,7 +229,7 @@ bool slm__special_find(const slm__special *s, const char *text, size_t n_bytes, 
     if (s->n_tokens == 0 || (!all && !s->any_plain)) return true;
     matches m = {.allocator = allocator};
     bool ok = find_all(s, (const uint8_t *)text, n_bytes, all, marks, &m);
-    if (ok && m.n > 0) ok = choose(s, &m, n_bytes);
+    if (ok && m.n > 0) ok = choose(s, &m, text, n_bytes);
     if (!ok) {
         slm__free(allocator, m.spans);
         return false;

@@ -7,7 +7,8 @@
 typedef struct slm__special_token {
     slm__str text;
     slm_token token;
-    bool plain; /* user-defined: found in plain text too */
+    bool plain;                   /* user-defined: found in plain text too */
+    bool strip_left, strip_right; /* takes ASCII spaces before or behind it along */
 } slm__special_token;
 
 typedef struct slm__special_node {
@@ -28,6 +29,7 @@ typedef struct slm__special {
     uint32_t root[256]; /* children of the root by byte; 0: none */
 } slm__special;
 
+/* With the spaces that the token takes along. */
 typedef struct slm__span {
     uint32_t at, len;
     slm_token token;

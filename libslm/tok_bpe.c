@@ -14,9 +14,7 @@ enum {
     MAX_MERGES = 1 << 21,
     MAX_TOKEN = 65536,
     MAX_PROBES = 512, /* see tokens.c */
-    SHORT = 40,
-    CACHED_BYTES = 15,
-    CACHED_TOKENS = 4
+    SHORT = 40
 };
 
 /* ---- Bytes as code points: GPT-2 writes bytes that print as themselves, the rest in order from U+0100 ---- */
@@ -112,7 +110,7 @@ static slm_status decode_merge(const slm__bpe *b, uint64_t index, pending *p, ch
     const char *gap = s.len > 1 ? memchr(s.ptr + 1, ' ', s.len - 1) : NULL;
     if (!gap) return bad_merge(index, s, "has no two parts", err);
     slm__str l = {s.ptr, (size_t)(gap - s.ptr)}, r = {gap + 1, s.len - l.len - 1};
-    if (!slm__bpe_decode(l, text, &p->n_left) || !slm__bpe_decode(r, text + p->n_left, &p->n_right))
+    if (!b->decode(l, text, &p->n_left) || !b->decode(r, text + p->n_left, &p->n_right))
         return bad_merge(index, s, "has a character that stands for no byte", err);
     p->text = text;
     p->hash[0] = slm__tokens_hash(text, p->n_left);
@@ -180,25 +178,51 @@ static slm_status load_merges(slm__bpe *b, const slm__key *key, const slm_alloca
     return s;
 }
 
-slm_status slm__bpe_load(slm__bpe *b, const slm__gguf *g, const slm__tokens *tokens,
-                         const uint8_t *attributes, const slm_allocator *allocator,
-                         slm_error *err) {
+slm_status slm__bpe_find_pretok(slm__bpe *b, const slm__gguf *g, const char *name, bool *missing,
+                                slm_error *err) {
     slm__str pre = {"", 0};
     bool found = false;
     SLM_TRY(slm__gguf_str(g, "tokenizer.ggml.pre", &pre, &found, err));
+    *missing = !found && !name;
+    if (*missing) name = "default";
+    if (name) pre = (slm__str){name, strlen(name)};
     b->pretok = slm__pretok_find(pre);
     if (!b->pretok) {
-        char known[400];
+        char known[1000];
         slm__pretok_names(known, sizeof known);
-        return slm__fail(err, SLM_ERR_UNSUPPORTED, "key tokenizer.ggml.pre is %s\"%s\", known: %s",
-                         found ? "" : "missing: ", slm__show(pre).text, known);
+        return slm__fail(err, SLM_ERR_UNSUPPORTED, "key tokenizer.ggml.pre is \"%s\", known: %s",
+                         slm__show(pre).text, known);
     }
-    b->tokens = tokens;
-    b->attributes = attributes;
+    b->decode = b->pretok->flags & PRETOK_CHARACTERS ? slm__spaces_decode : slm__bpe_decode;
+    return SLM_OK;
+}
+
+/* Tokens of single bytes, which have names where merges begin with characters. */
+static void load_bytes(slm__bpe *b) {
     for (int i = 0; i < 256; i++) {
         uint8_t byte = (uint8_t)i;
-        b->byte_token[i] = slm__tokens_find(tokens, &byte, 1);
+        b->byte_token[i] = b->pretok->flags & PRETOK_CHARACTERS
+                               ? slm__byte_name_find(b->tokens, byte)
+                               : slm__tokens_find(b->tokens, &byte, 1);
     }
+}
+
+static slm_status load_seams(slm__bpe *b, const slm_allocator *allocator, slm_error *err) {
+    b->seams = slm__alloc(allocator, sizeof *b->seams);
+    if (!b->seams) return slm__fail(err, SLM_ERR_NOMEM, "no memory for a vocabulary");
+    for (slm_token t = 0; t < b->tokens->n; t++)
+        if (is_text(b, t)) slm__seams_add(b->seams, slm__tokens_text(b->tokens, t));
+    return SLM_OK;
+}
+
+slm_status slm__bpe_load(slm__bpe *b, const slm__gguf *g, const slm__tokens *tokens,
+                         const uint8_t *attributes, const slm_allocator *allocator,
+                         slm_error *err) {
+    b->tokens = tokens;
+    b->attributes = attributes;
+    SLM_TRY(slm__splitter_make(&b->splitter, b->pretok, allocator, err));
+    if (b->pretok->flags & PRETOK_CHARACTERS) SLM_TRY(load_seams(b, allocator, err));
+    load_bytes(b);
     const slm__key *merges;
     SLM_TRY(slm__gguf_array(g, "tokenizer.ggml.merges", GGUF_STRING, &merges, err));
     if (!merges) return slm__fail(err, SLM_ERR_FORMAT, "key tokenizer.ggml.merges is missing");
@@ -206,8 +230,30 @@ slm_status slm__bpe_load(slm__bpe *b, const slm__gguf *g, const slm__tokens *tok
 }
 
 void slm__bpe_free(slm__bpe *b, const slm_allocator *allocator) {
+    slm__splitter_free(&b->splitter, allocator);
+    slm__free(allocator, b->seams);
     slm__free(allocator, b->merges);
-    b->merges = NULL;
+    *b = (slm__bpe){0};
+}
+
+/* ---- What merges begin with: bytes, or characters and the bytes of those that are no token ---- */
+
+enum { MAX_START = 4 };
+
+/* Add the tokens of what a word begins with, a byte or a character; returns its bytes. */
+static size_t start(const slm__bpe *b, const uint8_t *word, slm_token *ids, int *n_ids) {
+    if (!b->seams) {
+        ids[(*n_ids)++] = b->byte_token[*word];
+        return 1;
+    }
+    size_t len = slm__utf8_length(*word);
+    slm_token t = slm__tokens_find(b->tokens, word, len);
+    if (t != SLM_TOKEN_NONE && is_text(b, t)) {
+        ids[(*n_ids)++] = t;
+        return len;
+    }
+    for (size_t i = 0; i < len; i++) ids[(*n_ids)++] = b->byte_token[word[i]];
+    return len;
 }
 
 /* ---- Short words: the earliest merge by looking at all ---- */
@@ -269,10 +315,16 @@ static bool encode_long(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text
     if (!reserve(w, n)) return false;
     struct symbol *s = w->symbols;
     size_t n_heap = 0;
-    for (uint32_t i = 0; i < n; i++) { /* before the first: 0 - 1 is NOWHERE */
-        s[i] = (struct symbol){b->byte_token[text[i]], NOWHERE, i + 1 < n ? i + 1 : NOWHERE, i - 1};
+    uint32_t count = 0;
+    for (size_t at = 0; at < n;) {
+        slm_token ids[MAX_START];
+        int n_ids = 0;
+        at += start(b, text + at, ids, &n_ids);
+        for (int k = 0; k < n_ids; k++, count++) /* before the first: 0 - 1 is NOWHERE */
+            s[count] = (struct symbol){ids[k], NOWHERE, count + 1, count - 1};
     }
-    for (uint32_t i = 0; i < n; i++) renew(b, w, i, &n_heap);
+    s[count - 1].next = NOWHERE;
+    for (uint32_t i = 0; i < count; i++) renew(b, w, i, &n_heap);
     while (n_heap > 0) {
         uint64_t top = slm__heap_pop(w->heap, &n_heap);
         uint32_t i = (uint32_t)top;
@@ -294,42 +346,20 @@ static bool encode_long(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text
 
 /* ---- Words ---- */
 
-/* A word of up to 15 bytes (padded with zeros, the length in the last byte) and its tokens. */
-struct cached_word {
-    uint64_t key[2];
-    slm_token tokens[CACHED_TOKENS]; /* SLM_TOKEN_NONE behind the last */
-};
-
-static void make_cache(slm__bpe_work *w, size_t n) {
-    if (w->cache || n < 256) return; /* not worth clearing a table for */
-    uint32_t size = n < 16384 ? 256 : 2048;
-    w->cache = slm__alloc_array(w->allocator, size, sizeof *w->cache);
-    if (w->cache) w->cache_mask = size - 1; /* without memory: only slower */
-}
-
-static struct cached_word *cache_entry(const slm__bpe_work *w, const uint8_t *word, size_t n,
-                                       uint64_t key[2]) {
-    uint8_t padded[16] = {0};
-    memcpy(padded, word, n);
-    padded[15] = (uint8_t)n;
-    memcpy(key, padded, 16);
-    uint64_t h = (key[0] ^ key[1] * 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
-    return &w->cache[h >> 40 & w->cache_mask];
-}
-
 /* The token of the whole word, where the tokenizer looks for it. */
 static slm_token find_whole(const slm__bpe *b, const uint8_t *word, size_t n) {
-    if (!b->pretok->whole_words) return SLM_TOKEN_NONE;
+    if (!(b->pretok->flags & PRETOK_WHOLE_WORDS) &&
+        !(b->pretok->flags & PRETOK_WHOLE_NEWLINES && *word == '\n'))
+        return SLM_TOKEN_NONE;
     slm_token t = slm__tokens_find(b->tokens, word, n);
     return t == SLM_TOKEN_NONE || is_text(b, t) ? t : SLM_TOKEN_NONE;
 }
 
 /* The tokens of a word of up to SHORT bytes; returns how many. */
 static int encode_short(const slm__bpe *b, const uint8_t *word, size_t n, slm_token ids[SHORT]) {
-    ids[0] = find_whole(b, word, n);
-    if (ids[0] != SLM_TOKEN_NONE) return 1;
-    for (size_t i = 0; i < n; i++) ids[i] = b->byte_token[word[i]];
-    int n_ids = merge_short(b, ids, (int)n), kept = 0;
+    int n_ids = 0, kept = 0;
+    for (size_t at = 0; at < n;) at += start(b, word + at, ids, &n_ids);
+    n_ids = merge_short(b, ids, n_ids);
     for (int i = 0; i < n_ids; i++) {
         if (ids[i] != SLM_TOKEN_NONE) ids[kept++] = ids[i];
     }
@@ -338,42 +368,47 @@ static int encode_short(const slm__bpe *b, const uint8_t *word, size_t n, slm_to
 
 static bool encode_word(const slm__bpe *b, slm__bpe_work *w, const uint8_t *word, size_t n,
                         slm__sink *sink) {
-    if (n > SHORT) {
-        slm_token whole = find_whole(b, word, n);
-        if (whole == SLM_TOKEN_NONE) return encode_long(b, w, word, n, sink);
-        slm__sink_put(sink, whole);
-        return true;
-    }
-    uint64_t key[2] = {0, 0};
-    struct cached_word *entry = w->cache && n <= CACHED_BYTES ? cache_entry(w, word, n, key) : NULL;
-    if (entry && entry->key[0] == key[0] && entry->key[1] == key[1]) {
-        for (int i = 0; i < CACHED_TOKENS && entry->tokens[i] != SLM_TOKEN_NONE; i++)
-            slm__sink_put(sink, entry->tokens[i]);
-        return true;
-    }
+    uint64_t key[2];
+    slm__word *entry = slm__words_find(&w->words, word, n, key);
+    if (slm__words_get(entry, key, sink)) return true;
     slm_token ids[SHORT];
-    int n_ids = encode_short(b, word, n, ids);
+    int n_ids = 1;
+    ids[0] = find_whole(b, word, n);
+    if (ids[0] == SLM_TOKEN_NONE) {
+        if (n > SHORT) return encode_long(b, w, word, n, sink);
+        n_ids = encode_short(b, word, n, ids);
+    }
     for (int i = 0; i < n_ids; i++) slm__sink_put(sink, ids[i]);
-    if (entry && n_ids <= CACHED_TOKENS) {
-        memcpy(entry->key, key, sizeof key);
-        for (int i = 0; i < CACHED_TOKENS; i++)
-            entry->tokens[i] = i < n_ids ? ids[i] : SLM_TOKEN_NONE;
+    slm__words_keep(entry, key, ids, n_ids);
+    return true;
+}
+
+/* A line of characters, cut where no token lies across. */
+static bool encode_line(const slm__bpe *b, slm__bpe_work *w, const uint8_t *line, size_t n,
+                        slm__sink *sink) {
+    for (size_t at = 0, end; at < n; at = end) {
+        end = at;
+        do end += slm__utf8_length(line[end]);
+        while (end < n && !slm__seams_cut(b->seams, line[end - 1], line[end]));
+        if (!encode_word(b, w, line + at, end - at, sink)) return false;
     }
     return true;
 }
 
 bool slm__bpe_encode(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
                      slm__sink *sink) {
-    make_cache(w, n);
+    slm__pieces pieces = {{0}};
     for (size_t at = 0, end; at < n; at = end) {
-        end = b->pretok->next(b->pretok, text, n, at);
-        if (!encode_word(b, w, text + at, end - at, sink)) return false;
+        end = slm__splitter_next(&b->splitter, &pieces, text, n, at);
+        bool ok = b->seams ? encode_line(b, w, text + at, end - at, sink)
+                           : encode_word(b, w, text + at, end - at, sink);
+        if (!ok) return false;
     }
     return true;
 }
 
 void slm__bpe_work_free(slm__bpe_work *w) {
-    slm__free(w->allocator, w->cache);
+    slm__words_free(&w->words, w->allocator);
     slm__free(w->allocator, w->symbols);
     slm__free(w->allocator, w->heap);
 }

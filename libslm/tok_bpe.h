@@ -3,7 +3,7 @@
 #define SLM_TOK_BPE_H
 
 #include "pretok.h"
-#include "tokens.h"
+#include "words.h"
 
 /* "left right" at place order - 1 of tokenizer.ggml.merges makes `merged`. */
 typedef struct slm__merge {
@@ -16,6 +16,9 @@ typedef struct slm__bpe {
     const slm__tokens *tokens;
     const uint8_t *attributes; /* of the tokens */
     const slm__pretok *pretok;
+    slm__token_decode decode; /* of `tokens` */
+    slm__splitter splitter;
+    slm__seams *seams;         /* PRETOK_CHARACTERS; or NULL */
     slm_token byte_token[256]; /* or SLM_TOKEN_NONE */
     slm__merge *merges;        /* open-addressed */
     uint32_t mask;
@@ -25,8 +28,7 @@ typedef struct slm__bpe {
 /* Memory of one call; {.allocator = a} to begin. */
 typedef struct slm__bpe_work {
     const slm_allocator *allocator;
-    struct cached_word *cache; /* words seen in this call */
-    uint32_t cache_mask;
+    slm__words words;
     struct symbol *symbols; /* of a long word */
     uint64_t *heap;
     size_t n_symbols; /* room */
@@ -35,8 +37,13 @@ typedef struct slm__bpe_work {
 /* slm__token_decode of GPT-2: each byte is written as a printable code point. */
 bool slm__bpe_decode(slm__str raw, char *out, size_t *n_out);
 
+/* Set b->pretok and b->decode: from tokenizer.ggml.pre, or from `name` if it is not NULL. *missing: the file does not say, and
+ * the splitting of the reference for such files is used. UNSUPPORTED, TYPE. */
+slm_status slm__bpe_find_pretok(slm__bpe *b, const slm__gguf *g, const char *name, bool *missing,
+                                slm_error *err);
+
 /*
- * `tokens` (loaded with slm__bpe_decode) and their attributes must outlive it. FORMAT, UNSUPPORTED, LIMIT, TYPE, NOMEM.
+ * Behind slm__bpe_find_pretok(). `tokens` (loaded with b->decode) and their attributes must outlive it. FORMAT, LIMIT, TYPE, NOMEM.
  *
  * Control tokens are not made from text: no word is one and no merge leads to one, even where the file says so. (The
  * reference makes them; of published vocabularies none has such a token.) A single byte is text whatever its type.

@@ -2,39 +2,25 @@
  * SentencePiece BPE (Kudo and Richardson 2018, arXiv:1808.06226) as files with tokenizer.ggml.model "llama" have it: a score for each
  * piece, where the published model had merges.
  *
- * The text is cut into characters. Of all neighbours that together are a piece, those of the highest score are joined, the leftmost
+ * The text is cut into words where no piece lies across (words.h); in English that is before each space, and a word that was there
+ * before is looked up.
+ *
+ * A word is cut into characters. Of all neighbours that together are a piece, those of the highest score are joined, the leftmost
  * first, until none are. Spaces are characters like others and are written as U+2581 in the file; our tokens are decoded, so here they
  * are spaces again.
  */
 #include "tok_spm.h"
 
 #include <math.h>
-#include <stdio.h>
 
 #include "heap.h"
 
 #define NOWHERE UINT32_MAX
 
-static const char space[] = "\xe2\x96\x81"; /* U+2581 */
+enum { SHORT = 40 }; /* characters of a word whose pairs are all looked at */
+
+static const char space[] = SLM__SPACE;
 enum { SPACE_BYTES = sizeof space - 1 };
-
-static bool is_space(const uint8_t *p, size_t n) {
-    return n >= SPACE_BYTES && memcmp(p, space, SPACE_BYTES) == 0;
-}
-
-/* A piece with a space of its own matches no text: there, they are all U+2581. */
-bool slm__spm_decode(slm__str raw, char *out, size_t *n_out) {
-    const uint8_t *p = (const uint8_t *)raw.ptr, *end = p + raw.len;
-    char *to = out;
-    while (p < end) {
-        if (*p == ' ') return false;
-        bool spaced = is_space(p, (size_t)(end - p));
-        *to++ = spaced ? ' ' : (char)*p;
-        p += spaced ? SPACE_BYTES : 1;
-    }
-    *n_out = (size_t)(to - out);
-    return true;
-}
 
 /* ---- Loading ---- */
 
@@ -63,6 +49,19 @@ static slm_status load_ranks(slm__spm *m, const slm__gguf *g, const slm_allocato
     return SLM_OK;
 }
 
+/* Tokens that text may become. */
+static bool is_text(const slm__spm *m, slm_token t) {
+    return !(m->attributes[t] & (SLM_TOKEN_CONTROL | SLM_TOKEN_UNKNOWN | SLM_TOKEN_BYTE));
+}
+
+static slm_status load_seams(slm__spm *m, const slm_allocator *allocator, slm_error *err) {
+    m->seams = slm__alloc(allocator, sizeof *m->seams);
+    if (!m->seams) return slm__fail(err, SLM_ERR_NOMEM, "no memory for a vocabulary");
+    for (slm_token t = 0; t < m->tokens->n; t++)
+        if (is_text(m, t)) slm__seams_add(m->seams, slm__tokens_text(m->tokens, t));
+    return SLM_OK;
+}
+
 slm_status slm__spm_load(slm__spm *m, const slm__gguf *g, const slm__tokens *tokens,
                          const uint8_t *attributes, const slm_allocator *allocator,
                          slm_error *err) {
@@ -71,39 +70,19 @@ slm_status slm__spm_load(slm__spm *m, const slm__gguf *g, const slm__tokens *tok
     m->attributes = attributes;
     m->space_prefix = true;
     SLM_TRY(slm__gguf_bool(g, "tokenizer.ggml.add_space_prefix", &m->space_prefix, &found, err));
-    for (int i = 0; i < 256; i++) {
-        char name[8];
-        snprintf(name, sizeof name, "<0x%02X>", (unsigned)i);
-        m->byte_token[i] = slm__tokens_find(tokens, name, 6);
-    }
+    for (int i = 0; i < 256; i++) m->byte_token[i] = slm__byte_name_find(tokens, (uint8_t)i);
+    SLM_TRY(load_seams(m, allocator, err));
     return load_ranks(m, g, allocator, err);
 }
 
 void slm__spm_free(slm__spm *m, const slm_allocator *allocator) {
     slm__free(allocator, m->rank);
+    slm__free(allocator, m->seams);
     m->rank = NULL;
+    m->seams = NULL;
 }
 
 /* ---- Text to characters ---- */
-
-/* Length of the character by its first byte alone, as the reference has it. */
-static size_t character_bytes(uint8_t first) {
-    return first < 0xc0 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-}
-
-typedef struct symbol {
-    uint32_t at, len;    /* in the text; len 0: joined to the one before it */
-    uint32_t next, prev; /* NOWHERE at the ends */
-    slm_token joined;    /* what it makes with the next one, or SLM_TOKEN_NONE */
-} symbol;
-
-typedef struct work {
-    const slm__spm *m;
-    uint8_t *text;
-    symbol *symbols;
-    uint64_t *heap; /* rank << 32 | symbol */
-    size_t n_heap;
-} work;
 
 /* Spaces as the reference has them: a broken character before one swallows its first bytes. Room for 3 n + 3 bytes. */
 static size_t write_spaces(const uint8_t *text, size_t n, bool prefix, uint8_t *out) {
@@ -123,33 +102,100 @@ static size_t write_spaces(const uint8_t *text, size_t n, bool prefix, uint8_t *
     return used;
 }
 
-/* Characters of the text, whose spaces become spaces again: it only grows shorter. Returns how many. */
-static uint32_t cut(uint8_t *text, size_t n, symbol *symbols) {
-    uint32_t count = 0, used = 0;
-    for (size_t at = 0; at < n; count++) {
-        size_t len = character_bytes(text[at]);
-        if (len > n - at) len = n - at;
-        symbol *s = &symbols[count];
-        *s = (symbol){used, (uint32_t)len, count + 1, count - 1, SLM_TOKEN_NONE};
-        if (len == SPACE_BYTES && is_space(text + at, len)) {
-            s->len = 1;
-            text[used] = ' ';
-        } else {
-            memmove(text + used, text + at, len);
-        }
-        used += s->len;
-        at += len;
-    }
-    if (count > 0) symbols[count - 1].next = NOWHERE;
-    return count;
+static size_t character_at(const uint8_t *text, size_t n, size_t at) {
+    size_t len = slm__utf8_length(text[at]); /* by the first byte alone, as the reference has it */
+    return len < n - at ? len : n - at;
 }
 
-/* ---- Joining ---- */
+/* ---- Tokens ---- */
 
 static slm_token find_piece(const slm__spm *m, const uint8_t *text, size_t n) {
     slm_token t = slm__tokens_find(m->tokens, text, n);
-    const uint8_t never = SLM_TOKEN_CONTROL | SLM_TOKEN_UNKNOWN | SLM_TOKEN_BYTE;
-    return t == SLM_TOKEN_NONE || m->attributes[t] & never ? SLM_TOKEN_NONE : t;
+    return t == SLM_TOKEN_NONE || is_text(m, t) ? t : SLM_TOKEN_NONE;
+}
+
+static void put_byte(const slm__spm *m, uint8_t byte, slm__sink *sink) {
+    slm_token t = m->byte_token[byte];
+    if (t == SLM_TOKEN_NONE) t = m->unknown;
+    if (t != SLM_TOKEN_NONE) slm__sink_put(sink, t);
+}
+
+static void put_piece(const slm__spm *m, const uint8_t *p, size_t n, slm__sink *sink) {
+    slm_token t = find_piece(m, p, n);
+    if (t != SLM_TOKEN_NONE) {
+        slm__sink_put(sink, t);
+        return;
+    }
+    if (n == 1 && *p == ' ') p = (const uint8_t *)space, n = SPACE_BYTES;
+    for (size_t i = 0; i < n; i++) put_byte(m, p[i], sink);
+}
+
+/* ---- Short words: the highest score by looking at all ---- */
+
+/* Rank of what the characters from at[0] to at[2] are; UINT32_MAX, which no score has: no piece. */
+static uint32_t pair_rank(const slm__spm *m, const uint8_t *text, const uint32_t *at) {
+    slm_token t = find_piece(m, text + at[0], at[2] - at[0]);
+    return t == SLM_TOKEN_NONE ? UINT32_MAX : m->rank[t];
+}
+
+/* at[0] to at[n]: where the n characters of the word begin, and its end. */
+static void encode_short(const slm__spm *m, const uint8_t *text, uint32_t *at, int n,
+                         slm__sink *sink) {
+    uint32_t rank[SHORT];
+    for (int i = 0; i + 1 < n; i++) rank[i] = pair_rank(m, text, at + i);
+    while (n > 1) {
+        int best = 0;
+        for (int i = 1; i + 1 < n; i++) best = rank[i] < rank[best] ? i : best;
+        if (rank[best] == UINT32_MAX) break;
+        n--;
+        memmove(at + best + 1, at + best + 2, (size_t)(n - best) * sizeof *at);
+        memmove(rank + best, rank + best + 1, (size_t)(n - best - 1) * sizeof *rank);
+        if (best > 0) rank[best - 1] = pair_rank(m, text, at + best - 1);
+        if (best + 1 < n) rank[best] = pair_rank(m, text, at + best);
+    }
+    for (int i = 0; i < n; i++) put_piece(m, text + at[i], at[i + 1] - at[i], sink);
+}
+
+/* ---- Long words: linked symbols and a heap of pairs, n log n however long ---- */
+
+typedef struct symbol {
+    uint32_t at, len;    /* in the text; len 0: joined to the one before it */
+    uint32_t next, prev; /* NOWHERE at the ends */
+    slm_token joined;    /* what it makes with the next one, or SLM_TOKEN_NONE */
+} symbol;
+
+typedef struct work {
+    const slm__spm *m;
+    const slm_allocator *allocator;
+    uint8_t *text;
+    symbol *symbols;
+    uint64_t *heap; /* rank << 32 | symbol */
+    size_t n_heap, room;
+    const slm__words *words;
+} work;
+
+static bool reserve(work *w, size_t n) {
+    if (n <= w->room) return true;
+    slm__free(w->allocator, w->symbols);
+    slm__free(w->allocator, w->heap);
+    w->room = n + n / 4;
+    w->symbols = slm__alloc_array(w->allocator, w->room, sizeof *w->symbols);
+    /* joining takes one pair out and puts at most two in */
+    w->heap = slm__alloc_array(w->allocator, w->room, 2 * sizeof *w->heap);
+    if (w->symbols && w->heap) return true;
+    w->room = 0;
+    return false;
+}
+
+static uint32_t cut(work *w, size_t at, size_t end) {
+    uint32_t count = 0;
+    for (size_t len; at < end; count++, at += len) {
+        len = character_at(w->text, end, at);
+        w->symbols[count] =
+            (symbol){(uint32_t)at, (uint32_t)len, count + 1, count - 1, SLM_TOKEN_NONE};
+    }
+    w->symbols[count - 1].next = NOWHERE;
+    return count;
 }
 
 /* Look up the pair that begins at symbol i, and queue it. */
@@ -181,44 +227,59 @@ static void join_all(work *w, uint32_t n) {
     }
 }
 
-/* ---- Tokens ---- */
-
-static void put_byte(const slm__spm *m, uint8_t byte, slm__sink *sink) {
-    slm_token t = m->byte_token[byte];
-    if (t == SLM_TOKEN_NONE) t = m->unknown;
-    if (t != SLM_TOKEN_NONE) slm__sink_put(sink, t);
+static bool encode_long(work *w, size_t at, size_t end, slm__sink *sink) {
+    if (!reserve(w, end - at)) return false;
+    join_all(w, cut(w, at, end));
+    for (uint32_t i = 0; i != NOWHERE; i = w->symbols[i].next)
+        put_piece(w->m, w->text + w->symbols[i].at, w->symbols[i].len, sink);
+    return true;
 }
 
-static void put_symbol(const work *w, const symbol *s, slm__sink *sink) {
-    const uint8_t *p = w->text + s->at;
-    slm_token t = find_piece(w->m, p, s->len);
-    if (t != SLM_TOKEN_NONE) {
-        slm__sink_put(sink, t);
-        return;
+/* ---- Words ---- */
+
+/* The word that begins at `at`: its end is at[*count]; *count is SHORT + 1 if it has more than SHORT characters. */
+static size_t find_word(const work *w, size_t n, size_t at, uint32_t starts[SHORT + 2],
+                        int *count) {
+    *count = 0;
+    do {
+        if (*count <= SHORT) starts[(*count)++] = (uint32_t)at;
+        at += character_at(w->text, n, at);
+    } while (at < n && !slm__seams_cut(w->m->seams, w->text[at - 1], w->text[at]));
+    starts[*count] = (uint32_t)at;
+    return at;
+}
+
+static bool encode_words(work *w, size_t n, slm__sink *sink) {
+    for (size_t at = 0, end; at < n; at = end) {
+        uint32_t starts[SHORT + 2];
+        int count;
+        end = find_word(w, n, at, starts, &count);
+        if (count > SHORT) {
+            if (!encode_long(w, at, end, sink)) return false;
+            continue;
+        }
+        uint64_t key[2];
+        slm__word *entry = slm__words_find(w->words, w->text + at, end - at, key);
+        if (slm__words_get(entry, key, sink)) continue;
+        slm_token ids[4 * SHORT]; /* a character has four bytes at most */
+        slm__sink word = {ids, SLM_COUNT(ids), 0};
+        encode_short(w->m, w->text, starts, count, &word);
+        for (size_t i = 0; i < word.n; i++) slm__sink_put(sink, ids[i]);
+        slm__words_keep(entry, key, ids, (int)word.n);
     }
-    size_t n = s->len;
-    if (n == 1 && *p == ' ') p = (const uint8_t *)space, n = SPACE_BYTES;
-    for (size_t i = 0; i < n; i++) put_byte(w->m, p[i], sink);
+    return true;
 }
 
-bool slm__spm_encode(const slm__spm *m, const slm_allocator *allocator, const uint8_t *text,
-                     size_t n, slm__sink *sink) {
+bool slm__spm_encode(const slm__spm *m, const slm_allocator *allocator, const slm__words *words,
+                     const uint8_t *text, size_t n, slm__sink *sink) {
     if (n == 0) return true;
     if (n >= UINT32_MAX / SPACE_BYTES - 1) return false; /* places are 32 bits */
-    size_t room = (n + 1) * SPACE_BYTES;
-    work w = {.m = m, .text = slm__alloc(allocator, room)};
+    work w = {.m = m, .allocator = allocator, .words = words};
+    w.text = slm__alloc(allocator, (n + 1) * SPACE_BYTES);
     bool ok = w.text != NULL;
     if (ok) {
         size_t n_text = write_spaces(text, n, m->space_prefix, w.text);
-        w.symbols = slm__alloc_array(allocator, n_text, sizeof *w.symbols);
-        /* joining takes one pair out and puts at most two in */
-        w.heap = slm__alloc_array(allocator, n_text, 2 * sizeof *w.heap);
-        ok = w.symbols && w.heap;
-        if (ok) {
-            join_all(&w, cut(w.text, n_text, w.symbols));
-            for (uint32_t i = 0; i != NOWHERE; i = w.symbols[i].next)
-                put_symbol(&w, &w.symbols[i], sink);
-        }
+        ok = encode_words(&w, slm__spaces_read(w.text, n_text), sink);
     }
     slm__free(allocator, w.heap);
     slm__free(allocator, w.symbols);

@@ -119,6 +119,7 @@ static slm_status decode_all(slm__tokens *t, const slm__key *key, slm__token_dec
         if (!usable) {
             memcpy(t->text + used, raw.ptr, raw.len);
             n = raw.len;
+            t->has_raw = true;
         }
         if (usable && n > 0) {
             *w = (waiting){slm__tokens_hash(t->text + used, n), i};

@@ -8,6 +8,7 @@ typedef struct slm__tokens {
     int32_t n;
     uint32_t max_len; /* of the longest token, bytes                                  */
     bool has_equal;   /* some tokens stand for the same bytes                         */
+    bool has_raw;     /* some have no bytes: their text is as in the file */
     char *text;       /* all decoded texts, one behind the other                      */
     uint32_t *at;     /* [n + 1] where in `text` each begins                          */
     uint64_t *slots;  /* open-addressed: hash << 32 | id + 1; 0 is empty               */

@@ -4,27 +4,29 @@
 
 #include "base.h"
 
-/* \p{L}, \p{N}, \s of the regular expressions of tokenizers; \r and \n are spaces that some splitters treat apart. */
+/* What regular expressions of tokenizers tell apart: \s (White_Space, whatever its category), and general categories. */
 typedef enum slm__class {
     CLASS_OTHER,
-    CLASS_LETTER,
-    CLASS_NUMBER,
     CLASS_SPACE,
-    CLASS_NEWLINE,
-    CLASS_END /* behind the text; no code point has it */
+    CLASS_NUMBER,
+    CLASS_PUNCTUATION,
+    CLASS_SYMBOL,
+    CLASS_MARK,
+    CLASS_UPPER, /* Lu, Lt */
+    CLASS_LOWER, /* Ll */
+    CLASS_LETTER /* Lm, Lo: of no case */
 } slm__class;
+enum { SLM__N_CLASSES = CLASS_LETTER + 1 };
 
 /* Two-stage tables (unicode_tab.c); all code points from SLM__CLASS_END on are CLASS_OTHER. */
-#define SLM__CLASS_END 0x32400
-extern const uint8_t slm__ascii_classes[128];
+#define SLM__CLASS_END 0xe0200
 extern const uint8_t slm__class_index[SLM__CLASS_END / 128];
-extern const uint8_t slm__class_blocks[][32];
+extern const uint8_t slm__class_blocks[][64];
 
 static inline slm__class slm__class_of(uint32_t cp) {
-    if (cp < 128) return (slm__class)slm__ascii_classes[cp];
     if (cp >= SLM__CLASS_END) return CLASS_OTHER;
-    uint8_t four = slm__class_blocks[slm__class_index[cp >> 7]][(cp & 127) >> 2];
-    return (slm__class)(four >> 2 * (cp & 3) & 3);
+    uint8_t two = slm__class_blocks[slm__class_index[cp >> 7]][(cp & 127) >> 1];
+    return (slm__class)(two >> 4 * (cp & 1) & 15);
 }
 
 /*
@@ -35,6 +37,11 @@ static inline slm__class slm__class_of(uint32_t cp) {
  * is no reference: such bytes are each U+FFFD here.
  */
 uint32_t slm__utf8_read(const uint8_t *p, size_t n, size_t *len);
+
+/* Bytes of a character by its first one alone. */
+static inline size_t slm__utf8_length(uint8_t first) {
+    return first < 0xc0 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
 
 /* Bytes stored in `out` (1 to 4); cp <= 10FFFF. */
 size_t slm__utf8_write(uint32_t cp, uint8_t out[4]);

@@ -6,9 +6,15 @@
 
 /* ---- Tokenizers ---- */
 
+static slm_status prepare_bpe(slm__vocab *v, const slm__gguf *g, slm_error *err) {
+    SLM_TRY(slm__bpe_find_pretok(&v->bpe, g, v->tokenizer->pre, &v->pre_missing, err));
+    v->decode = v->bpe.decode;
+    return SLM_OK;
+}
+
 static slm_status load_bpe(slm__vocab *v, const slm__gguf *g, slm_error *err) {
     SLM_TRY(slm__bpe_load(&v->bpe, g, &v->tokens, v->attributes, v->allocator, err));
-    v->add_bos = v->bpe.pretok->add_bos;
+    v->add_bos = v->bpe.pretok->flags & PRETOK_ADD_BOS;
     return SLM_OK;
 }
 
@@ -18,13 +24,21 @@ static void free_bpe(slm__vocab *v) { slm__bpe_free(&v->bpe, v->allocator); }
 static bool encode_bpe(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
                        slm__sink *sink) {
     const uint8_t *p = (const uint8_t *)text;
-    if (slm__utf8_clean(p, n) == n) return slm__bpe_encode(&v->bpe, work, p, n, sink);
+    bool spaced = v->bpe.pretok->flags & PRETOK_CHARACTERS;
+    if (!spaced && slm__utf8_clean(p, n) == n) return slm__bpe_encode(&v->bpe, work, p, n, sink);
     uint8_t *normal = slm__alloc_array(v->allocator, n, 3);
     if (!normal) return false;
     size_t n_normal = slm__utf8_normalize(p, n, normal);
+    if (spaced) n_normal = slm__spaces_read(normal, n_normal);
     bool ok = slm__bpe_encode(&v->bpe, work, normal, n_normal, sink);
     slm__free(v->allocator, normal);
     return ok;
+}
+
+static slm_status prepare_pieces(slm__vocab *v, const slm__gguf *g, slm_error *err) {
+    (void)g, (void)err;
+    v->decode = slm__spaces_decode;
+    return SLM_OK;
 }
 
 static slm_status load_spm(slm__vocab *v, const slm__gguf *g, slm_error *err) {
@@ -38,14 +52,28 @@ static void free_spm(slm__vocab *v) { slm__spm_free(&v->spm, v->allocator); }
 
 static bool encode_spm(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
                        slm__sink *sink) {
-    (void)work;
-    return slm__spm_encode(&v->spm, v->allocator, (const uint8_t *)text, n, sink);
+    return slm__spm_encode(&v->spm, v->allocator, &work->words, (const uint8_t *)text, n, sink);
 }
 
-#define TOKENIZERS(X)                                                                              \
-    X("gpt2", SLM_TOKEN_NONE, SLM_TOKEN_NONE, SLM_TOKEN_NONE, slm__bpe_decode, load_bpe, free_bpe, \
-      encode_bpe)                                                                                  \
-    X("llama", 1, 2, 0, slm__spm_decode, load_spm, free_spm, encode_spm)
+static slm_status load_ugm(slm__vocab *v, const slm__gguf *g, slm_error *err) {
+    v->ugm.unknown = v->unknown;
+    return slm__ugm_load(&v->ugm, g, &v->tokens, v->attributes, v->allocator, err);
+}
+
+static void free_ugm(slm__vocab *v) { slm__ugm_free(&v->ugm, v->allocator); }
+
+static bool encode_ugm(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
+                       slm__sink *sink) {
+    (void)work;
+    return slm__ugm_encode(&v->ugm, v->allocator, (const uint8_t *)text, n, sink);
+}
+
+#define NONE SLM_TOKEN_NONE
+#define TOKENIZERS(X)                                                                    \
+    X("gpt2", NONE, NONE, NONE, NULL, prepare_bpe, load_bpe, free_bpe, encode_bpe)       \
+    X("gemma4", NONE, NONE, NONE, "gemma4", prepare_bpe, load_bpe, free_bpe, encode_bpe) \
+    X("llama", 1, 2, 0, NULL, prepare_pieces, load_spm, free_spm, encode_spm)            \
+    X("t5", NONE, 1, 2, NULL, prepare_pieces, load_ugm, free_ugm, encode_ugm)
 
 static const slm__tokenizer tokenizers[] = {
 #define X(name, ...) {name, __VA_ARGS__},
@@ -74,34 +102,37 @@ static slm_status find_tokenizer(slm__vocab *v, const slm__gguf *g, slm_error *e
 /* ---- Special token ids ---- */
 
 enum { EOG = 1 };
-enum { BOS, EOS, UNKNOWN }; /* the first rows below */
+enum { BOS, EOS, UNKNOWN, FILL, N_KEPT = FILL + 3 }; /* the first rows below */
 
 /* Keys that hold a token, and the texts by which the reference finds it when there is no such key. */
 typedef struct role_row {
-    const char *key; /* after "tokenizer.ggml." */
-    int eog;         /* EOG: generation ends with it */
-    const char *texts[8];
+    const char *key;      /* after "tokenizer.ggml." */
+    int eog;              /* EOG: generation ends with it */
+    const char *texts[9]; /* NULL behind the last */
 } role_row;
 
 static const role_row roles[] = {
     {"bos_token_id", 0, {0}},
     {"eos_token_id", EOG, {0}},
     {"unknown_token_id", 0, {0}},
+    {"fim_pre_token_id",
+     0,
+     {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<PRE>", "<|code_prefix|>", "<|prefix|>",
+      "<\357\275\234fim\342\226\201begin\357\275\234>", "\342\226\201<PRE>"}},
+    {"fim_suf_token_id",
+     0,
+     {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<SUF>", "<|code_suffix|>", "<|suffix|>",
+      "<\357\275\234fim\342\226\201hole\357\275\234>", "\342\226\201<SUF>"}},
+    {"fim_mid_token_id",
+     0,
+     {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<MID>", "<|code_middle|>", "<|middle|>",
+      "<\357\275\234fim\342\226\201end\357\275\234>", "\342\226\201<MID>"}},
     {"eot_token_id", EOG, {0}},
     {"eom_token_id", EOG, {0}},
     {"seperator_token_id", 0, {0}}, /* spelt so in the format */
     {"padding_token_id", 0, {0}},
     {"mask_token_id", 0, {0}},
     {"cls_token_id", 0, {0}},
-    {"fim_pre_token_id",
-     0,
-     {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<PRE>", "<|code_prefix|>", "<|prefix|>"}},
-    {"fim_suf_token_id",
-     0,
-     {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<SUF>", "<|code_suffix|>", "<|suffix|>"}},
-    {"fim_mid_token_id",
-     0,
-     {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<MID>", "<|code_middle|>", "<|middle|>"}},
     {"fim_pad_token_id", EOG, {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
     {"fim_rep_token_id",
      EOG,
@@ -134,16 +165,18 @@ static const char *const end_texts[] = {
     "<eos>",
     "<turn|>",
     "<|tool_response>",
+    "[e~[",
     "<\357\275\234end\342\226\201of\342\226\201sentence\357\275\234>", /* DeepSeek: U+FF5C, U+2581 */
 };
 
-/* The token whose text in the file this is. Texts that are not all ASCII are in no hash table of byte-level BPE. */
+/* The token whose text in the file this is. Texts that stand for no bytes are in no hash table. */
 static slm_token find_text(const slm__vocab *v, const char *text) {
+    char decoded[64];
     size_t n = strlen(text);
-    if ((uint8_t)text[1] < 0x80) return slm__tokens_find(&v->tokens, text, n);
-    for (slm_token t = 0; t < v->tokens.n; t++) {
-        slm__str s = slm__tokens_text(&v->tokens, t);
-        if (s.len == n && memcmp(s.ptr, text, n) == 0) return t;
+    if (v->decode((slm__str){text, n}, decoded, &n))
+        return slm__tokens_find(&v->tokens, decoded, n);
+    for (slm_token t = 0; t < v->tokens.n && v->tokens.has_raw; t++) {
+        if (slm__str_eq(slm__tokens_text(&v->tokens, t), text)) return t;
     }
     return SLM_TOKEN_NONE;
 }
@@ -163,15 +196,39 @@ static slm_status read_id(const slm__vocab *v, const slm__gguf *g, const char *n
     return SLM_OK;
 }
 
+/* Where a vocabulary has all tokens of the first list, one that ends a generation elsewhere does not. */
+static const struct {
+    const char *has[2], *token;
+    uint32_t lost;
+} end_exceptions[] = {
+    {{"<|return|>", "<|call|>"}, "<|end|>", SLM_TOKEN_EOG}, /* it ends a part of an answer */
+    {{"<|calls|>", "<|flush|>"}, "<|end|>", SLM_TOKEN_EOG},
+    {{"<|tool_response>", NULL}, "</s>", SLM_TOKEN_EOG | SLM_TOKEN_CONTROL}, /* a tag of HTML */
+};
+
+static void except_ends(slm__vocab *v) {
+    for (size_t i = 0; i < SLM_COUNT(end_exceptions); i++) {
+        slm_token id = find_text(v, end_exceptions[i].token);
+        for (int k = 0; k < 2 && end_exceptions[i].has[k]; k++)
+            if (find_text(v, end_exceptions[i].has[k]) == SLM_TOKEN_NONE) id = SLM_TOKEN_NONE;
+        if (id != SLM_TOKEN_NONE) v->attributes[id] &= (uint8_t)~end_exceptions[i].lost;
+    }
+}
+
 static slm_status read_roles(slm__vocab *v, const slm__gguf *g, slm_error *err) {
     const slm__tokenizer *row = v->tokenizer;
     const slm_token given[] = {[BOS] = row->bos, [EOS] = row->eos, [UNKNOWN] = row->unknown};
-    slm_token *const kept[] = {[BOS] = &v->bos, [EOS] = &v->eos, [UNKNOWN] = &v->unknown};
+    slm_token *const kept[N_KEPT] = {&v->bos,     &v->eos,     &v->unknown,
+                                     &v->fill[0], &v->fill[1], &v->fill[2]};
     for (size_t i = 0; i < SLM_COUNT(roles); i++) {
         slm_token id = SLM_TOKEN_NONE;
-        if (i < SLM_COUNT(kept) && given[i] < v->tokens.n) id = given[i];
+        if (i < SLM_COUNT(given) && given[i] < v->tokens.n) id = given[i];
+        /* how older files call the tokens of FILL */
+        static const char *const older[] = {"prefix_token_id", "suffix_token_id",
+                                            "middle_token_id"};
+        if (i >= FILL && i < N_KEPT) SLM_TRY(read_id(v, g, older[i - FILL], &id, err));
         SLM_TRY(read_id(v, g, roles[i].key, &id, err));
-        for (int t = 0; t < 8 && roles[i].texts[t] && id == SLM_TOKEN_NONE; t++) {
+        for (int t = 0; roles[i].texts[t] && id == SLM_TOKEN_NONE; t++) {
             id = find_text(v, roles[i].texts[t]);
             if (id != SLM_TOKEN_NONE) v->attributes[id] |= SLM_TOKEN_CONTROL;
         }
@@ -186,6 +243,7 @@ static slm_status read_roles(slm__vocab *v, const slm__gguf *g, slm_error *err) 
         slm_token id = find_text(v, end_texts[i]);
         if (id != SLM_TOKEN_NONE) v->attributes[id] |= SLM_TOKEN_CONTROL | SLM_TOKEN_EOG;
     }
+    except_ends(v);
     return SLM_OK;
 }
 
@@ -283,11 +341,56 @@ static slm_status name_token(slm__vocab *v, slm_token t, slm__str raw, slm_error
         }
         raw = (slm__str){byte_text(byte), 1};
     }
-    v->named[v->n_named++] = (slm__special_token){raw, t, false};
+    v->named[v->n_named++] = (slm__special_token){.text = raw, .token = t};
     return SLM_OK;
 }
 
-static slm_status name_tokens(slm__vocab *v, const slm__key *tokens, slm_error *err) {
+/* Files do not say which tokens take spaces along; the reference knows it of some models, by what the file calls them. */
+static const struct {
+    const char *key, *part; /* a word of the key's value, in small letters */
+    bool left, right;
+    const char *only;      /* the token; NULL: all special tokens but */
+    const char *except[4]; /* these */
+} strip_rows[] = {
+    {"general.architecture", "nomic-bert-moe", true, false, "<mask>", {0}},
+    {"general.architecture", "jina-bert-v3", true, false, "<mask>", {0}},
+    {"general.name", "phi-3", false, true, NULL, {"<unk>", "<s>", "<|endoftext|>"}},
+    {"general.name", "phi3", false, true, NULL, {"<unk>", "<s>", "<|endoftext|>"}},
+};
+
+static bool contains_word(slm__str text, const char *word) {
+    size_t n = strlen(word);
+    for (size_t at = 0; at + n <= text.len; at++) {
+        size_t k = 0;
+        for (char c; k < n; k++) {
+            c = text.ptr[at + k];
+            if ((c >= 'A' && c <= 'Z' ? c + 32 : c) != word[k]) break;
+        }
+        if (k == n) return true;
+    }
+    return false;
+}
+
+static slm_status mark_strip(const slm__gguf *g, slm__special_token *tokens, uint32_t n,
+                             slm_error *err) {
+    for (size_t r = 0; r < SLM_COUNT(strip_rows); r++) {
+        slm__str value = {"", 0};
+        bool found;
+        SLM_TRY(slm__gguf_str(g, strip_rows[r].key, &value, &found, err));
+        if (!contains_word(value, strip_rows[r].part)) continue;
+        for (uint32_t i = 0; i < n; i++) {
+            bool marked = !strip_rows[r].only || slm__str_eq(tokens[i].text, strip_rows[r].only);
+            for (int e = 0; strip_rows[r].except[e]; e++)
+                if (slm__str_eq(tokens[i].text, strip_rows[r].except[e])) marked = false;
+            if (marked) tokens[i].strip_left = strip_rows[r].left;
+            if (marked) tokens[i].strip_right = strip_rows[r].right;
+        }
+    }
+    return SLM_OK;
+}
+
+static slm_status name_tokens(slm__vocab *v, const slm__gguf *g, const slm__key *tokens,
+                              slm_error *err) {
     uint32_t n = 0;
     for (slm_token t = 0; t < v->tokens.n; t++)
         n += (v->attributes[t] & (FOUND | SLM_TOKEN_BYTE)) != 0;
@@ -303,8 +406,10 @@ static slm_status name_tokens(slm__vocab *v, const slm__key *tokens, slm_error *
         uint8_t a = v->attributes[t];
         if (a & (FOUND | SLM_TOKEN_BYTE)) s = name_token(v, t, raw, err);
         if (a & FOUND)
-            special[n_special++] = (slm__special_token){raw, t, (a & FOUND) == SLM_TOKEN_USER};
+            special[n_special++] = (slm__special_token){
+                .text = raw, .token = t, .plain = (a & FOUND) == SLM_TOKEN_USER};
     }
+    if (s == SLM_OK) s = mark_strip(g, special, n_special, err);
     if (s == SLM_OK) return slm__special_build(&v->special, special, n_special, v->allocator, err);
     slm__free(v->allocator, special);
     return s;
@@ -317,16 +422,17 @@ static slm_status load(slm__vocab *v, const slm__gguf *g, slm_error *err) {
     SLM_TRY(slm__gguf_array(g, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, err));
     if (!tokens) return slm__fail(err, SLM_ERR_MISMATCH, "key tokenizer.ggml.tokens is missing");
     SLM_TRY(find_tokenizer(v, g, err));
-    if (slm__gguf_key(g, "tokenizer.ggml.precompiled_charsmap"))
+    if (v->tokenizer->load != load_ugm && slm__gguf_key(g, "tokenizer.ggml.precompiled_charsmap"))
         return slm__fail(err, SLM_ERR_UNSUPPORTED,
                          "key tokenizer.ggml.precompiled_charsmap: tokenizer %s has none",
                          v->tokenizer->model);
-    SLM_TRY(slm__tokens_load(&v->tokens, tokens, v->tokenizer->decode, v->allocator, err));
+    SLM_TRY(v->tokenizer->prepare(v, g, err));
+    SLM_TRY(slm__tokens_load(&v->tokens, tokens, v->decode, v->allocator, err));
     SLM_TRY(read_types(v, g, err));
     SLM_TRY(read_roles(v, g, err)); /* before the tokenizer, which asks what is a control token */
     SLM_TRY(v->tokenizer->load(v, g, err));
     SLM_TRY(read_add_bos(v, g, err));
-    return name_tokens(v, tokens, err);
+    return name_tokens(v, g, tokens, err);
 }
 
 slm_status slm__vocab_load(const slm__gguf *g, const slm_allocator *allocator, slm_log_fn log,
@@ -343,6 +449,11 @@ slm_status slm__vocab_load(const slm__gguf *g, const slm_allocator *allocator, s
     if (log && v->tokens.has_equal)
         log(log_user, SLM_LOG_WARN,
             "tokenizer.ggml.tokens: some tokens are equal; the lowest of them is used");
+    if (log && v->pre_missing)
+        log(log_user, SLM_LOG_WARN,
+            "key tokenizer.ggml.pre is missing: text is split as \"default\" says, which may not "
+            "be "
+            "how the model was trained");
     *out = v;
     return SLM_OK;
 }
@@ -364,6 +475,8 @@ slm_status slm__vocab_encode(const slm__vocab *v, slm__bpe_work *work, const cha
                              bool all, const uint8_t *marks, slm__sink *sink, slm_error *err) {
     slm__span *spans;
     size_t n_spans, at = 0;
+    slm__words_make(&work->words, n,
+                    v->allocator); /* here, as special tokens may cut a text small */
     bool ok = slm__special_find(&v->special, text, n, all, marks, v->allocator, &spans, &n_spans);
     for (size_t i = 0; i < n_spans && ok; i++) {
         if (spans[i].at > at) ok = v->tokenizer->encode(v, work, text + at, spans[i].at - at, sink);
@@ -387,6 +500,34 @@ slm_status slm__vocab_tokenize(const slm__vocab *v, const char *text, size_t n_b
     if (flags & SLM_TOKENIZE_BOS && v->add_bos) slm__sink_put(&sink, v->bos);
     slm_status s =
         slm__vocab_encode(v, &work, text, n_bytes, flags & SLM_TOKENIZE_SPECIAL, NULL, &sink, err);
+    slm__bpe_work_free(&work);
+    SLM_TRY(s);
+    *n_tokens = sink.n;
+    if (sink.n > capacity)
+        return slm__fail(err, SLM_ERR_BUFFER, "%zu tokens, room for %zu", sink.n, capacity);
+    return SLM_OK;
+}
+
+slm_status slm__vocab_fill(const slm__vocab *v, slm__str prefix, slm__str suffix, slm_token *out,
+                           size_t capacity, size_t *n_tokens, slm_error *err) {
+    const slm__str parts[] = {prefix, suffix, {"", 0}};
+    slm__sink sink = {out, capacity, 0};
+    slm__bpe_work work = {.allocator = v->allocator};
+    slm_status s = SLM_OK;
+    for (int i = 0; i < 3; i++) {
+        if (v->fill[i] == SLM_TOKEN_NONE)
+            return slm__fail(err, SLM_ERR_UNSUPPORTED,
+                             "the vocabulary has no token for key tokenizer.ggml.%s",
+                             roles[FILL + i].key);
+        if (parts[i].len > INT32_MAX)
+            return slm__fail(err, SLM_ERR_LIMIT, "a text of %zu bytes, at most %d", parts[i].len,
+                             INT32_MAX);
+    }
+    if (v->add_bos) slm__sink_put(&sink, v->bos);
+    for (int i = 0; i < 3 && s == SLM_OK; i++) {
+        slm__sink_put(&sink, v->fill[i]);
+        s = slm__vocab_encode(v, &work, parts[i].ptr, parts[i].len, false, NULL, &sink, err);
+    }
     slm__bpe_work_free(&work);
     SLM_TRY(s);
     *n_tokens = sink.n;

@@ -20,12 +20,14 @@ slm_token slm__vocab_eos(const slm__vocab *v);
 slm_status slm__vocab_tokenize(const slm__vocab *v, const char *text, size_t n_bytes,
                                uint32_t flags, slm_token *out, size_t capacity, size_t *n_tokens,
                                slm_error *err);
+slm_status slm__vocab_fill(const slm__vocab *v, slm__str prefix, slm__str suffix, slm_token *out,
+                           size_t capacity, size_t *n_tokens, slm_error *err);
 slm_status slm__vocab_token(const slm__vocab *v, slm_token token, slm__str *text,
                             uint32_t *attributes);
 slm_status slm__vocab_stream_add(const slm__vocab *v, slm_text_stream *stream, slm_token token,
                                  char *buffer, size_t capacity, size_t *n_bytes);
-slm_status slm__chat_render(const slm__vocab *v, const slm__gguf *g, const slm_chat *chat, char *out,
-                            size_t capacity, size_t *n_bytes, slm_error *err);
+slm_status slm__chat_render(const slm__vocab *v, const slm__gguf *g, const slm_chat *chat,
+                            char *out, size_t capacity, size_t *n_bytes, slm_error *err);
 slm_status slm__chat_encode(const slm__vocab *v, const slm__gguf *g, const slm_chat *chat,
                             slm_token *out, size_t capacity, size_t *n_tokens, slm_error *err);
 

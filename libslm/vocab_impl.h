@@ -5,6 +5,7 @@
 #include "special.h"
 #include "tok_bpe.h"
 #include "tok_spm.h"
+#include "tok_ugm.h"
 #include "vocab.h"
 
 typedef struct slm__tokenizer slm__tokenizer;
@@ -20,15 +21,22 @@ struct slm__vocab {
     slm__special special;
     slm__bpe bpe;
     slm__spm spm;
+    slm__ugm ugm;
+    slm__token_decode decode; /* of `tokens` */
     slm_token bos, eos, unknown;
+    slm_token
+        fill[3]; /* before the prefix, before the suffix, before what is missing between them */
     bool add_bos;
+    bool pre_missing; /* see slm__bpe_find_pretok() */
 };
 
 /* A row per value of tokenizer.ggml.model. */
 struct slm__tokenizer {
     const char *model;
     slm_token bos, eos, unknown; /* where the file does not say */
-    slm__token_decode decode;
+    const char *pre;             /* whatever the file says; or NULL */
+    /* Set v->decode, before the tokens are loaded. */
+    slm_status (*prepare)(slm__vocab *v, const slm__gguf *g, slm_error *err);
     slm_status (*load)(slm__vocab *v, const slm__gguf *g, slm_error *err);
     void (*free)(slm__vocab *v);
     /* Text without special tokens, any bytes; false: no memory. */

@@ -52,7 +52,7 @@ class Help(Case):
             self.assertEqual(r.out, self.good(c, "-h").out)
 
     def test_compute_options(self):
-        for c in ("run", "logprobs", "embed"):
+        for c in ("run", "chat", "extract", "logprobs", "embed"):
             for option in ("-t N", "-c N", "--cpu LEVEL", "--kv TYPE", "--reference"):
                 self.assertIn(f"\n  {option} ", self.good(c, "--help").text)
 
@@ -745,6 +745,30 @@ class Example(Case):
             self.assertEqual(r.stderr.count(b"\n"), 1, args)
         with open("/dev/full", "w") as full:
             self.assertEqual(self.example(self.model, "x", stdout=full).returncode, 1)
+
+
+class GrammarExample(Case):
+    """docs/example_grammar.c"""
+
+    def example(self, *args):
+        return subprocess.run([os.path.join(O, "tests", "example_grammar"), *args], capture_output=True, timeout=TIMEOUT)
+
+    def test_answer_fits(self):
+        # a model of random weights: without the grammar nothing of this would come
+        for gbnf, pattern in (
+            ('root ::= "a" [b-d]{3,20} "e"', rb"a[b-d]{3,20}e"),
+            ('root ::= "[" item ("," item){0,3} "]"\nitem ::= "yes" | "no"', rb"\[(yes|no)(,(yes|no)){0,3}\]"),
+        ):
+            r = self.example(self.model, gbnf, "xyz")
+            self.assertEqual((r.returncode, r.stderr), (0, b""))
+            self.assertIsNotNone(re.fullmatch(pattern, r.stdout), r.stdout)
+
+    def test_errors(self):
+        for args, code, word in (([], 2, b"usage"), ([self.path("none"), 'root ::= "a"', "x"], 1, b"none"),
+                                 ([self.model, "root ::= x", "x"], 1, b"1:10: "), ([self.model, "root ::= <none>", "x"], 1, b"<none>")):
+            r = self.example(*args)
+            self.assertEqual((r.returncode, r.stdout), (code, b""), args)
+            self.assertIn(word, r.stderr)
 
 
 class Adapters(Case):

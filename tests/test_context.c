@@ -682,7 +682,7 @@ START_TEST(test_fault_67_threads_to_share) {
 }
 END_TEST
 
-static uint8_t times_run[300000];
+static uint8_t times_run[300001];
 
 static void count_chunk(void *arg, int32_t chunk, int32_t thread) {
     ck_assert(thread >= 0 && thread < *(const int32_t *)arg);
@@ -698,9 +698,10 @@ START_TEST(test_each_chunk_runs_once) {
         for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
             memset(times_run, 0, sizeof times_run);
             slm__pool_run(pool, counts[i], count_chunk, &n);
-            for (int32_t c = 0; c < 300000; c++)
-                ck_assert_msg(times_run[c] == (c < counts[i]), "%d threads, chunk %d of %d: %d", n,
-                              c, counts[i], times_run[c]);
+            int32_t c = 0;
+            while (c < 300000 && times_run[c] == (c < counts[i])) c++;
+            ck_assert_msg(c == 300000, "%d threads, chunk %d of %d: %d", n, c, counts[i],
+                          times_run[c]);
         }
         slm_threads_free(pool);
     }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "support/kv_case.h"
+#include "support/strict.h"
 #include "support/suite.h"
 
 enum { N_VOCAB = 260, BATCH = 40, WINDOW = 33 };
@@ -282,8 +283,7 @@ START_TEST(test_removing_with_any_window_and_batch) {
     tiny_shape shape = {SIZES,          .arch = "gemma2", .n_layer = 2, .post_norms = true,
                         .keys = window, .seed = 75};
     fixture f = open_tiny(&shape);
-    const char *san = getenv("SAN");
-    size_t step = san && *san ? 3 : 1; /* 1, 16 and 100: sanitizers take eight times as long */
+    size_t step = sanitized() ? 3 : 1; /* 1, 16 and 100 */
     for (size_t b = 0; b < sizeof batches / sizeof *batches; b += step)
         live_together(f.model, SLM_KV_F16, batches[b], 100 * (uint64_t)_i + b, 100);
     for (size_t b = 0; b < sizeof batches / sizeof *batches; b += step)

@@ -35,6 +35,32 @@ START_TEST(test_each_kind_of_sampler) {
 }
 END_TEST
 
+/* Steps that remember something from token to token: random numbers, mu, the text, how long it is. */
+START_TEST(test_each_step_of_the_sampler) {
+    static const slm_string banned[] = {{"a", 1}, {"\x80\x81", 2}, {"w3", 2}};
+    for (uint64_t seed = 300; seed < 324; seed++) {
+        task t = new_task(seed, 0);
+        slm_sampler_params *p = &t.sampler;
+        p->temperature = .2f + .1f * (float)(seed % 5);
+        p->n_dry_breakers = 0;
+        if (seed % 8 == 0) p->mirostat = 2, p->mirostat_tau = 1.5f;
+        if (seed % 8 == 1) p->xtc_probability = .4f, p->xtc_threshold = .05f;
+        if (seed % 8 == 2) p->dry_multiplier = .6f, p->dry_last_n = 70;
+        if (seed % 8 == 3) p->typical_p = .9f, p->dynatemp_range = .3f;
+        if (seed % 8 == 4) p->model = big.model, p->min_tokens = 60, p->top_n_sigma = 2;
+        if (seed % 8 == 5) p->frequency_penalty = .2f, p->presence_penalty = .3f;
+        if (seed % 8 == 6)
+            p->model = big.model, p->banned_strings = banned, p->n_banned_strings = 3;
+        if (seed % 8 == 7) p->order = "temperature,xtc,top_p", p->xtc_probability = .5f;
+        if (seed % 8 == 7) p->top_p = .9f;
+        if (seed % 3 == 0) t.draft = other.model;
+        t.capacities = seed % 2 ? seed : 0;
+        t.past_end = seed % 4 < 2;
+        compare(&t);
+    }
+}
+END_TEST
+
 START_TEST(test_the_same_model_drafts_what_it_will_say) {
     for (uint64_t seed = 1; seed < 5; seed++) {
         task t = new_task(seed, 0);
@@ -384,6 +410,41 @@ START_TEST(test_room_for_the_text) {
 }
 END_TEST
 
+/* What a grammar leaves no choice about is drafted, and comes in the way that the model would have chosen: as other tokens, perhaps. */
+START_TEST(test_grammars_give_the_same_tokens) {
+    static const char *const texts[] = {
+        "root ::= (\"{\\\"name\\\": \\\"\" [a-z]{3} \"\\\", \\\"number\\\": \" [1-9] [0-9]? "
+        "\"}\")+",
+        "root ::= \"ab\" root | \"the end\"",
+        "root ::= (\"word258\" | \"word259word260\" | \"abababab\")*",
+        "root ::= [^x]*",
+    };
+    for (size_t g = 0; g < sizeof texts / sizeof *texts; g++) {
+        slm_grammar *grammar;
+        slm_constraint *constraint;
+        slm_matcher *matcher;
+        GOOD(slm_grammar_parse(texts[g], strlen(texts[g]), NULL, &grammar, &err));
+        GOOD(slm_constraint_create(grammar, big.model, NULL, &constraint, &err));
+        GOOD(slm_matcher_create(constraint, NULL, &matcher, &err));
+        for (uint64_t seed = 1; seed <= 6; seed++) {
+            task t = new_task(seed, (int)(seed % N_KINDS));
+            t.matcher = matcher;
+            if (seed % 3 == 0) t.draft = other.model;
+            t.capacities = seed % 2 ? seed : 0;
+            t.n = 120;
+            compare(&t);
+            if (g > 0 || t.capacities) continue;
+            t.spec.always = false;
+            speculative(&t, &got);
+            ck_assert_int_lt(got.info.n_steps, got.n / 2); /* 20 of 25 characters have no choice */
+        }
+        slm_matcher_free(matcher);
+        slm_constraint_free(constraint);
+        slm_grammar_free(grammar);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("spec");
     TCase *c = tcase_create("spec");
@@ -391,11 +452,13 @@ int main(void) {
     tcase_add_checked_fixture(c, spec_setup, spec_teardown);
     tcase_add_test(c, test_lookup_gives_the_same_tokens);
     tcase_add_test(c, test_each_kind_of_sampler);
+    tcase_add_test(c, test_each_step_of_the_sampler);
     tcase_add_test(c, test_the_same_model_drafts_what_it_will_say);
     tcase_add_test(c, test_a_draft_model_gives_the_same_tokens);
     tcase_add_test(c, test_a_model_that_drafts_badly_is_seldom_asked);
     tcase_add_test(c, test_repetition_is_drafted);
     tcase_add_test(c, test_steps_do_not_depend_on_threads);
+    tcase_add_test(c, test_grammars_give_the_same_tokens);
     tcase_add_test(c, test_other_sequences);
     tcase_add_test(c, test_two_speculators_share_a_context);
     tcase_add_test(c, test_removing_tokens);

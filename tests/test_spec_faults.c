@@ -172,7 +172,7 @@ START_TEST(test_fault_84_sampler_without_memory) {
     counter.fail_at = counter.n_calls + 1;
     slm_token token;
     int32_t n = 9;
-    ASSERT_FAILS(slm_speculate(spec, s, &token, 1, &n, &err), SLM_ERR_NOMEM, "list");
+    ASSERT_FAILS(slm_speculate(spec, s, &token, 1, &n, &err), SLM_ERR_NOMEM, "no memory");
     ck_assert_int_eq(n, 0);
     ck_assert_int_eq(slm_seq_length(ctx, 0), t.n_prompt - 1);
     got = (text){0};

@@ -10,6 +10,8 @@ TEST_SRC     := $(wildcard tests/test_*.c)
 TEST_BIN     := $(TEST_SRC:%.c=$(O)/%)
 SUPPORT_OBJ  := $(patsubst %.c,$(O)/%.o,$(wildcard tests/support/*.c $(CHECK_STANDIN:%=%/*.c)))
 FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+EXAMPLES     := $(patsubst docs/%.c,$(O)/tests/%,$(wildcard docs/*.c))
+DRIVERS      := $(addprefix $(O)/tests/,schema_driver token_hashes chat_driver) # through them tests in Python ask the library
 REPLAY_BIN   := $(FUZZ_NAMES:%=$(O)/tests/fuzz/replay_%)
 CHECK_LIBS    = $(if $(CHECK_STANDIN),,$(shell pkg-config --libs check 2>/dev/null))
 FUZZ_SECONDS ?= 60
@@ -17,11 +19,12 @@ EMULATED     := $(if $(filter avx512%,$(ISAS)),$(O)/tests/test_kernels_emulated)
 
 # ARM64 on a machine that is none: kernels and golden hashes, by a cross compiler and a user-mode emulator. Not under
 # sanitizers too: once is enough.
-ARM_TESTS    := test_kernels test_forward test_families test_adapter test_smollm2_bits
+ARM_TESTS    := test_kernels test_forward test_families test_adapter test_smollm2_bits \
+                test_sampler test_sampler_chain test_stops
 ARM_WANTED   := $(if $(SAN)$(filter aarch64% arm64%,$(MACHINE)),,$(ARM_TESTS))
 
 # Objects are kept: a second run builds nothing.
-.SECONDARY: $(TEST_SRC:%.c=$(O)/%.o) $(O)/tests/chat_driver.o $(SUPPORT_OBJ) $(FUZZ_NAMES:%=$(O)/tests/fuzz/fuzz_%.o) $(O)/tests/fuzz/replay.o
+.SECONDARY: $(TEST_SRC:%.c=$(O)/%.o) $(DRIVERS:%=%.o) $(SUPPORT_OBJ) $(FUZZ_NAMES:%=$(O)/tests/fuzz/fuzz_%.o) $(O)/tests/fuzz/replay.o
 
 $(O)/tests/%.o: EXTRA_CFLAGS = $(CHECK_STANDIN:%=-I%)
 
@@ -45,17 +48,13 @@ tests-arm:
 programs-arm: $(ARM_TESTS:%=$(O)/tests/%)
 	@:
 
-tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(O)/tests/example $(O)/tests/chat_driver
+tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(EXAMPLES) $(DRIVERS)
 
-$(O)/tests/test_%: $(O)/tests/test_%.o $(SUPPORT_OBJ) $(O)/libslm.a
+$(TEST_BIN) $(DRIVERS): $(O)/tests/%: $(O)/tests/%.o $(SUPPORT_OBJ) $(O)/libslm.a
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
 
 $(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o $(O)/libslm.a
-	$(SAY) LINK $@
-	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
-
-$(O)/tests/chat_driver: $(O)/tests/chat_driver.o $(O)/libslm.a
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -79,8 +78,8 @@ $(O)/tests/test_kernels_emulated: $(O)/tests/test_kernels.o $(filter-out $(O)/ke
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
 
-# The example as a user would build it: the header, the static library, nothing else.
-$(O)/tests/example: docs/example.c $(O)/libslm.a
+# The examples as a user would build them: the header, the static library, nothing else.
+$(EXAMPLES): $(O)/tests/%: docs/%.c $(O)/libslm.a
 	@mkdir -p $(@D)
 	$(SAY) LINK $@
 	$(Q)$(CC) -std=c11 -Wall -Wextra -Werror $(SANFLAGS) -Iinclude -o $@ $< $(O)/libslm.a $(LIBS)
@@ -93,9 +92,10 @@ fuzz:
 
 # OpenBLAS is only compared with, and only where it is.
 BLAS_LIBS := $(shell pkg-config --libs openblas 2>/dev/null)
-bench: $(O)/bench/kernels $(if $(BLAS_LIBS),$(O)/bench/sgemm)
+BENCHES   := $(patsubst %.c,$(O)/%,$(filter-out $(if $(BLAS_LIBS),,bench/sgemm.c),$(wildcard bench/*.c)))
+bench: $(BENCHES)
 $(O)/bench/sgemm.o: EXTRA_CFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags openblas))
-.SECONDARY: $(O)/bench/kernels.o $(O)/bench/sgemm.o
+.SECONDARY: $(BENCHES:%=%.o)
 $(O)/bench/sgemm: LIBS += $(BLAS_LIBS)
 
 $(O)/bench/%: $(O)/bench/%.o $(O)/libslm.a
@@ -105,5 +105,10 @@ $(O)/bench/%: $(O)/bench/%.o $(O)/libslm.a
 # Against llama.cpp, which is fetched and built the first time; ARGS are options, see docs/benchmarks.md.
 side-by-side:
 	@O=$(O) bench/side-by-side $(ARGS)
+
+# Token ids against llama.cpp, which is fetched and built the first time; ARGS are options, see tests/differential/run.py.
+.PHONY: differential
+differential: $(O)/libslm.a $(O)/tests/support/texts.o
+	@O=$(O) tests/differential/run.py $(ARGS)
 
 -include $(wildcard $(O)/tests/*.d $(O)/tests/*/*.d $(O)/bench/*.d $(O)/emulated/*.d)

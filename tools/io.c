@@ -162,6 +162,11 @@ void catch_interrupt(void) {
 
 bool interrupted(void) { return interrupt_seen; }
 
+void clear_interrupt(void) {
+    interrupt_seen = 0;
+    catch_interrupt();
+}
+
 /* ---- Progress ---- */
 
 double now(void) {

@@ -42,6 +42,7 @@ int finish_output(void);
 /* Ctrl-C: the first one sets a flag that loops look at, the second one ends the program as usual. */
 void catch_interrupt(void);
 bool interrupted(void);
+void clear_interrupt(void); /* and catch the next one */
 
 /* Seconds, of a clock that only goes forward. */
 double now(void);

@@ -115,6 +115,8 @@ typedef struct request {
     uint32_t flags;
     const slm_message *messages; /* NULL: the text */
     size_t n_messages;
+    const char *suffix; /* NULL: the text is no prefix */
+    size_t n_suffix;
 } request;
 
 static slm_status ask(const request *r, token_list *out, size_t capacity, slm_error *err) {
@@ -125,6 +127,9 @@ static slm_status ask(const request *r, token_list *out, size_t capacity, slm_er
         chat.now = (int64_t)time(NULL);
         return slm_chat_encode(r->model, &chat, out->ids, capacity, &out->n, err);
     }
+    if (r->suffix)
+        return slm_fill_tokenize(r->model, r->text, r->n_bytes, r->suffix, r->n_suffix, out->ids,
+                                 capacity, &out->n, err);
     return slm_tokenize(r->model, r->text, r->n_bytes, r->flags, out->ids, capacity, &out->n, err);
 }
 
@@ -149,6 +154,17 @@ slm_status tokenize(const slm_model *model, const char *text, size_t n_bytes, ui
     *out = (token_list){0};
     request r = {.model = model, .text = text, .n_bytes = n_bytes, .flags = flags};
     return ask_twice(&r, n_bytes / 3 + 64, out, err);
+}
+
+slm_status tokenize_fill(const slm_model *model, const char *prefix, size_t n_prefix,
+                         const char *suffix, size_t n_suffix, token_list *out, slm_error *err) {
+    *out = (token_list){0};
+    request r = {.model = model,
+                 .text = prefix,
+                 .n_bytes = n_prefix,
+                 .suffix = suffix,
+                 .n_suffix = n_suffix};
+    return ask_twice(&r, (n_prefix + n_suffix) / 3 + 64, out, err);
 }
 
 slm_status tokenize_chat(const slm_model *model, const slm_message *messages, size_t n_messages,

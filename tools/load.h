@@ -44,9 +44,11 @@ typedef struct token_list {
     size_t n;
 } token_list;
 
-/* slm_tokenize(), with a list of the right length. A conversation if `messages` is not NULL, then `text` is not used. */
+/* slm_tokenize(), slm_fill_tokenize() and slm_chat_tokenize(), with a list of the right length. */
 slm_status tokenize(const slm_model *model, const char *text, size_t n_bytes, uint32_t flags,
                     token_list *out, slm_error *err);
+slm_status tokenize_fill(const slm_model *model, const char *prefix, size_t n_prefix,
+                         const char *suffix, size_t n_suffix, token_list *out, slm_error *err);
 slm_status tokenize_chat(const slm_model *model, const slm_message *messages, size_t n_messages,
                          token_list *out, slm_error *err);
 

@@ -1,6 +1,5 @@
 /* slm logprobs: what the model expects after each token of given sequences, a JSON object a line. */
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,52 +102,6 @@ static size_t length_of(const sequences *s, size_t i) { return s->ends[i] - begi
 
 /* ---- One row of logits ---- */
 
-typedef struct candidate {
-    float logit;
-    slm_token id;
-} candidate;
-
-/* Would `a` come after `b` in the list: falling logit, then rising id. */
-static bool is_after(candidate a, candidate b) {
-    return a.logit < b.logit || (a.logit == b.logit && a.id > b.id);
-}
-
-static int compare(const void *a, const void *b) {
-    candidate x = *(const candidate *)a, y = *(const candidate *)b;
-    return is_after(x, y) - is_after(y, x);
-}
-
-/* A heap whose root is the last in the list: let heap[i] sink to its place. */
-static void sink(candidate *heap, int32_t n, int32_t i) {
-    for (int32_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && is_after(heap[child + 1], heap[child])) child++;
-        if (!is_after(heap[child], heap[i])) return;
-        candidate c = heap[i];
-        heap[i] = heap[child];
-        heap[child] = c;
-    }
-}
-
-/* The first k of the row in the list's order. A heap of k: one pass, and few of a large vocabulary enter it. */
-static void select_top(const float *row, int32_t n_vocab, candidate *top, int32_t k) {
-    for (int32_t id = 0; id < k; id++) top[id] = (candidate){row[id], id};
-    for (int32_t i = k / 2; i-- > 0;) sink(top, k, i);
-    for (int32_t id = k; id < n_vocab; id++) {
-        if (row[id] <= top[0].logit) continue; /* equal: the ids in the heap are lower */
-        top[0] = (candidate){row[id], id};
-        sink(top, k, 0);
-    }
-    qsort(top, (size_t)k, sizeof *top, compare);
-}
-
-/* log(sum(exp(row))): what a logit is reduced by to be a log-probability. */
-static double log_sum_exp(const float *row, int32_t n) {
-    double max = row[0], sum = 0;
-    for (int32_t i = 1; i < n; i++) max = row[i] > max ? row[i] : max;
-    for (int32_t i = 0; i < n; i++) sum += exp(row[i] - max);
-    return max + log(sum);
-}
-
 static slm_token most_probable(const float *row, int32_t n) {
     slm_token best = 0;
     for (int32_t i = 1; i < n; i++) best = row[i] > row[best] ? i : best;
@@ -178,9 +131,9 @@ typedef struct work {
     slm_context *ctx;
     sequences seq;
     int32_t n_vocab, n_trained;
-    int32_t piece;   /* tokens whose logits are held at a time */
-    uint8_t *wanted; /* [piece] ones, behind them [longest] zeros */
-    candidate *top;  /* [o.top]                                */
+    int32_t piece;    /* tokens whose logits are held at a time */
+    uint8_t *wanted;  /* [piece] ones, behind them [longest] zeros */
+    slm_logprob *top; /* [o.top]                               */
     uint64_t hash;
     json j;
     progress_bar bar;
@@ -195,17 +148,19 @@ static bool show_progress(void *user, float done) {
 
 static bool wants_every_row(const work *w) { return w->o.top > 0 || w->o.hash; }
 
-static void put_top(work *w, const float *row) {
-    double log_sum = log_sum_exp(row, w->n_vocab);
-    select_top(row, w->n_vocab, w->top, w->o.top);
+static int put_top(work *w, const float *row) {
+    slm_error err;
+    if (slm_logprobs(row, w->n_vocab, NULL, 0, w->o.top, w->top, &err) != SLM_OK)
+        return fail_with("log-probabilities", &err);
     json_open(&w->j, '[');
     for (int32_t i = 0; i < w->o.top; i++) {
         json_open(&w->j, '[');
-        json_int(&w->j, w->top[i].id);
-        json_double(&w->j, w->top[i].logit - log_sum);
+        json_int(&w->j, w->top[i].token);
+        json_double(&w->j, w->top[i].logprob);
         json_close(&w->j, ']');
     }
     json_close(&w->j, ']');
+    return EXIT_DONE;
 }
 
 /* Compute n tokens and look at no row. */
@@ -229,12 +184,13 @@ static int compute_piece(work *w, const slm_token *ids, int32_t n, const float *
     if (slm_decode(w->ctx, &batch, &err) != SLM_OK) return fail_with("decode", &err);
     w->n_done += (size_t)n;
     *last = slm_logits(w->ctx, every ? n - 1 : 0);
-    for (int32_t i = 0; every && i < n; i++) {
+    int code = EXIT_DONE;
+    for (int32_t i = 0; every && i < n && code == EXIT_DONE; i++) {
         const float *row = slm_logits(w->ctx, i);
         if (w->o.hash) w->hash = hash_row(w->hash, row, w->n_vocab);
-        if (w->o.top > 0) put_top(w, row);
+        if (w->o.top > 0) code = put_top(w, row);
     }
-    return EXIT_DONE;
+    return code;
 }
 
 static int put_greedy(work *w, const float *row) {

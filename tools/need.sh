@@ -10,6 +10,12 @@ want '${CC:-cc} --version' gcc
 want 'echo "#include <stdio.h>" | ${CC:-cc} -E -' libc6-dev
 want 'python3 --version' python3
 case $1 in
+demo | check) # the program's
+    want 'echo "#include <jansson.h>" | ${CC:-cc} -E -' libjansson-dev
+    want 'echo "#include <histedit.h>" | ${CC:-cc} -E -' libedit-dev
+    ;;
+esac
+case $1 in
 demo) want 'python3 -m pip --version' python3-pip ;;
 check)
     want 'python3 -m pip --version' python3-pip

@@ -6,20 +6,18 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "load.h"
 
 typedef struct run_options {
     const char *model, *prompt, *file, *system, *draft, *cache;
-    int32_t n, lookup, keep;
+    int32_t n, lookup, keep, logprobs;
     bool raw, stats;
-    slm_sampler_params sampler;
+    sampling_options sampling;
     compute_options compute;
 } run_options;
 
-#define SAMPLER(member) offsetof(run_options, sampler.member)
-#define MAX_FLOAT       3.4e38
-
-enum { MAX_DRAFT = 64, MODEL_DRAFT = 8 }; /* tokens that a step drafts: at most; by a model alone */
+enum { MODEL_DRAFT = 8 }; /* tokens that a step drafts by a model alone */
 
 static const option options[] = {
     {"-m", "MODEL", OPT_TEXT, offsetof(run_options, model), 0, 0, "GGUF file"},
@@ -32,20 +30,9 @@ static const option options[] = {
      "go on with the prompt as it is, without the model's chat format"},
     {"-n", "N", OPT_INT, offsetof(run_options, n), 0, INT32_MAX,
      "stop after N tokens (default 0: when the model ends or the context is full)"},
-    {"--temp", "F", OPT_FLOAT, SAMPLER(temperature), 0, MAX_FLOAT,
-     "temperature; 0: always the most probable token (default 0.8)"},
-    {"--top-k", "N", OPT_INT, SAMPLER(top_k), 0, INT32_MAX,
-     "choose among the N most probable tokens; 0: all (default 40)"},
-    {"--top-p", "F", OPT_FLOAT, SAMPLER(top_p), 0, 1,
-     "among the fewest that have this probability together; 1: all (default 0.95)"},
-    {"--min-p", "F", OPT_FLOAT, SAMPLER(min_p), 0, 1,
-     "among those with this share of the highest probability; 0: all (default 0.05)"},
-    {"--repeat-penalty", "F", OPT_FLOAT, SAMPLER(repeat_penalty), 1e-6, 1e6,
-     "make the last tokens less probable; 1: off (default 1)"},
-    {"--repeat-last-n", "N", OPT_INT, SAMPLER(repeat_last_n), 0, 65536,
-     "how many tokens that penalty looks back on (default 64)"},
-    {"--seed", "N", OPT_U64, SAMPLER(seed), 0, 0,
-     "same seed, same text, on every machine (default: from the clock)"},
+    SAMPLING_OPTIONS(run_options),
+    {"--logprobs", "N", OPT_INT, offsetof(run_options, logprobs), 0, 100000,
+     "instead of the text a JSON object for each token: its log-probability and the N best"},
     {"--lookup", "N", OPT_INT, offsetof(run_options, lookup), 0, MAX_DRAFT,
      "check up to N tokens at a time that came before, where it pays; same text (default 8)"},
     {"--draft", "MODEL", OPT_TEXT, offsetof(run_options, draft), 0, 0,
@@ -67,25 +54,15 @@ typedef struct session {
     slm_context_params params;
     progress_bar bar;
     slm_model *model;
-    int32_t n_vocab;
     adapter_list adapters;
     slm_context *ctx;
-    slm_sampler *sampler;
     slm_model *draft_model;
     slm_context *draft;
-    slm_speculator *speculator;    /* NULL: a token at a time */
-    slm_token next[MAX_DRAFT + 1]; /* [n_next] chosen, not shown yet */
-    int32_t n_next;
+    answerer a;
     char *text; /* of the prompt, if it was read */
     token_list prompt;
-    slm_text_stream stream;
-    char *buffer; /* [capacity] text of one token */
-    size_t capacity;
-    bool ends_with_newline;
-    const char *why;  /* the answer ended */
     int32_t n_cached; /* tokens of the prompt that need not be computed */
-    int32_t n_generated, n_decoded;
-    double prompt_seconds, answer_seconds;
+    double prompt_seconds;
 } session;
 
 /* ---- Prompt ---- */
@@ -138,14 +115,13 @@ static int prepare_speculation(session *s, int32_t n_draft) {
         p.draft = s->draft;
     }
     slm_error err;
-    if (slm_speculator_create(s->ctx, &p, &s->speculator, &err) == SLM_OK) return EXIT_DONE;
+    if (slm_speculator_create(s->ctx, &p, &s->a.speculator, &err) == SLM_OK) return EXIT_DONE;
     return fail_with(s->o.draft ? s->o.draft : "cannot speculate", &err);
 }
 
 static int prepare(session *s) {
     slm_model_info info = {.size = sizeof info};
     slm_model_get_info(s->model, &info); /* cannot fail: both pointers and the size are good */
-    s->n_vocab = info.n_vocab;
     int64_t n_prompt = (int64_t)s->prompt.n, n_more = s->o.n ? s->o.n : 1024;
     if (s->params.n_ctx == 0) s->params.n_ctx = default_n_ctx(s->model, n_prompt + n_more);
     if (n_prompt > s->params.n_ctx)
@@ -155,6 +131,7 @@ static int prepare(session *s) {
         warn("-c %" PRId32 ": the model was trained for %" PRId32 " positions", s->params.n_ctx,
              info.n_ctx_train);
     int32_t n_draft = s->o.lookup || !s->o.draft ? s->o.lookup : MODEL_DRAFT;
+    if (s->o.logprobs >= 0) n_draft = 0; /* each token's row is wanted */
     s->params.n_logits = n_draft + 1;
     /* prompts may differ early; what is removed may leave less than a window behind it */
     s->params.keep_all = s->o.cache != NULL || s->o.keep >= 0;
@@ -163,9 +140,14 @@ static int prepare(session *s) {
     s->params.progress_user = &s->bar;
     int code = create_context(s->model, &s->params, &s->adapters, &s->ctx);
     if (code != EXIT_DONE) return code;
-    slm_error err;
-    if (slm_sampler_create(&s->o.sampler, &s->sampler, &err) != SLM_OK)
-        return fail_with("cannot create a sampler", &err);
+    s->a = (answerer){.path = s->o.model,
+                      .model = s->model,
+                      .ctx = s->ctx,
+                      .keep = s->o.keep,
+                      .n_top = s->o.logprobs};
+    code = chooser_create(s->model, &s->o.sampling, &s->a.by);
+    if (code == EXIT_DONE) code = answerer_prepare(&s->a);
+    if (code != EXIT_DONE) return code;
     return n_draft > 0 ? prepare_speculation(s, n_draft) : EXIT_DONE;
 }
 
@@ -214,129 +196,20 @@ static int decode_prompt(session *s) {
         slm_decode_tokens(s->ctx, s->prompt.ids + s->n_cached, n - s->n_cached, &err);
     if (status == SLM_OK && s->draft) read_prompt_for_draft(s, n);
     progress_end(&s->bar);
-    if (status == SLM_OK && s->speculator)
-        status = slm_speculator_accept(s->speculator, s->prompt.ids, n, &err);
+    if (status == SLM_OK && s->a.speculator)
+        status = slm_speculator_accept(s->a.speculator, s->prompt.ids, n, &err);
     if (status != SLM_OK) return fail_with("prompt", &err);
     s->prompt_seconds = now() - begin;
     write_cache(s);
-    for (size_t i = 0; i < s->prompt.n; i++) slm_sampler_accept(s->sampler, s->prompt.ids[i]);
+    for (size_t i = 0; i < s->prompt.n; i++) slm_sampler_accept(s->a.by.sampler, s->prompt.ids[i]);
     return EXIT_DONE;
-}
-
-/* ---- Answer ---- */
-
-static int put_text(session *s, size_t n_bytes) {
-    if (n_bytes == 0) return EXIT_DONE;
-    s->ends_with_newline = s->buffer[n_bytes - 1] == '\n';
-    fwrite(s->buffer, 1, n_bytes, stdout);
-    return finish_output();
-}
-
-static int put_token(session *s, slm_token token) {
-    size_t n = 0;
-    slm_status status =
-        slm_text_stream_add(s->model, &s->stream, token, s->buffer, s->capacity, &n);
-    if (status == SLM_ERR_BUFFER) {
-        char *more = realloc(s->buffer, n);
-        if (!more) return fail("no memory for the text of token %" PRId32, token);
-        s->buffer = more;
-        s->capacity = n;
-        status = slm_text_stream_add(s->model, &s->stream, token, s->buffer, s->capacity, &n);
-    }
-    if (status == SLM_ERR_CHANGED) return fail_changed(s->o.model);
-    if (status != SLM_OK) return fail("token %" PRId32 ": %s", token, slm_status_name(status));
-    return put_text(s, n);
-}
-
-/* The end of a text file is a newline. */
-static int end_text(session *s) {
-    size_t n = 0;
-    slm_text_stream_end(&s->stream, s->buffer, s->capacity, &n);
-    int code = put_text(s, n);
-    if (code != EXIT_DONE || s->ends_with_newline) return code;
-    putchar('\n');
-    return finish_output();
-}
-
-/* Fill s->next: at least a token, the first one of all from the logits of the prompt. */
-static int choose(session *s) {
-    slm_error err;
-    slm_token last = s->next[0];
-    bool first = s->n_next == 0;
-    int32_t most = s->o.n ? s->o.n - s->n_generated : MAX_DRAFT + 1;
-    slm_status status = SLM_OK;
-    if (s->speculator && !first) {
-        status = slm_speculate(s->speculator, s->sampler, s->next,
-                               most < MAX_DRAFT + 1 ? most : MAX_DRAFT + 1, &s->n_next, &err);
-    } else {
-        s->n_next = 1;
-        if (!first) status = slm_decode_tokens(s->ctx, &last, 1, &err);
-        if (status == SLM_OK)
-            status =
-                slm_sampler_sample(s->sampler, slm_logits(s->ctx, 0), s->n_vocab, s->next, &err);
-        if (status == SLM_OK && s->speculator)
-            status = slm_speculator_accept(s->speculator, s->next, 1, &err);
-    }
-    if (status != SLM_OK) return fail_with("cannot choose a token", &err);
-    if (!first) s->n_decoded += s->n_next;
-    return EXIT_DONE;
-}
-
-static int show(session *s, slm_token token) {
-    uint32_t attributes = 0;
-    slm_token_get(s->model, token, NULL, NULL, &attributes);
-    if (attributes & SLM_TOKEN_EOG) {
-        s->why = "the model ended";
-        return EXIT_DONE;
-    }
-    int code = put_token(s, token);
-    if (code != EXIT_DONE) return code;
-    if (++s->n_generated == s->o.n) s->why = "-n reached";
-    return EXIT_DONE;
-}
-
-/* The context is full: the older half of what follows the first --keep tokens goes. */
-static int forget_older(session *s) {
-    slm_error err;
-    int32_t n = slm_seq_length(s->ctx, 0), begin = s->o.keep < n ? s->o.keep : n;
-    int32_t end = begin + (n - begin) / 2;
-    if (end == begin) {
-        s->why = "context full of tokens that stay (-c, --keep)";
-        return EXIT_DONE;
-    }
-    slm_status status = s->speculator ? slm_speculator_remove(s->speculator, begin, end, &err)
-                                      : slm_seq_remove(s->ctx, 0, begin, end, &err);
-    return status == SLM_OK ? EXIT_DONE : fail_with("cannot go on (--keep)", &err);
-}
-
-/* One token, or some that were drafted: choose and show. Sets s->why when the last one was among them. */
-static int step(session *s) {
-    int code = choose(s);
-    for (int32_t i = 0; i < s->n_next && !s->why && code == EXIT_DONE; i++)
-        code = show(s, s->next[i]);
-    if (s->why || code != EXIT_DONE || slm_seq_length(s->ctx, 0) < slm_context_n_ctx(s->ctx))
-        return code;
-    if (s->o.keep >= 0) return forget_older(s);
-    s->why = "context full (-c)";
-    return code;
-}
-
-static int answer(session *s) {
-    int code = EXIT_DONE;
-    double begin = now();
-    while (!s->why && code == EXIT_DONE) code = interrupted() ? EXIT_INTERRUPTED : step(s);
-    s->answer_seconds = now() - begin;
-    if (code == EXIT_INTERRUPTED) s->why = "interrupted";
-    if (code == EXIT_FAILED) return code;
-    int end = end_text(s);
-    return end == EXIT_DONE ? code : end;
 }
 
 /* ---- Speed ---- */
 
 static void print_drafts(const session *s) {
     slm_speculator_info info = {.size = sizeof info};
-    if (slm_speculator_get_info(s->speculator, &info) != SLM_OK || info.n_drafted == 0) return;
+    if (slm_speculator_get_info(s->a.speculator, &info) != SLM_OK || info.n_drafted == 0) return;
     fprintf(stderr, ", %" PRId64 " of %" PRId64 " drafted accepted", info.n_accepted,
             info.n_drafted);
 }
@@ -347,13 +220,14 @@ static void print_stats(const session *s) {
     fprintf(stderr, "prompt %zu token%s", s->prompt.n, s->prompt.n == 1 ? "" : "s");
     if (s->n_cached > 0) fprintf(stderr, " (%" PRId32 " from --cache)", s->n_cached);
     fprintf(stderr, ", %.1f tokens/s; answer %" PRId32 " token%s",
-            (double)((int32_t)s->prompt.n - s->n_cached) / s->prompt_seconds, s->n_generated,
-            s->n_generated == 1 ? "" : "s");
-    if (s->n_decoded > 0)
-        fprintf(stderr, ", %.1f tokens/s", (double)s->n_decoded / s->answer_seconds);
+            (double)((int32_t)s->prompt.n - s->n_cached) / s->prompt_seconds, s->a.n_generated,
+            s->a.n_generated == 1 ? "" : "s");
+    if (s->a.n_decoded > 0)
+        fprintf(stderr, ", %.1f tokens/s", (double)s->a.n_decoded / s->a.seconds);
     print_drafts(s);
-    fprintf(stderr, "; %s; seed %" PRIu64 "; %" PRId32 " thread%s, %s\n", s->why, s->o.sampler.seed,
-            n_threads, n_threads == 1 ? "" : "s", slm_context_cpu(s->ctx));
+    fprintf(stderr, "; %s; seed %" PRIu64 "; %" PRId32 " thread%s, %s\n", s->a.why,
+            s->o.sampling.params.seed, n_threads, n_threads == 1 ? "" : "s",
+            slm_context_cpu(s->ctx));
 }
 
 /* ---- The whole ---- */
@@ -364,43 +238,33 @@ static int run_session(session *s) {
     if (code == EXIT_DONE) code = tokenize_prompt(s);
     if (code == EXIT_DONE) code = prepare(s);
     if (code == EXIT_DONE) code = decode_prompt(s);
-    if (code == EXIT_DONE) code = answer(s);
-    if (s->why && code != EXIT_FAILED && (s->o.stats || isatty(STDERR_FILENO))) print_stats(s);
+    if (code == EXIT_DONE) code = answer(&s->a, s->o.n);
+    if (s->a.why && code != EXIT_FAILED && (s->o.stats || isatty(STDERR_FILENO))) print_stats(s);
     return code;
 }
 
-static uint64_t seed_from_clock(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return ((uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec) % 10000000000u;
-}
-
 static int run(const command *self, int argc, char **argv) {
-    session s = {.capacity = 64, .o.lookup = 8, .o.keep = -1};
-    s.o.sampler = slm_sampler_defaults();
-    s.o.sampler.temperature = 0.8f;
-    s.o.sampler.top_k = 40;
-    s.o.sampler.top_p = 0.95f;
-    s.o.sampler.min_p = 0.05f;
-    s.o.sampler.seed = seed_from_clock();
+    session s = {.o.lookup = 8, .o.keep = -1, .o.logprobs = -1};
+    s.o.sampling = sampling_defaults();
     int code = parse_options(self, argc, argv, &s.o, NULL);
     if (code == PARSED) code = compute_params(self, &s.o.compute, &s.params);
+    if (code == PARSED) code = sampling_check(self, &s.o.sampling);
     if (code != PARSED) return code;
     if (!s.o.model) return usage_error(self, "-m MODEL is missing");
     if (s.o.prompt && s.o.file) return usage_error(self, "-p and -f exclude each other");
     if (s.o.raw && s.o.system) return usage_error(self, "--system wants a chat format, not --raw");
+    if (s.o.logprobs >= 0 && s.o.draft)
+        return usage_error(self, "--logprobs and --draft exclude each other");
     catch_interrupt();
-    s.buffer = malloc(s.capacity);
-    code = s.buffer ? run_session(&s) : fail("no memory");
-    slm_speculator_free(s.speculator);
-    slm_sampler_free(s.sampler);
+    code = run_session(&s);
+    slm_speculator_free(s.a.speculator);
+    answerer_free(&s.a);
     slm_context_free(s.draft);
     slm_model_close(s.draft_model);
     slm_context_free(s.ctx);
     close_adapters(&s.adapters);
     slm_model_close(s.model);
     free(s.prompt.ids);
-    free(s.buffer);
     free(s.text);
     return code;
 }
@@ -412,7 +276,8 @@ const command run_command = {
     .details = "Without -p and -f the prompt is read from standard input. It is put into the "
                "model's chat\n"
                "format unless --raw is given. The answer is written as it comes; Ctrl-C ends it.\n"
-               "Filters apply in this order: repeat penalty, top-k, top-p, min-p, temperature.\n",
+               "Steps of choosing a token apply in this order, but for --samplers: penalties, DRY, "
+               "top-nsigma,\ntop-k, typical, top-p, min-p, XTC, temperature.\n",
     .options = options,
     .run = run,
 };

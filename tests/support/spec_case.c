@@ -130,6 +130,8 @@ slm_sampler *sampler_of(const task *t) {
     slm_sampler *s;
     GOOD(slm_sampler_create(&t->sampler, &s, &err));
     for (int i = 0; i < t->n_prompt; i++) slm_sampler_accept(s, t->prompt[i]);
+    slm_matcher_reset(t->matcher);
+    ck_assert_int_eq(slm_sampler_set_matcher(s, t->matcher), SLM_OK);
     return s;
 }
 

@@ -52,7 +52,8 @@ typedef struct task {
     bool past_end;                               /* go on behind an end-of-generation token */
     slm_speculator_params spec;
     const slm_model *draft;
-    uint64_t capacities; /* seed of random ones; 0: always all that is left */
+    slm_matcher *matcher; /* begun anew for each way; NULL: none */
+    uint64_t capacities;  /* seed of random ones; 0: always all that is left */
 } task;
 
 typedef struct text {

@@ -90,3 +90,8 @@ slm_status strict_open(const void *data, size_t n, const slm_model_params *param
     slm_model_close(m);
     return s;
 }
+
+bool sanitized(void) {
+    const char *san = getenv("SAN");
+    return san && *san;
+}

@@ -22,4 +22,7 @@ slm_status strict_parse(const void *data, size_t n, slm_error *err);
 /* slm_model_open_memory(), everything asked that can be asked, closed. `data` stays where it is; params may be NULL. */
 slm_status strict_open(const void *data, size_t n, const slm_model_params *params, slm_error *err);
 
+/* Are the tests built with sanitizers? They take ten times as long then, so some do less. */
+bool sanitized(void);
+
 #endif

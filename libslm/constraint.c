@@ -1,0 +1,183 @@
+#include "constraint.h"
+#include "guard.h"
+#include "model.h"
+
+enum {
+    WIDE_BYTES =
+        16, /* a state that so many bytes fit, and that share of the tokens begins with one of them */
+    WIDE_SHARE = 64,
+    FIRST_STEPS = 8 << 20, /* of walks when a constraint is made */
+};
+
+static slm_status no_memory(slm_error *err) {
+    return slm__fail(err, SLM_ERR_NOMEM, "no memory for a constraint");
+}
+
+/* The model's trie; made now, and kept by the model, if there is none. */
+static slm_status trie_of(const slm_model *model, const slm__trie **out, slm_error *err) {
+    slm_model *shared =
+        (slm_model *)model; /* what is found out about it is no part of what it is */
+    slm__trie *t = atomic_load(&shared->trie), *none = NULL;
+    if (!t) {
+        SLM_TRY(slm__trie_create(model->vocab, &model->allocator, &t, err));
+        if (!atomic_compare_exchange_strong(&shared->trie, &none, t)) {
+            slm__trie_free(t, &model->allocator);
+            t = none;
+        }
+    }
+    *out = t;
+    return SLM_OK;
+}
+
+/* ---- Tokens of the grammar ---- */
+
+static bool has_text(const slm__vocab *v, slm_token token, slm__str text) {
+    slm__str found;
+    uint32_t attributes;
+    return slm__vocab_token(v, token, &found, &attributes) == SLM_OK && found.len == text.len &&
+           memcmp(found.ptr, text.ptr, text.len) == 0;
+}
+
+static slm_status find_symbols(slm_constraint *c, slm_error *err) {
+    const slm_grammar *g = c->grammar;
+    c->symbols = slm__alloc_array(&c->allocator, g->tokens.n, sizeof *c->symbols);
+    if (!c->symbols) return no_memory(err);
+    for (uint32_t i = 0; i < g->tokens.n; i++) {
+        const slm__token_symbol *t = &g->tokens.p[i];
+        slm_token token = 0;
+        if (!t->by_text) {
+            if (t->id >= (uint32_t)c->trie->n_vocab)
+                return slm__fail(err, SLM_ERR_MISMATCH,
+                                 "the grammar names token %u, the vocabulary has %d", t->id,
+                                 c->trie->n_vocab);
+            c->symbols[i] = (slm_token)t->id;
+            continue;
+        }
+        slm__str text = {g->text.p + t->text, t->n_text};
+        while (token < c->trie->n_vocab && !has_text(c->vocab, token, text)) token++;
+        if (token == c->trie->n_vocab)
+            return slm__fail(err, SLM_ERR_MISMATCH,
+                             "the grammar names the token \"%s\", which the vocabulary has not",
+                             slm__show(text).text);
+        c->symbols[i] = token;
+    }
+    return SLM_OK;
+}
+
+/* ---- States that many tokens fit ---- */
+
+static uint32_t tokens_below(const slm__trie *t, uint32_t from, uint32_t to) {
+    return t->nodes[to].token - t->nodes[from].token;
+}
+
+/* Tokens that two bytes of fit, the first being `byte`. */
+static uint32_t tokens_behind(const slm__trie *t, slm__machine *m, uint32_t state, uint8_t byte) {
+    uint32_t set = slm__machine_local(m, state), n = 0, i = t->first[byte];
+    if (set != SET_FAILED) set = slm__machine_byte(m, set, byte);
+    for (uint32_t k = i + 1; set != SET_FAILED && i < t->first[byte + 1] && k < t->nodes[i].end;
+         k = t->nodes[k].end)
+        if (slm__machine_byte(m, set, t->nodes[k].byte) != SET_DEAD)
+            n += tokens_below(t, k, t->nodes[k].end);
+    return n;
+}
+
+/* Many bytes fit, or few, but many behind them: a space before a word. */
+static bool is_wide(const slm_constraint *c, slm__machine *m, uint32_t state) {
+    const slm__trie *t = c->trie;
+    const slm__astate *s = &c->grammar->states.p[state];
+    uint32_t n_bytes = 0, n_tokens = 0, many = t->n_tokens / WIDE_SHARE;
+    for (uint32_t i = 0; i < s->n_bytes; i++) {
+        const slm__byte_edge *e = &c->grammar->bytes.p[s->bytes + i];
+        n_bytes += e->last - e->first + 1u;
+        n_tokens += tokens_below(t, t->first[e->first], t->first[e->last + 1]);
+    }
+    if (n_tokens <= many || n_bytes >= WIDE_BYTES) return n_tokens > many;
+    n_tokens = 0;
+    for (uint32_t i = 0; i < s->n_bytes; i++) {
+        const slm__byte_edge *e = &c->grammar->bytes.p[s->bytes + i];
+        for (uint32_t b = e->first; b <= e->last; b++)
+            n_tokens += tokens_behind(t, m, state, (uint8_t)b);
+    }
+    return n_tokens > many;
+}
+
+static void find_wide(slm_constraint *c, slm__machine *m) {
+    slm__mark mark = slm__machine_mark(m);
+    for (uint32_t i = 0; i < c->grammar->states.n; i++) {
+        c->wide[i] = is_wide(c, m, i);
+        if (slm__machine_full(m, mark)) slm__machine_release(m, mark);
+    }
+    slm__machine_release(m, mark);
+}
+
+static slm_status fill_locals(slm_constraint *c, slm__walk *w, slm_error *err) {
+    slm__mark mark = slm__machine_mark(w->m);
+    for (uint32_t i = 0; i < c->grammar->states.n && w->n_steps < FIRST_STEPS; i++) {
+        if (!c->wide[i]) continue;
+        const slm__local *l;
+        bool mine;
+        slm_status s = slm__walk_local(w, c, i, &l, &mine, err);
+        slm__machine_release(w->m, mark);
+        /* LIMIT will come again, and then matter, if a text comes there */
+        if (s != SLM_OK && s != SLM_ERR_LIMIT) return s;
+        if (s == SLM_OK && mine) slm__local_free((slm__local *)l, &c->allocator);
+        if (s == SLM_OK && mine) break;
+    }
+    slm__clear(err);
+    return SLM_OK;
+}
+
+static slm_status prepare(slm_constraint *c, slm_error *err) {
+    uint32_t n = c->grammar->states.n;
+    slm__machine m;
+    slm__walk w = {0};
+    c->wide = slm__alloc_array(&c->allocator, n, sizeof *c->wide);
+    c->locals = slm__alloc_array(&c->allocator, n, sizeof *c->locals);
+    if (!c->wide || !c->locals) return no_memory(err);
+    SLM_TRY(find_symbols(c, err));
+    SLM_TRY(slm__machine_init(&m, c->grammar, &c->allocator, err));
+    find_wide(c, &m);
+    slm_status s = m.status == SLM_ERR_NOMEM ? no_memory(err) : SLM_OK;
+    if (s == SLM_OK) s = slm__walk_init(&w, &m, c, &c->allocator, err);
+    if (s == SLM_OK) s = fill_locals(c, &w, err);
+    slm__walk_free(&w);
+    slm__machine_free(&m);
+    return s;
+}
+
+slm_status slm_constraint_create(const slm_grammar *grammar, const slm_model *model,
+                                 const slm_allocator *allocator, slm_constraint **out,
+                                 slm_error *err) {
+    slm__clear(err);
+    if (!out) return slm__fail(err, SLM_ERR_ARGUMENT, "out is NULL");
+    *out = NULL;
+    if (!grammar || !model) return slm__fail(err, SLM_ERR_ARGUMENT, "grammar or model is NULL");
+    slm_allocator a = allocator ? *allocator : (slm_allocator){0};
+    SLM_TRY(slm__check_allocator(&a, err));
+    if (!model->vocab)
+        return slm__fail(err, SLM_ERR_UNSUPPORTED, "the model was opened without its vocabulary");
+    slm_constraint *c = slm__alloc(&a, sizeof *c);
+    if (!c) return no_memory(err);
+    c->allocator = a;
+    c->grammar = grammar;
+    c->vocab = model->vocab;
+    slm_status s = trie_of(model, &c->trie, err);
+    if (s == SLM_OK) s = prepare(c, err);
+    s = slm__guard_check(model->gguf.guard, s, err);
+    if (s != SLM_OK)
+        slm_constraint_free(c);
+    else
+        *out = c;
+    return s;
+}
+
+void slm_constraint_free(slm_constraint *c) {
+    if (!c) return;
+    slm_allocator a = c->allocator;
+    for (uint32_t i = 0; c->locals && i < c->grammar->states.n; i++)
+        slm__local_free(c->locals[i], &a);
+    slm__free(&a, c->locals);
+    slm__free(&a, c->wide);
+    slm__free(&a, c->symbols);
+    slm__free(&a, c);
+}

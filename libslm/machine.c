@@ -1,0 +1,448 @@
+#include "machine.h"
+
+enum {
+    HEADS = 1 << 13,
+    STEPS = 1 << 14,
+    /* A machine is full, or fails: */
+    FULL_SETS = 1 << 14,
+    FULL_PLACES = 1 << 17,
+    FULL_FRAMES = 1 << 16,
+    MOST = 4, /* times as much */
+    CLAMPED_FRAMES = 8,
+};
+
+static slm_status no_memory(slm_error *err) {
+    return slm__fail(err, SLM_ERR_NOMEM, "no memory for a matcher");
+}
+
+slm_status slm__machine_error(const slm__machine *m, slm_error *err) {
+    if (m->status == SLM_ERR_NOMEM) return no_memory(err);
+    return slm__fail(err, SLM_ERR_LIMIT,
+                     "too many ways to read the text: more than %d places in the grammar",
+                     SLM__MAX_PLACES);
+}
+
+static uint32_t fail(slm__machine *m, slm_status status) {
+    m->status = status;
+    return SET_FAILED;
+}
+
+static uint32_t mix(uint32_t h, uint32_t v) {
+    h = (h ^ v) * 0x9e3779b1u;
+    return h ^ h >> 15;
+}
+
+/* ---- Frames ---- */
+
+static uint32_t frame_hash(const slm__frame *f) {
+    uint32_t h = mix(mix(mix(0, f->ret), f->parent), f->body);
+    return mix(mix(h, f->min), f->max) % HEADS;
+}
+
+/* SET_FAILED if there is no memory for it. */
+static uint32_t intern_frame(slm__machine *m, slm__frame f) {
+    uint32_t h = frame_hash(&f);
+    for (uint32_t i = m->frame_heads[h]; i != 0; i = m->frames.p[i - 1].next) {
+        const slm__frame *o = &m->frames.p[i - 1];
+        if (o->ret == f.ret && o->parent == f.parent && o->body == f.body && o->min == f.min &&
+            o->max == f.max)
+            return i - 1;
+    }
+    if (m->frames.n >= MOST * FULL_FRAMES) return fail(m, SLM_ERR_LIMIT);
+    if (!SLM_ROOM(&m->allocator, &m->frames, 1)) return fail(m, SLM_ERR_NOMEM);
+    f.next = m->frame_heads[h];
+    m->frames.p[m->frames.n++] = f;
+    m->frame_heads[h] = m->frames.n;
+    return m->frames.n - 1;
+}
+
+/* ---- The set that is being made ---- */
+
+static void begin(slm__machine *m) {
+    m->n_found = 0;
+    m->ends = m->escapes = false;
+    m->left = 0;
+    if (++m->stamp != 0) return;
+    memset(m->seen, 0, 2 * SLM__MAX_PLACES * sizeof *m->seen);
+    m->stamp = 1;
+}
+
+/* The slot of a place, or the free one where it belongs. */
+static slm__seen *slot_of(const slm__machine *m, uint32_t state, uint32_t frame) {
+    uint32_t i = mix(mix(1, state), frame);
+    for (;; i++) {
+        slm__seen *s = &m->seen[i % (2 * SLM__MAX_PLACES)];
+        if (s->stamp != m->stamp) return s;
+        const slm__place *p = &m->found[s->number];
+        if (p->state == state && p->frame == frame) return s;
+    }
+}
+
+static bool visit(slm__machine *m, uint32_t state, uint32_t frame) {
+    slm__seen *s = slot_of(m, state, frame);
+    if (s->stamp == m->stamp) return true;
+    if (m->n_found >= SLM__MAX_PLACES) return fail(m, SLM_ERR_LIMIT) != SET_FAILED;
+    *s = (slm__seen){m->stamp, m->n_found};
+    m->found[m->n_found++] = (slm__place){state, frame};
+    return true;
+}
+
+static bool visited(const slm__machine *m, uint32_t state, uint32_t frame) {
+    return slot_of(m, state, frame)->stamp == m->stamp;
+}
+
+/* Where a unit that was called with this frame returns to. */
+static bool give_back(slm__machine *m, uint32_t frame) {
+    if (frame == FRAME_END || frame == FRAME_UNKNOWN) {
+        m->ends |= frame == FRAME_END;
+        m->escapes |= frame == FRAME_UNKNOWN;
+        return true;
+    }
+    slm__frame f = m->frames.p[frame];
+    if (f.body == SLM__NO_STATE) return visit(m, f.ret, f.parent);
+    /* A round is done. One that has read nothing, which is possible only where min is 0, leads to no more than
+     * the round before. */
+    bool again = f.max > 1 && !(f.min == 0 && visited(m, f.body, frame));
+    if (f.min > 0) f.min--;
+    if (f.max != UINT32_MAX) f.max--;
+    if (f.min == 0 && f.ret == SLM__NO_STATE) {
+        m->escapes = true;
+        if (f.max > m->left) m->left = f.max;
+    } else if (f.min == 0 && !visit(m, f.ret, f.parent)) {
+        return false;
+    }
+    if (!again) return true;
+    uint32_t next = intern_frame(m, f);
+    return next != SET_FAILED && visit(m, f.body, next);
+}
+
+static bool call(slm__machine *m, const slm__call_edge *e, uint32_t frame) {
+    const slm_grammar *g = m->grammar;
+    if (e->kind == CALL_TOKEN) return true;
+    slm__frame f = {.ret = e->to, .parent = frame, .body = SLM__NO_STATE};
+    uint32_t start = e->target;
+    if (e->kind == CALL_LOOP) {
+        const slm__loop *loop = &g->loops.p[e->target];
+        if (loop->min == 0 && !visit(m, e->to, frame)) return false;
+        f.body = start = loop->body;
+        f.min = loop->min;
+        f.max = loop->max;
+    } else if (g->states.p[e->to].tail) {
+        return visit(m, start, frame);
+    }
+    uint32_t next = intern_frame(m, f);
+    return next != SET_FAILED && visit(m, start, next);
+}
+
+/* Follow all that needs no reading. */
+static bool close_places(slm__machine *m) {
+    const slm_grammar *g = m->grammar;
+    for (uint32_t i = 0; i < m->n_found; i++) {
+        slm__place p = m->found[i];
+        const slm__astate *s = &g->states.p[p.state];
+        if (s->final && !give_back(m, p.frame)) return false;
+        for (uint32_t k = 0; k < s->n_calls; k++)
+            if (!call(m, &g->calls.p[s->calls + k], p.frame)) return false;
+    }
+    return true;
+}
+
+/* ---- Sets ---- */
+
+static uint32_t set_hash(const slm__place *p, uint32_t n, bool ends, bool escapes, uint32_t left) {
+    uint32_t h = ends + 2u * escapes + 4 * left;
+    for (uint32_t i = 0; i < n; i++) h = mix(mix(h, p[i].state), p[i].frame);
+    return h % HEADS;
+}
+
+static bool before(slm__place a, slm__place b) {
+    return a.state != b.state ? a.state < b.state : a.frame < b.frame;
+}
+
+/* Keep the places that read, sorted. */
+static void sort_found(slm__machine *m) {
+    slm__place *p = m->found;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < m->n_found; i++)
+        if (m->grammar->states.p[p[i].state].reads) p[n++] = p[i];
+    m->n_found = n;
+    for (uint32_t gap = n / 2; gap > 0; gap /= 2) {
+        for (uint32_t i = gap; i < n; i++) {
+            slm__place x = p[i];
+            uint32_t j = i;
+            for (; j >= gap && before(x, p[j - gap]); j -= gap) p[j] = p[j - gap];
+            p[j] = x;
+        }
+    }
+}
+
+/* The number of the set of all that was found and is closed. */
+static uint32_t intern_set(slm__machine *m) {
+    sort_found(m);
+    uint32_t n = m->n_found, h = set_hash(m->found, n, m->ends, m->escapes, m->left);
+    for (uint32_t i = m->set_heads[h]; i != 0; i = m->sets.p[i - 1].next) {
+        const slm__place_set *s = &m->sets.p[i - 1];
+        if (s->n == n && s->ends == m->ends && s->escapes == m->escapes && s->left == m->left &&
+            (n == 0 || memcmp(m->places.p + s->at, m->found, n * sizeof *m->found) == 0))
+            return i - 1;
+    }
+    if (m->sets.n >= MOST * FULL_SETS || m->places.n + n > MOST * FULL_PLACES)
+        return fail(m, SLM_ERR_LIMIT);
+    if (!SLM_ROOM(&m->allocator, &m->sets, 1) || !SLM_ROOM(&m->allocator, &m->places, n))
+        return fail(m, SLM_ERR_NOMEM);
+    slm__place_set s = {m->places.n, n, m->set_heads[h], m->ends, m->escapes, m->left};
+    if (n > 0) memcpy(m->places.p + s.at, m->found, n * sizeof *m->found);
+    m->places.n += n;
+    m->sets.p[m->sets.n++] = s;
+    m->set_heads[h] = m->sets.n;
+    return m->sets.n - 1;
+}
+
+static uint32_t finish(slm__machine *m) { return close_places(m) ? intern_set(m) : SET_FAILED; }
+
+uint32_t slm__machine_start(slm__machine *m) {
+    begin(m);
+    return visit(m, m->grammar->start, FRAME_END) ? finish(m) : SET_FAILED;
+}
+
+uint32_t slm__machine_local(slm__machine *m, uint32_t state) {
+    const slm__astate *s = &m->grammar->states.p[state];
+    uint32_t frame = FRAME_UNKNOWN;
+    if (s->in_loop)
+        frame = intern_frame(m, (slm__frame){.ret = SLM__NO_STATE,
+                                             .parent = FRAME_UNKNOWN,
+                                             .body = s->unit,
+                                             .max = SLM__LOCAL_ROUNDS});
+    if (frame == SET_FAILED) return SET_FAILED;
+    begin(m);
+    m->found[m->n_found++] = (slm__place){state, frame};
+    return intern_set(m);
+}
+
+uint32_t slm__machine_rounds(const slm__machine *m, uint32_t set) {
+    const slm__place_set *s = &m->sets.p[set];
+    uint32_t least = s->escapes ? SLM__LOCAL_ROUNDS - s->left : UINT32_MAX;
+    for (uint32_t i = 0; i < s->n; i++) {
+        const slm__frame *f = &m->frames.p[m->places.p[s->at + i].frame];
+        while (f->parent > FRAME_UNKNOWN) f = &m->frames.p[f->parent];
+        if (f->body == SLM__NO_STATE) continue; /* called from no loop */
+        uint32_t begun = SLM__LOCAL_ROUNDS - f->max + 1;
+        if (begun < least) least = begun;
+    }
+    return least;
+}
+
+uint32_t slm__machine_exit(slm__machine *m, uint32_t frame) {
+    const slm__frame *f = &m->frames.p[frame];
+    begin(m);
+    return visit(m, f->ret, f->parent) ? finish(m) : SET_FAILED;
+}
+
+uint32_t slm__machine_single(slm__machine *m, uint32_t set, uint32_t i) {
+    if (m->sets.p[set].n == 1 && !m->sets.p[set].ends) return set;
+    begin(m);
+    m->found[m->n_found++] = m->places.p[m->sets.p[set].at + i];
+    return intern_set(m);
+}
+
+uint32_t slm__machine_without(slm__machine *m, uint32_t set, const uint8_t *marked) {
+    slm__place_set s = m->sets.p[set];
+    begin(m);
+    for (uint32_t i = 0; i < s.n; i++) {
+        slm__place p = m->places.p[s.at + i];
+        if (!marked[p.state]) m->found[m->n_found++] = p;
+    }
+    return intern_set(m);
+}
+
+/* The same frame with smaller counts, as far down as CLAMPED_FRAMES. */
+static uint32_t clamp_frame(slm__machine *m, uint32_t frame, uint32_t n) {
+    uint32_t chain[CLAMPED_FRAMES], depth = 0, parent = frame;
+    for (; parent > FRAME_UNKNOWN && depth < CLAMPED_FRAMES; parent = m->frames.p[parent].parent)
+        chain[depth++] = parent;
+    while (depth-- > 0 && parent != SET_FAILED) {
+        slm__frame f = m->frames.p[chain[depth]];
+        uint32_t max = f.max > n ? UINT32_MAX : f.max, min = f.min > n ? n + 1 : f.min;
+        if (f.body == SLM__NO_STATE || (max == f.max && min == f.min)) max = f.max, min = f.min;
+        if (parent == f.parent && max == f.max && min == f.min) {
+            parent = chain[depth];
+            continue;
+        }
+        f.parent = parent;
+        f.max = max;
+        f.min = min;
+        parent = intern_frame(m, f);
+    }
+    return parent;
+}
+
+uint32_t slm__machine_clamp(slm__machine *m, uint32_t set, uint32_t n) {
+    slm__place_set s = m->sets.p[set];
+    begin(m);
+    m->ends = s.ends;
+    m->escapes = s.escapes;
+    for (uint32_t i = 0; i < s.n; i++) {
+        slm__place p = m->places.p[s.at + i];
+        p.frame = clamp_frame(m, p.frame, n);
+        if (p.frame == SET_FAILED || !visit(m, p.state, p.frame)) return SET_FAILED;
+    }
+    return intern_set(m);
+}
+
+static uint32_t compute_byte(slm__machine *m, uint32_t set, uint8_t byte) {
+    slm__place_set s = m->sets.p[set];
+    begin(m);
+    for (uint32_t i = 0; i < s.n; i++) {
+        slm__place p = m->places.p[s.at + i];
+        uint32_t to = slm__after_byte(m->grammar, &m->grammar->states.p[p.state], byte);
+        if (to != SLM__NO_STATE && !visit(m, to, p.frame)) return SET_FAILED;
+    }
+    return m->n_found == 0 ? SET_DEAD : finish(m);
+}
+
+uint32_t slm__machine_byte(slm__machine *m, uint32_t set, uint8_t byte) {
+    slm__machine_step *step = &m->steps[(set * 0x9e3779b1u ^ byte * 0x85ebca77u) >> 18];
+    if (step->set == set && step->byte == byte) return step->next;
+    uint32_t next = compute_byte(m, set, byte);
+    if (next != SET_FAILED) *step = (slm__machine_step){set, next, byte};
+    return next;
+}
+
+uint32_t slm__machine_token(slm__machine *m, uint32_t set, const bool *symbols) {
+    const slm_grammar *g = m->grammar;
+    slm__place_set s = m->sets.p[set];
+    begin(m);
+    for (uint32_t i = 0; i < s.n; i++) {
+        slm__place p = m->places.p[s.at + i];
+        const slm__astate *x = &g->states.p[p.state];
+        for (uint32_t k = 0; k < x->n_calls; k++) {
+            const slm__call_edge *e = &g->calls.p[x->calls + k];
+            if (e->kind == CALL_TOKEN && symbols[e->target] && !visit(m, e->to, p.frame))
+                return SET_FAILED;
+        }
+    }
+    return m->n_found == 0 ? SET_DEAD : finish(m);
+}
+
+uint32_t slm__machine_join(slm__machine *m, uint32_t a, uint32_t b) {
+    if (a == b || b == SET_DEAD) return a;
+    if (a == SET_DEAD) return b;
+    begin(m);
+    uint32_t both[2] = {a, b};
+    for (int k = 0; k < 2; k++) {
+        slm__place_set s = m->sets.p[both[k]];
+        m->ends |= s.ends;
+        m->escapes |= s.escapes;
+        for (uint32_t i = 0; i < s.n; i++) {
+            slm__place p = m->places.p[s.at + i];
+            if (!visit(m, p.state, p.frame)) return SET_FAILED;
+        }
+    }
+    return intern_set(m);
+}
+
+/* ---- Keeping it small ---- */
+
+slm__mark slm__machine_mark(const slm__machine *m) {
+    return (slm__mark){m->frames.n, m->places.n, m->sets.n};
+}
+
+bool slm__machine_full(const slm__machine *m, slm__mark since) {
+    return m->sets.n - since.sets > FULL_SETS || m->places.n - since.places > FULL_PLACES ||
+           m->frames.n - since.frames > FULL_FRAMES;
+}
+
+void slm__machine_release(slm__machine *m, slm__mark mark) {
+    while (m->sets.n > mark.sets) { /* the newest is the head of its list */
+        const slm__place_set *s = &m->sets.p[--m->sets.n];
+        m->set_heads[set_hash(m->places.p + s->at, s->n, s->ends, s->escapes, s->left)] = s->next;
+    }
+    while (m->frames.n > mark.frames) {
+        const slm__frame *f = &m->frames.p[--m->frames.n];
+        m->frame_heads[frame_hash(f)] = f->next;
+    }
+    m->places.n = mark.places;
+    memset(m->steps, 0, STEPS * sizeof *m->steps);
+}
+
+/* `number` [frames of `from`]: 0 or 1, wanted; becomes the number in m. */
+static bool copy_frames(slm__machine *m, const slm__machine *from, uint32_t *number) {
+    number[FRAME_END] = FRAME_END;
+    number[FRAME_UNKNOWN] = FRAME_UNKNOWN;
+    for (uint32_t i = from->frames.n; i-- > 2;)
+        if (number[i] && from->frames.p[i].parent > FRAME_UNKNOWN)
+            number[from->frames.p[i].parent] = 1;
+    for (uint32_t i = 2; i < from->frames.n; i++) {
+        if (!number[i]) continue;
+        slm__frame f = from->frames.p[i];
+        f.parent = number[f.parent];
+        number[i] = intern_frame(m, f);
+        if (number[i] == SET_FAILED) return false;
+    }
+    return true;
+}
+
+bool slm__machine_copy(slm__machine *m, const slm__machine *from, uint32_t *ids, uint32_t n) {
+    uint32_t *number = slm__alloc_array(&m->allocator, from->frames.n, sizeof *number);
+    if (!number) return false;
+    for (uint32_t i = 0; i < n; i++) {
+        slm__place_set s = from->sets.p[ids[i]];
+        for (uint32_t k = 0; k < s.n; k++)
+            if (from->places.p[s.at + k].frame > FRAME_UNKNOWN)
+                number[from->places.p[s.at + k].frame] = 1;
+    }
+    bool done = copy_frames(m, from, number);
+    for (uint32_t i = 0; done && i < n; i++) {
+        slm__place_set s = from->sets.p[ids[i]];
+        begin(m);
+        m->ends = s.ends;
+        m->escapes = s.escapes;
+        for (uint32_t k = 0; k < s.n; k++) {
+            slm__place p = from->places.p[s.at + k];
+            m->found[m->n_found++] = (slm__place){p.state, number[p.frame]};
+        }
+        ids[i] = intern_set(m);
+        done = ids[i] != SET_FAILED;
+    }
+    slm__free(&m->allocator, number);
+    return done;
+}
+
+/* ---- Life ---- */
+
+slm_status slm__machine_init(slm__machine *m, const slm_grammar *g, const slm_allocator *a,
+                             slm_error *err) {
+    *m = (slm__machine){.allocator = *a, .grammar = g};
+    m->frame_heads = slm__alloc_array(a, HEADS, sizeof *m->frame_heads);
+    m->set_heads = slm__alloc_array(a, HEADS, sizeof *m->set_heads);
+    m->steps = slm__alloc_array(a, STEPS, sizeof *m->steps);
+    m->found = slm__alloc_array(a, SLM__MAX_PLACES, sizeof *m->found);
+    m->seen = slm__alloc_array(a, 2 * SLM__MAX_PLACES, sizeof *m->seen);
+    bool ok = m->frame_heads && m->set_heads && m->steps && m->found && m->seen;
+    /* in this order they get the numbers that machine.h gives them */
+    slm__frame none = {.ret = SLM__NO_STATE, .body = SLM__NO_STATE};
+    for (uint32_t i = 0; ok && i <= FRAME_UNKNOWN; i++) {
+        none.min = i;
+        ok = intern_frame(m, none) == i;
+    }
+    for (uint32_t i = 0; ok && i <= SET_ENDED; i++) {
+        begin(m);
+        m->ends = i == SET_ENDED;
+        ok = intern_set(m) == i;
+    }
+    if (ok) return SLM_OK;
+    slm__machine_free(m);
+    return no_memory(err);
+}
+
+void slm__machine_free(slm__machine *m) {
+    slm__free(&m->allocator, m->frames.p);
+    slm__free(&m->allocator, m->places.p);
+    slm__free(&m->allocator, m->sets.p);
+    slm__free(&m->allocator, m->frame_heads);
+    slm__free(&m->allocator, m->set_heads);
+    slm__free(&m->allocator, m->steps);
+    slm__free(&m->allocator, m->found);
+    slm__free(&m->allocator, m->seen);
+    *m = (slm__machine){0};
+}

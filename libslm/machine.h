@@ -1,0 +1,124 @@
+/*
+ * The machine: where in a grammar a text can be. A *place* is a state of the automaton and a frame: what to do when the unit returns, and the
+ * frame below it. Frames and sets of places are interned, so equal ones have the same number, and what a byte makes of a set is remembered.
+ */
+#ifndef SLM_MACHINE_H
+#define SLM_MACHINE_H
+
+#include "automaton.h"
+
+enum {
+    FRAME_END = 0,           /* returning from it ends the text                                   */
+    FRAME_UNKNOWN = 1,       /* stands for all frames: see slm__machine_local()                   */
+    SET_DEAD = 0,            /* no place, and the text cannot end                                 */
+    SET_ENDED = 1,           /* no place: the text has ended                                      */
+    SET_FAILED = UINT32_MAX, /* machine->status says why; nothing has changed                */
+};
+
+enum { SLM__NO_STATE = UINT32_MAX, SLM__MAX_PLACES = 8192, SLM__LOCAL_ROUNDS = 1 << 30 };
+
+typedef struct slm__frame {
+    uint32_t ret, parent; /* go on in state `ret` (NO_STATE: FRAME_UNKNOWN's) with frame `parent` */
+    uint32_t body;     /* NO_STATE, or of a loop: first state of its body; max is then > 0      */
+    uint32_t min, max; /* rounds, this one too; max UINT32_MAX: no end                          */
+    uint32_t next;     /* with the same hash                                                   */
+} slm__frame;
+
+typedef struct slm__place {
+    uint32_t state, frame;
+} slm__place;
+
+typedef struct slm__place_set {
+    uint32_t at, n; /* into `places`: those whose states read, sorted */
+    uint32_t next;  /* with the same hash                             */
+    bool ends;      /* the text may end here                          */
+    bool escapes;   /* returned from FRAME_UNKNOWN                    */
+    uint32_t left;  /* rounds that were left then, in a local loop: the most */
+} slm__place_set;
+
+typedef struct slm__machine_step {
+    uint32_t set, next;
+    uint8_t byte;
+} slm__machine_step;
+
+typedef struct slm__seen {
+    uint32_t stamp, number;
+} slm__seen;
+
+typedef struct slm__machine {
+    slm_allocator allocator;
+    const slm_grammar *grammar;
+    SLM_VEC(slm__frame) frames;
+    SLM_VEC(slm__place) places;
+    SLM_VEC(slm__place_set) sets;
+    uint32_t *frame_heads, *set_heads; /* [SLM__HEADS] number + 1 of the newest */
+    slm__machine_step *steps;          /* [SLM__STEPS] what was found lately    */
+    slm__place *found;                 /* [SLM__MAX_PLACES] of the set that is being made */
+    slm__seen *seen;                   /* [2 * MAX_PLACES] hash table of them */
+    uint32_t n_found, stamp;
+    bool ends, escapes;
+    uint32_t left;
+    slm_status status; /* of the last SET_FAILED: LIMIT, NOMEM */
+} slm__machine;
+
+slm_status slm__machine_init(slm__machine *m, const slm_grammar *g, const slm_allocator *a,
+                             slm_error *err);
+void slm__machine_free(slm__machine *m);
+
+/* Where a text begins. */
+uint32_t slm__machine_start(slm__machine *m);
+
+/* What follows whatever the frames are: a set with that state alone, of which all that is known is that it returns to somewhere. Where the state is
+ * of a loop's body, more rounds are left than any token takes: SLM__LOCAL_ROUNDS. */
+uint32_t slm__machine_local(slm__machine *m, uint32_t state);
+
+/* Rounds of the local loop that were begun on the way to the set, or are done where it escapes: at least so many must be left. */
+uint32_t slm__machine_rounds(const slm__machine *m, uint32_t set);
+
+/* Where the unit that has this frame returns to. */
+uint32_t slm__machine_exit(slm__machine *m, uint32_t frame);
+
+/* The one place number i of a set as a set. */
+uint32_t slm__machine_single(slm__machine *m, uint32_t set, uint32_t i);
+
+/* The places of a set whose states are not marked, without its ends. */
+uint32_t slm__machine_without(slm__machine *m, uint32_t set, const uint8_t *marked);
+
+/* A set from which the same follows for texts of up to n bytes: rounds of loops that so few bytes cannot use up do not count. Many sets become one by
+ * that. */
+uint32_t slm__machine_clamp(slm__machine *m, uint32_t set, uint32_t n);
+
+/* The set after a byte. */
+uint32_t slm__machine_byte(slm__machine *m, uint32_t set, uint8_t byte);
+
+/* The set after a token, for those places that read tokens: symbols[i] are the matching ones. */
+uint32_t slm__machine_token(slm__machine *m, uint32_t set, const bool *symbols);
+
+/* The union of two sets. */
+uint32_t slm__machine_join(slm__machine *m, uint32_t a, uint32_t b);
+
+/* What there is now, and to forget what came later: numbers of sets and frames above are then void. */
+typedef struct slm__mark {
+    uint32_t frames, places, sets;
+} slm__mark;
+slm__mark slm__machine_mark(const slm__machine *m);
+void slm__machine_release(slm__machine *m, slm__mark mark);
+
+/* Is it time to release or to copy? */
+bool slm__machine_full(const slm__machine *m, slm__mark since);
+
+/* Put the sets `ids` [n] of another machine into this one, which is new; ids become those of this one. NOMEM: false. */
+bool slm__machine_copy(slm__machine *m, const slm__machine *from, uint32_t *ids, uint32_t n);
+
+/* The message that belongs to SET_FAILED. */
+slm_status slm__machine_error(const slm__machine *m, slm_error *err);
+
+/* Edges of a state. */
+static inline uint32_t slm__after_byte(const slm_grammar *g, const slm__astate *s, uint8_t byte) {
+    const slm__byte_edge *e = g->bytes.p + s->bytes;
+    for (uint32_t i = 0; i < s->n_bytes && e[i].first <= byte; i++)
+        if (byte <= e[i].last) return e[i].to;
+    return SLM__NO_STATE;
+}
+
+#endif

@@ -1,0 +1,422 @@
+/* Unigram: the most probable way by a plain search, normalization, charsmaps good and broken. Vocabularies are made in memory. */
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "support/check_alloc.h"
+#include "support/suite.h"
+#include "support/vocab_build.h"
+
+#define SPACE "\xe2\x96\x81"
+
+static vocab_build v;
+static float scores[VB_MAX];
+static slm_error err;
+
+enum { PAD, EOS, UNKNOWN };
+
+static int piece_of(const char *text, float score, int32_t type) {
+    int id = vb_token(&v, text, type);
+    scores[id] = score;
+    return id;
+}
+
+static int piece(const char *text, float score) { return piece_of(text, score, VB_NORMAL); }
+
+static void begin(bool prefix, bool merge) {
+    vb_free(&v);
+    v = (vocab_build){.model = "t5", .no_merges = true};
+    memset(scores, 0, sizeof scores);
+    vb_token(&v, "<pad>", VB_CONTROL);
+    vb_token(&v, "</s>", VB_CONTROL);
+    vb_token(&v, "<unk>", VB_UNKNOWN);
+    gb_bool(&v.file, "tokenizer.ggml.add_space_prefix", prefix);
+    gb_bool(&v.file, "tokenizer.ggml.remove_extra_whitespaces", merge);
+}
+
+static slm_model *open_scored(void) {
+    gb_array(&v.file, "tokenizer.ggml.scores", GB_F32, scores, (uint64_t)v.n);
+    return vb_open(&v);
+}
+
+static void setup(void) { v = (vocab_build){0}; }
+static void teardown(void) { vb_free(&v); }
+
+START_TEST(test_the_greatest_sum_wins) {
+    begin(false, false);
+    int a = piece("a", -1), b = piece("b", -2), ab = piece("ab", -4), abb = piece("abb", -4.5f);
+    int bb = piece("bb", -1);
+    slm_model *m = open_scored();
+    VB_EXPECT(m, "ab", 0, a, b);   /* -3 against -4 */
+    VB_EXPECT(m, "abb", 0, a, bb); /* -2 against -4.5 and -5 */
+    VB_EXPECT(m, "abbb", 0, a, b, bb);
+    VB_EXPECT(m, "", 0);
+    VB_EXPECT(m, "axxb\xc3\xa9y", 0, a, UNKNOWN, b, UNKNOWN); /* several are one */
+    VB_EXPECT(m, "<pad></s>", SLM_TOKENIZE_SPECIAL | SLM_TOKENIZE_BOS, PAD, EOS);
+    (void)ab, (void)abb;
+    slm_model_close(m);
+}
+END_TEST
+
+START_TEST(test_of_equal_sums_the_one_found_first) {
+    begin(false, false);
+    int a = piece("a", -1), aa = piece("aa", -2), user = piece_of("ba", -50, VB_USER);
+    int b = piece("b", -1);
+    slm_model *m = open_scored();
+    VB_EXPECT(m, "aa", 0, aa); /* a way that comes later has to be better */
+    VB_EXPECT(m, "aaa", 0, a, aa);
+    VB_EXPECT(m, "baa", 0, user, a);
+    VB_EXPECT(m, "bb", 0, b, b);
+    slm_model_close(m);
+}
+END_TEST
+
+START_TEST(test_spaces) {
+    for (int prefix = 0; prefix < 2; prefix++) {
+        for (int merge = 0; merge < 2; merge++) {
+            begin(prefix, merge);
+            int a = piece("a", -1), s = piece(SPACE, -1), x = piece_of("<x>", 0, VB_USER);
+            slm_model *m = open_scored();
+            slm_token some[16];
+            const char *want[2][2] = {{"a  a ", " a a"}, {" a  a ", " a a"}};
+            size_t n = 0;
+            for (const char *c = want[prefix][merge]; *c; c++) some[n++] = *c == 'a' ? a : s;
+            vb_expect(m, "a  a ", 5, 0, some, n);
+            slm_token literal[] = {s, a, s, s,
+                                   a}; /* U+2581 is no space yet when spaces are merged */
+            vb_expect(m, "a " SPACE "a ", 7, 0, merge ? literal : some, merge ? 5 : n);
+            slm_token spaced[] = {s, a, x, s, a}, bare[] = {a, x, a};
+            vb_expect(m, "a<x>a", 5, 0, prefix || merge ? spaced : bare, prefix || merge ? 5 : 3);
+            slm_model_close(m);
+        }
+    }
+}
+END_TEST
+
+/* ---- Against a plain search over all pieces at each place ---- */
+
+static uint32_t random_state = 1;
+static uint32_t below(uint32_t n) {
+    random_state = random_state * 1664525u + 1013904223u;
+    return (random_state >> 8) % n;
+}
+
+static size_t plain(const char *text, size_t n, double unknown, slm_token *out) {
+    double sum[64];
+    int from[64], last[64];
+    sum[0] = 0;
+    for (size_t end = 1; end <= n; end++) {
+        sum[end] = -1e300;
+        for (size_t at = 0; at < end; at++) {
+            int found = -1;
+            for (int t = 3; t < v.n && found < 0; t++)
+                if (strlen(v.tokens[t]) == end - at &&
+                    memcmp(v.tokens[t], text + at, end - at) == 0)
+                    found = t;
+            double price = found >= 0 ? (double)scores[found] : unknown;
+            if (found < 0 && end - at > 1) continue;
+            if (sum[at] + price > sum[end]) {
+                sum[end] = sum[at] + price;
+                from[end] = (int)at;
+                last[end] = found >= 0 ? found : UNKNOWN;
+            }
+        }
+    }
+    slm_token turned[64];
+    size_t n_turned = 0, n_out = 0;
+    for (size_t end = n; end > 0; end = (size_t)from[end])
+        if (!(last[end] == UNKNOWN && n_turned && turned[n_turned - 1] == UNKNOWN))
+            turned[n_turned++] = last[end];
+    while (n_turned > 0) out[n_out++] = turned[--n_turned];
+    return n_out;
+}
+
+START_TEST(test_random_vocabularies_against_a_plain_search) {
+    for (int round = 0; round < 100; round++) {
+        begin(false, false);
+        float least = 1e9f;
+        for (int i = 0; i < 30; i++) {
+            char text[6] = {0};
+            for (uint32_t k = 0, n = 1 + below(5); k < n; k++) text[k] = (char)('a' + below(3));
+            int id = piece(text, -(float)below(40) / 4);
+            if (scores[id] < least) least = scores[id];
+        }
+        slm_model *m = open_scored();
+        for (int k = 0; k < 50; k++) {
+            char text[40];
+            size_t n = below(sizeof text);
+            for (size_t i = 0; i < n; i++) text[i] = (char)('a' + below(i % 7 ? 3 : 4));
+            slm_token want[64];
+            size_t n_want = plain(text, n, (double)least - 10, want);
+            vb_expect(m, text, n, 0, want, n_want);
+        }
+        slm_model_close(m);
+    }
+}
+END_TEST
+
+/* ---- Charsmaps: a block of 256 units for each node, children at block + byte, the text's unit at the block ---- */
+
+typedef struct map {
+    uint32_t units[256 * 64];
+    uint32_t n_blocks;
+    char texts[256];
+    uint32_t n_texts;
+} map;
+
+static map charsmap;
+
+static void map_begin(void) {
+    memset(&charsmap, 0, sizeof charsmap);
+    charsmap.n_blocks = 2;
+    charsmap.units[0] = 256u << 10; /* the root's children are in block 1 */
+}
+
+static void map_add(const char *from, const char *to) {
+    uint32_t block = 256;
+    uint32_t *unit = NULL;
+    for (; *from; from++) {
+        uint32_t i = block + (uint8_t)*from;
+        unit = &charsmap.units[i];
+        if (*unit == 0) *unit = (i ^ 256 * charsmap.n_blocks++) << 10 | (uint8_t)*from;
+        block = i ^ *unit >> 10;
+    }
+    *unit |= 1u << 8;
+    charsmap.units[block] = 1u << 31 | charsmap.n_texts;
+    strcpy(charsmap.texts + charsmap.n_texts, to);
+    charsmap.n_texts += (uint32_t)strlen(to) + 1;
+}
+
+static uint8_t map_file[sizeof charsmap.units + 300];
+
+static size_t map_bytes(void) {
+    uint32_t n = charsmap.n_blocks * 1024;
+    memcpy(map_file, &n, 4);
+    memcpy(map_file + 4, charsmap.units, n);
+    memcpy(map_file + 4 + n, charsmap.texts, charsmap.n_texts);
+    return 4 + n + charsmap.n_texts;
+}
+
+static void map_put(uint32_t type, size_t n) {
+    gb_array(&v.file, "tokenizer.ggml.precompiled_charsmap", type, map_file, n);
+}
+
+START_TEST(test_the_longest_text_is_replaced) {
+    static const uint32_t types[] = {GB_U8, GB_I8};
+    for (int i = 0; i < 2; i++) {
+        begin(true, true);
+        int a = piece("a", -1), f = piece("f", -1), fi = piece("fi", -1), s = piece(SPACE, -1);
+        int broken = piece("\xef\xbf\xbd", -1), e = piece("\xc3\xa9", -1);
+        map_begin();
+        map_add("A", "a");
+        map_add("AA", "f");
+        map_add("\xef\xac\x81", "fi"); /* a ligature */
+        map_add("e\xcc\x81", "\xc3\xa9");
+        map_add("\t", " ");
+        map_add("\x01", "");
+        map_put(types[i], map_bytes());
+        slm_model *m = open_scored();
+        VB_EXPECT(m, "A", 0, s, a);
+        VB_EXPECT(m, "AAA", 0, s, f, a);
+        VB_EXPECT(m, "\xef\xac\x81\t\tA", 0, s, fi, s, a);
+        VB_EXPECT(m,
+                  "e\xcc\x81\x01"
+                  "a\x01",
+                  0, s, e, a);
+        VB_EXPECT(m, "\x01\t ", 0);
+        VB_EXPECT(m,
+                  "\xef\xac"
+                  "a\xff",
+                  0, s, broken, broken, a, broken); /* fault 47 */
+        VB_EXPECT(m, "A\0A", 0, s, a, UNKNOWN, a);
+        slm_model_close(m);
+    }
+}
+END_TEST
+
+/* The map, made wrong in one way after the other. */
+START_TEST(test_fault_45_broken_charsmaps) {
+    for (int kind = 0; kind < 9; kind++) {
+        begin(false, false);
+        piece("a", -1);
+        map_begin();
+        map_add("A", "a");
+        map_add("BC", "cc");
+        if (kind == 4) charsmap.units[256 + 'A'] |= 0x1fffffu << 10; /* its text beyond the end */
+        if (kind == 5) charsmap.units[512] = 1u << 31 | charsmap.n_texts;
+        if (kind == 6) charsmap.units[512] = UINT32_MAX;
+        size_t n = map_bytes();
+        uint32_t n_units = charsmap.n_blocks * 1024;
+        if (kind == 0) n = 3;
+        if (kind == 1) n_units = (uint32_t)n;
+        if (kind == 2) n_units -= 2;
+        if (kind == 3) map_file[n - 1] = 'x';
+        if (kind == 7) n_units = UINT32_MAX;
+        if (kind == 8) n_units = 0;
+        memcpy(map_file, &n_units, 4);
+        map_put(GB_U8, n);
+        gb_array(&v.file, "tokenizer.ggml.scores", GB_F32, scores, (uint64_t)v.n);
+        slm_model *m;
+        ASSERT_FAILS(vb_try_open(&v, NULL, &m, &err), SLM_ERR_FORMAT, "precompiled_charsmap");
+        ck_assert_ptr_null(m);
+    }
+    begin(false, false);
+    gb_str(&v.file, "tokenizer.ggml.precompiled_charsmap", "text");
+    slm_model *m;
+    ASSERT_FAILS(vb_try_open(&v, NULL, &m, &err), SLM_ERR_TYPE, "precompiled_charsmap");
+}
+END_TEST
+
+/* Every byte of a map changed: it opens or it is refused, and whatever it then replaces, nothing outside of it is read (that is for
+ * sanitizers to see). */
+START_TEST(test_fault_45_changed_charsmaps) {
+    int opened = 0, refused = 0;
+    map_begin();
+    map_add("A", "a");
+    map_add("BC", "cc");
+    size_t n = map_bytes();
+    static uint8_t good[sizeof map_file];
+    memcpy(good, map_file, n);
+    for (uint32_t k = 0; k < 3000; k++) {
+        memcpy(map_file, good, n);
+        size_t at = k < 4 ? k : below((uint32_t)n);
+        if (k % 3 == 1) at = 4 + 4 * (256 + (k % 2 ? 'A' : 'B')) + k % 4;
+        map_file[at] ^= (uint8_t)(1 + below(255));
+        begin(false, false);
+        piece("a", -1);
+        map_put(GB_U8, n);
+        gb_array(&v.file, "tokenizer.ggml.scores", GB_F32, scores, (uint64_t)v.n);
+        slm_model *m;
+        slm_status s = vb_try_open(&v, NULL, &m, &err);
+        ck_assert(s == SLM_OK || s == SLM_ERR_FORMAT);
+        opened += s == SLM_OK, refused += s != SLM_OK;
+        if (s != SLM_OK) continue;
+        slm_token out[64];
+        size_t n_out = 0;
+        ck_assert_int_eq(slm_tokenize(m,
+                                      "ABBCAx\xff"
+                                      "BCA",
+                                      10, 0, out, 64, &n_out, &err),
+                         SLM_OK);
+        ck_assert_uint_gt(n_out, 0);
+        slm_model_close(m);
+    }
+    ck_assert_int_gt(opened, 100);
+    ck_assert_int_gt(refused, 100);
+}
+END_TEST
+
+START_TEST(test_fault_50_no_special_token_is_made_from_text) {
+    begin(false, false);
+    int left = piece("<", -1), right = piece(">", -1), p = piece("pad", -1), u = piece("unk", -1);
+    slm_model *m = open_scored();
+    VB_EXPECT(m, "<pad><unk>", 0, left, p, right, left, u, right);
+    VB_EXPECT(m, "<pad><unk>", SLM_TOKENIZE_SPECIAL, PAD, UNKNOWN);
+    slm_model_close(m);
+}
+END_TEST
+
+START_TEST(test_fault_40_scores_that_are_no_numbers) {
+    static const float odd[] = {NAN, INFINITY, -INFINITY};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        begin(false, false);
+        piece("a", odd[i]);
+        gb_array(&v.file, "tokenizer.ggml.scores", GB_F32, scores, (uint64_t)v.n);
+        slm_model *m;
+        ASSERT_FAILS(vb_try_open(&v, NULL, &m, &err), SLM_ERR_FORMAT, "tokenizer.ggml.scores");
+    }
+}
+END_TEST
+
+START_TEST(test_fault_44_piece_too_long) {
+    static char text[1100];
+    for (int n = 1024; n <= 1025; n++) {
+        begin(false, false);
+        memset(text, 'a', (size_t)n);
+        text[n] = '\0';
+        int id = piece(text, -1);
+        gb_array(&v.file, "tokenizer.ggml.scores", GB_F32, scores, (uint64_t)v.n);
+        slm_model *m;
+        if (n == 1025) {
+            ASSERT_FAILS(vb_try_open(&v, NULL, &m, &err), SLM_ERR_LIMIT, "1024");
+            continue;
+        }
+        ck_assert_int_eq(vb_try_open(&v, NULL, &m, &err), SLM_OK);
+        vb_expect(m, text, 1024, 0, &id, 1);
+        slm_model_close(m);
+    }
+}
+END_TEST
+
+START_TEST(test_fault_48_long_run_of_one_letter) {
+    enum { N = 128 << 10 };
+    static char text[N];
+    static slm_token out[N + 2];
+    begin(true, true);
+    piece("a", -1), piece("aaaa", -3), piece("aaaaaaaaaaaaaaaa", -8);
+    slm_model *m = open_scored();
+    for (const char *unit = "a xb"; *unit; unit++) {
+        memset(text, *unit, N);
+        size_t n = 0;
+        clock_t t = clock();
+        ck_assert_int_eq(slm_tokenize(m, text, N, 0, out, N + 2, &n, &err), SLM_OK);
+        double seconds = (double)(clock() - t) / CLOCKS_PER_SEC;
+        ck_assert_msg(seconds < (getenv("SAN") ? 1.5 : .05), "%.3f s", seconds);
+        ck_assert_uint_eq(n, *unit == 'a' ? N / 16 + 1 : *unit == ' ' ? 0 : 1);
+    }
+    slm_model_close(m);
+}
+END_TEST
+
+START_TEST(test_fault_84_nth_allocation_fails) {
+    int refused = 0;
+    for (long n = 1;; n++) {
+        begin(true, true);
+        int word = piece(SPACE "a", 0);
+        map_begin();
+        map_add("A", "a");
+        map_put(GB_U8, map_bytes());
+        check_alloc c = {.fail_at = n};
+        slm_allocator allocator = check_allocator(&c);
+        slm_model *m = NULL;
+        slm_token out[4] = {-1};
+        size_t n_out = 0;
+        slm_status s = vb_try_open(&v, &allocator, &m, &err);
+        if (s == SLM_OK) s = slm_tokenize(m, "A", 1, 0, out, 4, &n_out, &err);
+        bool last = c.n_calls < n;
+        c.fail_at = 0;
+        if (s == SLM_OK)
+            ck_assert(n_out == 1 && out[0] == word);
+        else
+            ck_assert_int_eq(s, SLM_ERR_NOMEM);
+        refused += s != SLM_OK;
+        slm_model_close(m);
+        ck_assert_int_eq(c.n_live, 0);
+        if (last) break;
+    }
+    ck_assert_int_ge(refused, 10);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("ugm");
+    TCase *c = tcase_create("ugm");
+    tcase_set_timeout(c, 60);
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_test(c, test_the_greatest_sum_wins);
+    tcase_add_test(c, test_of_equal_sums_the_one_found_first);
+    tcase_add_test(c, test_spaces);
+    tcase_add_test(c, test_random_vocabularies_against_a_plain_search);
+    tcase_add_test(c, test_the_longest_text_is_replaced);
+    tcase_add_test(c, test_fault_45_broken_charsmaps);
+    tcase_add_test(c, test_fault_45_changed_charsmaps);
+    tcase_add_test(c, test_fault_50_no_special_token_is_made_from_text);
+    tcase_add_test(c, test_fault_40_scores_that_are_no_numbers);
+    tcase_add_test(c, test_fault_44_piece_too_long);
+    tcase_add_test(c, test_fault_48_long_run_of_one_letter);
+    tcase_add_test(c, test_fault_84_nth_allocation_fails);
+    suite_add_tcase(suite, c);
+    return run_suite(suite);
+}

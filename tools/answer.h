@@ -1,0 +1,48 @@
+/* An answer, from the logits of a prompt to text on stdout as it comes: what slm run and slm chat have in common. */
+#ifndef TOOLS_ANSWER_H
+#define TOOLS_ANSWER_H
+
+#include <stdio.h>
+
+#include "sampling.h"
+
+enum { MAX_DRAFT = 64 }; /* tokens that a step drafts, at most */
+
+typedef struct answerer {
+    /* given by the owner, to whom they belong */
+    const char *path; /* of the model, for messages */
+    const slm_model *model;
+    slm_context *ctx;           /* sequence 0 */
+    slm_speculator *speculator; /* NULL: a token at a time */
+    int32_t keep;  /* tokens that stay when the context is full; -1: the answer ends then */
+    int32_t n_top; /* instead of text the log-probabilities of so many tokens; -1: text */
+    bool bare;     /* no newline at the end that the model did not write */
+    FILE *said;    /* or NULL: the text goes here, too */
+    /* its own */
+    chooser by;
+    int32_t n_vocab;
+    slm_token next[MAX_DRAFT + 1]; /* [n_next] chosen, not shown yet */
+    int32_t n_next, most;
+    slm_text_stream stream;
+    char *buffer; /* [capacity] text of one token */
+    char *passed; /* [capacity_passed] what of it went past the stop strings */
+    size_t capacity, capacity_passed;
+    slm_logprob *logprobs; /* [1 + n_top] */
+    bool ends_with_newline;
+    /* of the last answer */
+    const char *why; /* it ended */
+    int32_t n_generated;
+    int32_t n_decoded; /* of those: computed after the prompt */
+    double seconds;
+} answerer;
+
+/* EXIT_DONE, or the code to exit with after a message. Call it when the first fields are set and a->by was created. */
+int answerer_prepare(answerer *a);
+
+/* The answer to what sequence 0 holds, whose last token has the only row of logits; `most` tokens, 0: as many as come. EXIT_DONE, EXIT_INTERRUPTED,
+ * or EXIT_FAILED after a message. */
+int answer(answerer *a, int32_t most);
+
+void answerer_free(answerer *a);
+
+#endif

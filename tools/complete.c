@@ -1,0 +1,126 @@
+/* slm complete: what is missing between two texts, for models that were trained to fill in the middle. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "answer.h"
+#include "load.h"
+
+typedef struct complete_options {
+    const char *model, *prefix, *suffix;
+    int32_t n, lookup;
+    sampling_options sampling;
+    compute_options compute;
+} complete_options;
+
+static const option options[] = {
+    {"-m", "MODEL", OPT_TEXT, offsetof(complete_options, model), 0, 0, "GGUF file"},
+    {"--prefix", "FILE", OPT_TEXT, offsetof(complete_options, prefix), 0, 0,
+     "what comes before; - or nothing: standard input"},
+    {"--suffix", "FILE", OPT_TEXT, offsetof(complete_options, suffix), 0, 0,
+     "what comes behind (default: nothing)"},
+    {"-n", "N", OPT_INT, offsetof(complete_options, n), 1, INT32_MAX,
+     "tokens, at most (default 256)"},
+    {"--lookup", "N", OPT_INT, offsetof(complete_options, lookup), 0, MAX_DRAFT,
+     "check up to N tokens at a time that came before, where it pays; same text (default 8)"},
+    SAMPLING_OPTIONS(complete_options),
+    COMPUTE_OPTIONS(complete_options, "4096, or more if needed"),
+    {0},
+};
+
+typedef struct completion {
+    complete_options o;
+    slm_context_params params;
+    progress_bar bar;
+    slm_model *model;
+    adapter_list adapters;
+    slm_context *ctx;
+    answerer a;
+    char *prefix, *suffix;
+    token_list prompt;
+} completion;
+
+static int read_texts(completion *c) {
+    slm_error err;
+    size_t n_prefix, n_suffix = 0;
+    c->prefix = read_all(c->o.prefix, &n_prefix);
+    if (c->prefix) c->suffix = c->o.suffix ? read_all(c->o.suffix, &n_suffix) : strdup("");
+    if (!c->prefix || !c->suffix) return interrupted() ? EXIT_INTERRUPTED : EXIT_FAILED;
+    slm_status status =
+        tokenize_fill(c->model, c->prefix, n_prefix, c->suffix, n_suffix, &c->prompt, &err);
+    return status == SLM_OK ? EXIT_DONE : fail_with(c->o.model, &err);
+}
+
+static int prepare(completion *c) {
+    slm_error err;
+    int64_t n_prompt = (int64_t)c->prompt.n;
+    if (c->params.n_ctx == 0) c->params.n_ctx = default_n_ctx(c->model, n_prompt + c->o.n);
+    if (n_prompt > c->params.n_ctx)
+        return fail("prefix and suffix have %" PRId64 " tokens, the context %" PRId32 " (-c)",
+                    n_prompt, c->params.n_ctx);
+    c->params.n_logits = c->o.lookup + 1;
+    c->bar.label = "reading";
+    c->params.progress = progress_update;
+    c->params.progress_user = &c->bar;
+    int code = create_context(c->model, &c->params, &c->adapters, &c->ctx);
+    if (code != EXIT_DONE) return code;
+    c->a = (answerer){.path = c->o.model,
+                      .model = c->model,
+                      .ctx = c->ctx,
+                      .keep = -1,
+                      .n_top = -1,
+                      .bare = true};
+    slm_speculator_params p = slm_speculator_defaults();
+    p.n_draft = c->o.lookup;
+    if (p.n_draft > 0 && slm_speculator_create(c->ctx, &p, &c->a.speculator, &err) != SLM_OK)
+        return fail_with("cannot speculate", &err);
+    code = chooser_create(c->model, &c->o.sampling, &c->a.by);
+    return code == EXIT_DONE ? answerer_prepare(&c->a) : code;
+}
+
+static int read_prompt(completion *c) {
+    slm_error err;
+    int32_t n = (int32_t)c->prompt.n;
+    slm_status status = slm_decode_tokens(c->ctx, c->prompt.ids, n, &err);
+    progress_end(&c->bar);
+    if (status == SLM_OK && c->a.speculator)
+        status = slm_speculator_accept(c->a.speculator, c->prompt.ids, n, &err);
+    if (status != SLM_OK) return fail_with("prefix and suffix", &err);
+    for (int32_t i = 0; i < n; i++) slm_sampler_accept(c->a.by.sampler, c->prompt.ids[i]);
+    return EXIT_DONE;
+}
+
+static int run(const command *self, int argc, char **argv) {
+    completion c = {.o = {.n = 256, .lookup = 8, .sampling = sampling_defaults()}};
+    int code = parse_options(self, argc, argv, &c.o, NULL);
+    if (code == PARSED) code = compute_params(self, &c.o.compute, &c.params);
+    if (code == PARSED) code = sampling_check(self, &c.o.sampling);
+    if (code != PARSED) return code;
+    if (!c.o.model) return usage_error(self, "-m MODEL is missing");
+    catch_interrupt();
+    code = open_model(c.o.model, OPEN_ALL, &c.model);
+    if (code == EXIT_DONE) code = open_adapters(c.model, &c.o.compute.lora, &c.adapters);
+    if (code == EXIT_DONE) code = read_texts(&c);
+    if (code == EXIT_DONE) code = prepare(&c);
+    if (code == EXIT_DONE) code = read_prompt(&c);
+    if (code == EXIT_DONE) code = answer(&c.a, c.o.n);
+    slm_speculator_free(c.a.speculator);
+    answerer_free(&c.a);
+    slm_context_free(c.ctx);
+    close_adapters(&c.adapters);
+    slm_model_close(c.model);
+    free(c.prompt.ids);
+    free(c.prefix);
+    free(c.suffix);
+    return code;
+}
+
+const command complete_command = {
+    .name = "complete",
+    .arguments = "-m MODEL [--prefix FILE] [--suffix FILE] [options]",
+    .summary = "write what is missing between two texts",
+    .details = "For models with tokens for filling in the middle. Only what is missing is written, "
+               "byte for byte:\nno newline is added at its end.\n",
+    .options = options,
+    .run = run,
+};

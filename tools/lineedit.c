@@ -1,0 +1,151 @@
+#include "lineedit.h"
+
+#include <errno.h>
+#include <histedit.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io.h"
+#include "options.h"
+
+enum { HISTORY = 1000 };
+
+struct line_editor {
+    EditLine *edit; /* NULL: standard input is no terminal */
+    History *history;
+    const char *history_file;
+    line_reader lines;
+    bool goes_on; /* the prompt is that of a message that has begun */
+    char *text;   /* [n] of [capacity] */
+    size_t n, capacity;
+};
+
+static char *prompt(EditLine *edit) {
+    static char first[] = "> ", more[] = ". ";
+    line_editor *e;
+    el_get(edit, EL_CLIENTDATA, &e);
+    return e->goes_on ? more : first;
+}
+
+static bool open_terminal(line_editor *e) {
+    HistEvent event;
+    setlocale(LC_CTYPE, ""); /* characters of more than a byte */
+    e->edit = el_init("slm", stdin, stdout, stderr);
+    e->history = history_init();
+    if (!e->edit || !e->history) return false;
+    el_set(e->edit, EL_CLIENTDATA, e);
+    el_set(e->edit, EL_PROMPT, prompt);
+    el_set(e->edit, EL_EDITOR, "emacs");
+    el_set(e->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
+    el_set(e->edit, EL_HIST, history, e->history);
+    history(e->history, &event, H_SETSIZE, HISTORY);
+    history(e->history, &event, H_SETUNIQUE, 1);
+    if (e->history_file)
+        history(e->history, &event, H_LOAD, e->history_file); /* there may be none */
+    return true;
+}
+
+line_editor *editor_open(const char *history_file) {
+    line_editor *e = calloc(1, sizeof *e);
+    if (!e) {
+        fail("no memory");
+        return NULL;
+    }
+    e->lines.fd = -1;
+    e->history_file = history_file;
+    bool ok = isatty(STDIN_FILENO) ? open_terminal(e) : lines_open(&e->lines, NULL);
+    if (ok) return e;
+    if (isatty(STDIN_FILENO)) fail("the terminal cannot be used");
+    editor_close(e);
+    return NULL;
+}
+
+void editor_close(line_editor *e) {
+    HistEvent event;
+    if (!e) return;
+    if (e->history && e->history_file) history(e->history, &event, H_SAVE, e->history_file);
+    if (e->history) history_end(e->history);
+    if (e->edit) el_end(e->edit);
+    lines_close(&e->lines);
+    free(e->text);
+    free(e);
+}
+
+bool editor_is_terminal(const line_editor *e) { return e->edit != NULL; }
+
+static input_status read_terminal(line_editor *e, const char **line, size_t *n) {
+    HistEvent event;
+    int count = 0;
+    errno = 0;
+    *line = el_gets(e->edit, &count);
+    if (interrupted()) {
+        clear_interrupt();
+        putchar('\n');
+        return INPUT_DROPPED;
+    }
+    if (!*line || count <= 0) {
+        putchar('\n');
+        return INPUT_END;
+    }
+    *n = (size_t)count;
+    if (strspn(*line, " \n") < *n) history(e->history, &event, H_ENTER, *line);
+    if ((*line)[*n - 1] == '\n') --*n;
+    return INPUT_IS;
+}
+
+static input_status read_line(line_editor *e, const char **line, size_t *n) {
+    if (e->edit) return read_terminal(e, line, n);
+    switch (lines_next(&e->lines, true, line, n)) {
+    case LINE_IS: return INPUT_IS;
+    case LINE_FAILED: return interrupted() ? INPUT_END : INPUT_FAILED;
+    default: return INPUT_END;
+    }
+}
+
+static bool add(line_editor *e, const char *text, size_t n) {
+    if (e->capacity - e->n <= n) {
+        size_t capacity = 2 * e->capacity + n + 64;
+        char *more = realloc(e->text, capacity);
+        if (!more) return false;
+        e->text = more;
+        e->capacity = capacity;
+    }
+    memcpy(e->text + e->n, text, n);
+    e->n += n;
+    e->text[e->n] = '\0';
+    return true;
+}
+
+input_status editor_read(line_editor *e, const char **text, size_t *n) {
+    bool quoted = false;
+    input_status status = INPUT_IS;
+    e->n = 0;
+    e->goes_on = false;
+    for (bool more = true; more; e->goes_on = more) {
+        const char *line;
+        size_t length;
+        status = read_line(e, &line, &length);
+        if (status == INPUT_END && e->goes_on) break; /* of what there is */
+        if (status != INPUT_IS) return status;
+        bool quotes = length == 3 && memcmp(line, "\"\"\"", 3) == 0;
+        if (quotes && !e->goes_on) {
+            quoted = true;
+            continue;
+        }
+        if (quotes && quoted) break;
+        more = quoted || (length > 0 && line[length - 1] == '\\');
+        if (!quoted && more) length--;
+        if (!add(e, line, length) || (more && !add(e, "\n", 1))) {
+            fail("no memory for a message");
+            return INPUT_FAILED;
+        }
+    }
+    if (quoted && e->n > 0 && e->text[e->n - 1] == '\n') e->n--;
+    if (!add(e, "", 0)) return INPUT_FAILED;
+    *text = e->text;
+    *n = e->n;
+    return INPUT_IS;
+}
