@@ -549,7 +549,7 @@ static bool is_digit(uint32_t cp) {
     return in_ranges(slm__j_digits, slm__j_n_digits, cp);
 }
 
-static bool is_alpha(uint32_t cp) { return slm__class_of(cp) == CLASS_LETTER; }
+static bool is_alpha(uint32_t cp) { return slm__class_of(cp) >= CLASS_UPPER; }
 static bool is_alnum(uint32_t cp) {
     return is_alpha(cp) || is_digit(cp) || slm__class_of(cp) == CLASS_NUMBER;
 }
