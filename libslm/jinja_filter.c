@@ -330,7 +330,7 @@ static bool f_round(jinja *j, const jv *v, jargs *a, jv *out) {
     for (int64_t k = 0; k < precision; k++) scale *= 10;
     if (up || down) {
         if (isinf(f) || isnan(f)) return slm__j_fail(j, SLM_ERR_ARGUMENT, "round: not finite");
-        *out = JFLOAT((up ? ceil(f * scale) : floor(f * scale)) / scale);
+        *out = JFLOAT(((up ? ceil(f * scale) : floor(f * scale)) + 0.0) / scale); /* no -0 */
         return true;
     }
     *out = *v;
@@ -537,8 +537,9 @@ static bool f_join(jinja *j, const jv *v, jargs *a, jv *out) {
 
 static bool tail(const jargs *a, uint32_t from, jargs *out) {
     *out = *a;
-    out->v += from < a->n ? from : a->n;
-    out->n -= from < a->n ? from : a->n;
+    uint32_t n = from < a->n ? from : a->n;
+    if (n) out->v += n;
+    out->n -= n;
     return true;
 }
 

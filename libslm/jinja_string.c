@@ -164,8 +164,22 @@ static uint32_t map_case(int table, uint32_t cp) {
     return cp;
 }
 
+/* Is it in one of the sorted ranges? */
+static bool in_ranges(const uint32_t (*ranges)[2], uint32_t n, uint32_t cp) {
+    uint32_t low = 0, high = n;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (ranges[middle][1] < cp)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < n && cp >= ranges[low][0];
+}
+
 static bool is_cased(uint32_t cp) {
-    return map_case(TAB_LOWER, cp) != cp || map_case(TAB_UPPER, cp) != cp || cp == 0xdf;
+    if (cp < 0x80) return (cp >= 'a' && cp <= 'z') || (cp >= 'A' && cp <= 'Z');
+    return in_ranges(slm__j_cased, slm__j_n_cased, cp);
 }
 
 /* A capital sigma at the end of a word has another small letter. */
@@ -532,10 +546,7 @@ static bool m_format(jinja *j, const jv *s, jargs *a, jv *out) {
 
 static bool is_digit(uint32_t cp) {
     if (cp < 0x80) return cp >= '0' && cp <= '9';
-    for (uint32_t i = 0; i < slm__j_n_digits; i++) {
-        if (cp >= slm__j_digits[i][0] && cp <= slm__j_digits[i][1]) return true;
-    }
-    return false;
+    return in_ranges(slm__j_digits, slm__j_n_digits, cp);
 }
 
 static bool is_alpha(uint32_t cp) { return slm__class_of(cp) >= CLASS_UPPER; }

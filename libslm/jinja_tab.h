@@ -26,8 +26,12 @@ extern const uint32_t slm__j_n_case_specials[TAB_N];
 extern const uint32_t slm__j_unprintable[][2];
 extern const uint32_t slm__j_n_unprintable;
 
-/* First and last of what isdigit() and isalnum() mean, from 80 on. */
+/* First and last of what isdigit() means, from 80 on. */
 extern const uint32_t slm__j_digits[][2];
 extern const uint32_t slm__j_n_digits;
+
+/* First and last of what has case, from 80 on. */
+extern const uint32_t slm__j_cased[][2];
+extern const uint32_t slm__j_n_cased;
 
 #endif

@@ -346,7 +346,7 @@ bool slm__j_elements(jinja *j, const jv *v, jlist **out) {
     case J_ITERATOR:
         if (!slm__j_list(j, J_LIST, 0, &l)) return false;
         *l.u.list = *v->u.iter->list;
-        l.u.list->v += v->u.iter->at;
+        if (v->u.iter->at) l.u.list->v += v->u.iter->at;
         l.u.list->n -= v->u.iter->at;
         l.u.list->capacity = l.u.list->n;
         v->u.iter->at = v->u.iter->list->n;
@@ -674,6 +674,9 @@ bool slm__j_contains(jinja *j, const jv *container, const jv *v, bool *out) {
         return j->status == SLM_OK;
     }
     jlist *l;
+    uint32_t hash;
+    bool of_keys = container->kind == J_VIEW && container->flag == VIEW_KEYS;
+    if (of_keys && !hash_of(j, v, 0, &hash)) return false;
     if (!slm__j_elements(j, container, &l)) return false;
     for (uint32_t i = 0; i < l->n && !*out; i++) {
         if (!slm__j_equal(j, &l->v[i], v, out)) return false;

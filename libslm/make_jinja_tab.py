@@ -61,7 +61,8 @@ def main():
     for what, type_, sizes in (("run", "jcase_run", n_runs), ("special", "jcase_special", n_specials)):
         print(f"const {type_} *const slm__j_case_{what}s[TAB_N] = {{lower_{what}s, upper_{what}s, title_{what}s}};")
         print(f"const uint32_t slm__j_n_case_{what}s[TAB_N] = {{{', '.join(map(str, sizes))}}};")
-    for name, test, first in (("unprintable", lambda c: not c.isprintable(), 0x7F), ("digits", str.isdigit, 0x80)):
+    for name, test, first in (("unprintable", lambda c: not c.isprintable(), 0x7F), ("digits", str.isdigit, 0x80),
+                              ("cased", lambda c: c.islower() or c.isupper() or c.istitle(), 0x80)):
         rows = ranges(test, first)
         table(f"const uint32_t slm__j_{name}[][2]", [[hex(a), hex(b)] for a, b in rows])
         print(f"const uint32_t slm__j_n_{name} = {len(rows)};")
