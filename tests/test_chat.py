@@ -4,6 +4,7 @@ import os
 import pty
 import select
 import signal
+import termios
 import time
 import unittest
 
@@ -126,7 +127,12 @@ class Terminal(Chat):
         out, self.seen = self.seen[:at], self.seen[at:]
         return out
 
-    def type(self, data):
+    def type(self, data, editing=True):
+        """When the program is ready for it: after the prompt the terminal takes a moment to change from lines to characters."""
+        end = time.monotonic() + TIMEOUT
+        while editing and termios.tcgetattr(self.fd)[3] & termios.ICANON:
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.002)
         os.write(self.fd, data)
 
     def end(self, how=b"\x04"):
@@ -158,7 +164,7 @@ class Terminal(Chat):
             self.type(b"hello\r")
             self.expect(b"hello\r\n")
             time.sleep(0.05)
-            self.type(b"\x03")
+            self.type(b"\x03", editing=False)
             self.expect(b"interrupted]")
             self.expect(b"> ")
         self.type(b"half a line\x03")

@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <histedit.h>
 #include <locale.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "io.h"
 #include "options.h"
@@ -30,6 +32,28 @@ static char *prompt(EditLine *edit) {
     return e->goes_on ? more : first;
 }
 
+/* One character. By itself the library would miss a Ctrl-C that comes just before it waits. */
+static int read_character(EditLine *edit, wchar_t *out) {
+    mbstate_t state = {0};
+    (void)edit;
+    for (;;) {
+        struct pollfd in = {STDIN_FILENO, POLLIN, 0};
+        char byte;
+        int ready = poll(&in, 1, 100);
+        if (interrupted()) return -1;
+        if (ready <= 0) continue;
+        ssize_t n = read(STDIN_FILENO, &byte, 1);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return (int)n;
+        size_t length = mbrtowc(out, &byte, 1, &state);
+        if (length == (size_t)-2) continue; /* more bytes to come */
+        if (length != (size_t)-1) return 1;
+        state = (mbstate_t){0};
+        *out = L'?';
+        return 1;
+    }
+}
+
 static bool open_terminal(line_editor *e) {
     HistEvent event;
     setlocale(LC_CTYPE, ""); /* characters of more than a byte */
@@ -39,6 +63,7 @@ static bool open_terminal(line_editor *e) {
     el_set(e->edit, EL_CLIENTDATA, e);
     el_set(e->edit, EL_PROMPT, prompt);
     el_set(e->edit, EL_EDITOR, "emacs");
+    el_wset(e->edit, EL_GETCFN, read_character);
     el_set(e->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_set(e->edit, EL_HIST, history, e->history);
     history(e->history, &event, H_SETSIZE, HISTORY);
