@@ -124,13 +124,20 @@ static bool is_bound(const jscope *scope, const jname *name) {
     return false;
 }
 
-/* Defaults see the parameters before them. */
+/* Defaults see the parameters before them; themselves and those behind them as undefined. */
 static bool bind_defaults(jinja *j, const jmacro *m, jscope *scope) {
     jscope *outer = j->scope;
-    j->scope = scope;
+    uint32_t n_given = scope->n;
     bool ok = true;
     for (const jnode *p = m->node->a; p && ok; p = p->next) {
-        if (is_bound(scope, p->name)) continue;
+        jv nothing = {.kind = J_UNDEFINED, .u.name = p->name};
+        ok = is_bound(scope, p->name) || slm__j_bind(j, scope, p->name, &nothing);
+    }
+    j->scope = scope;
+    for (const jnode *p = m->node->a; p && ok; p = p->next) {
+        bool given = false;
+        for (uint32_t i = 0; i < n_given && !given; i++) given = scope->v[i].name == p->name;
+        if (given) continue;
         jv v = {.kind = J_UNDEFINED, .u.name = p->name};
         ok = (!p->a || slm__j_eval(j, p->a, &v)) && slm__j_bind(j, scope, p->name, &v);
     }

@@ -186,6 +186,8 @@ static const row templates[] = {
     {"{% macro box(t) %}<{{ t }}>{{ caller('x') }}</{{ t }}>{% endmacro %}{% call(y) box('b') %}in "
      "{{ y }}{% endcall %}",
      "<b>in x</b>"},
+    {"{% set b = 5 %}{% macro m(a=b, b=b) %}[{{ a }},{{ b }}]{% endmacro %}{{ m() }}{{ m(b=1) }}",
+     "[,][1,1]"},
     {"{% macro r(n) %}{{ n }}{% if n > 0 %}{{ r(n - 1) }}{% endif %}{% endmacro %}{{ r(5) }}",
      "543210"},
     {"{% set b %}a{{ 1 }}{% endset %}{% set u | upper | replace('A', 'x') %}a b{% endset %}{{ b "
