@@ -686,7 +686,7 @@ enum { SLM_MATCHER_STEPS = 256 };
 
 /*
  * A matcher at the begin of a text. It takes, with its allocator (NULL: malloc and free), up to 16 MiB, and the masks of up to 64 places of
- * the grammar, n_vocab / 8 bytes each. NOMEM, ARGUMENT. Free with slm_matcher_free().
+ * the grammar, n_vocab / 8 bytes each. LIMIT (too many ways to read the first byte), NOMEM, ARGUMENT. Free with slm_matcher_free().
  */
 SLM_API slm_status slm_matcher_create(const slm_constraint *constraint,
                                       const slm_allocator *allocator, slm_matcher **out,
@@ -805,7 +805,7 @@ typedef struct slm_sampler slm_sampler;
  * (slm_sampler_set_allowed()), biases and bans, then the steps that `order` names, then a random number. A step whose parameter says
  * "off" takes no part. Defaults are greedy: temperature 0, all others off.
  *
- * Two things go before the order: with temperature 0 the most probable token that penalties, DRY, biases and bans leave comes, no other step
+ * Two things go before the order: with temperature 0 (and a temperature among the steps) the most probable token that penalties, DRY, biases and bans leave comes, no other step
  * has a say, and no random number is taken; with mirostat penalties, DRY and temperature are the only steps before it.
  *
  * Strings and arrays are copied when the sampler is created.

@@ -103,6 +103,7 @@ static void measure_node(compiler *c, uint32_t node) {
         if (rule->weight > INLINE_WEIGHT) c->separate[x->a] = 1;
         m = c->separate[x->a] ? (measure){.weight = CALL_WEIGHT} : *rule;
     }
+    if (m.weight == 0) m.weight = 1; /* or doubling it again and again would cost nothing */
     m.busy = false;
     m.done = true;
     c->measures[node] = m;

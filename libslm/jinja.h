@@ -136,6 +136,8 @@ struct jmethod {
 typedef struct jkeyword {
     const jname *name;
     jv value;
+    const jv
+        *key; /* where it came from: of a mapping behind **; NULL: written so in the template */
 } jkeyword;
 
 typedef struct jargs {
@@ -413,7 +415,10 @@ jentry *slm__j_dict_get(jinja *j, const jdict *d, const jv *key);
 jentry *slm__j_dict_find(const jdict *d, slm__str key);
 
 /* depth 0 */
-bool slm__j_is_hashable(const jv *v, uint32_t depth);
+bool slm__j_is_hashable(jinja *j, const jv *v, uint32_t depth, bool *out);
+
+/* The name of a keyword as a value: of whom its bytes are is not forgotten. */
+bool slm__j_keyword_name(jinja *j, const jkeyword *k, jv *out);
 bool slm__j_truth(const jv *v);
 const char *slm__j_kind_name(const jv *v); /* as Python calls it: "str" */
 bool slm__j_fail_undefined(jinja *j, const jv *v);

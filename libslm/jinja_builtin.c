@@ -136,8 +136,9 @@ static bool t_sameas(jinja *j, const jv *v, jargs *a, jv *out) {
 
 /* Is it a name in a table, which Python asks a dict for. */
 static bool is_name(jinja *j, const jv *v, const jrow *table, jv *out) {
-    if (!slm__j_is_hashable(v, 0))
-        return slm__j_fail(j, SLM_ERR_ARGUMENT, "unhashable type: '%s'", slm__j_kind_name(v));
+    bool ok;
+    if (!slm__j_is_hashable(j, v, 0, &ok)) return false;
+    if (!ok) return slm__j_fail(j, SLM_ERR_ARGUMENT, "unhashable type: '%s'", slm__j_kind_name(v));
     return yes(v->kind == J_STRING && slm__j_find(table, jstr(v)), out);
 }
 static bool t_filter(jinja *j, const jv *v, jargs *a, jv *out) {
@@ -252,8 +253,7 @@ static bool make_dict(jinja *j, jargs *a, jkind kind, jv *out) {
     if (!slm__j_dict(j, kind, out) || (a->n == 1 && !add_entries(j, out->u.dict, &a->v[0])))
         return false;
     for (uint32_t i = 0; i < a->n_keywords; i++) {
-        slm__str name = a->keywords[i].name->s;
-        if (!slm__j_outside(j, name.ptr, name.len, false, &key) ||
+        if (!slm__j_keyword_name(j, &a->keywords[i], &key) ||
             !slm__j_dict_set(j, out->u.dict, &key, &a->keywords[i].value))
             return false;
     }

@@ -51,7 +51,8 @@ static void load_name(const jinja *j, const jname *name, jv *out) {
 
 /* ---- Calls ---- */
 
-static bool add_keyword(jinja *j, jargs *a, uint32_t *capacity, const jname *name, const jv *v) {
+static bool add_keyword(jinja *j, jargs *a, uint32_t *capacity, const jname *name, const jv *key,
+                        const jv *v) {
     for (uint32_t i = 0; i < a->n_keywords; i++) {
         if (a->keywords[i].name == name)
             return slm__j_fail(j, SLM_ERR_ARGUMENT, "argument '%s' is given twice",
@@ -64,7 +65,7 @@ static bool add_keyword(jinja *j, jargs *a, uint32_t *capacity, const jname *nam
         if (a->n_keywords) memcpy(k, a->keywords, a->n_keywords * sizeof *k);
         a->keywords = k;
     }
-    a->keywords[a->n_keywords++] = (jkeyword){name, *v};
+    a->keywords[a->n_keywords++] = (jkeyword){name, *v, key};
     return slm__j_step(j, 1);
 }
 
@@ -78,7 +79,7 @@ static bool add_dict(jinja *j, jargs *a, uint32_t *capacity, const jv *v) {
         if (e->key.kind != J_STRING)
             return slm__j_fail(j, SLM_ERR_ARGUMENT, "keywords must be strings");
         const jname *name = slm__j_name(j, jbytes(&e->key), e->key.len);
-        if (!name || !add_keyword(j, a, capacity, name, &e->value)) return false;
+        if (!name || !add_keyword(j, a, capacity, name, &e->key, &e->value)) return false;
     }
     return true;
 }
@@ -95,7 +96,7 @@ bool slm__j_eval_args(jinja *j, const jnode *args, jargs *out) {
         jlist *more;
         bool ok = true;
         if (a->op == ARG_KEYWORD) {
-            ok = add_keyword(j, out, &capacity, a->name, &v);
+            ok = add_keyword(j, out, &capacity, a->name, NULL, &v);
         } else if (a->op == ARG_STARS) {
             ok = add_dict(j, out, &capacity, &v);
         } else if (a->op == ARG_STAR) {
@@ -109,6 +110,12 @@ bool slm__j_eval_args(jinja *j, const jnode *args, jargs *out) {
     }
     out->v = list.u.list->v;
     out->n = list.u.list->n;
+    return true;
+}
+
+bool slm__j_keyword_name(jinja *j, const jkeyword *k, jv *out) {
+    if (!k->key) return slm__j_outside(j, k->name->s.ptr, k->name->s.len, false, out);
+    *out = *k->key;
     return true;
 }
 

@@ -171,8 +171,7 @@ static bool bind_rest(jinja *j, const jmacro *m, jargs *args, jscope *scope, uin
         if (!(uses & USES_KWARGS))
             return slm__j_fail(j, SLM_ERR_ARGUMENT, "a macro takes no argument '%s'",
                                slm__show(k->name->s).text);
-        if (!slm__j_outside(j, k->name->s.ptr, k->name->s.len, false, &name) ||
-            !slm__j_dict_set(j, rest.u.dict, &name, &k->value))
+        if (!slm__j_keyword_name(j, k, &name) || !slm__j_dict_set(j, rest.u.dict, &name, &k->value))
             return false;
     }
     return !(uses & USES_KWARGS) || is_bound(scope, j->n_kwargs) ||
@@ -208,7 +207,7 @@ static bool exec_call_block(jinja *j, const jnode *n) {
     jkeyword *k = slm__j_array(j, args.n_keywords + 1, sizeof *k);
     if (!k) return false;
     if (args.n_keywords) memcpy(k, args.keywords, args.n_keywords * sizeof *k);
-    k[args.n_keywords++] = (jkeyword){j->n_caller, caller};
+    k[args.n_keywords++] = (jkeyword){j->n_caller, caller, NULL};
     args.keywords = k;
     j->pos = n->pos;
     return slm__j_call(j, &f, &args, &v) && slm__j_print(j, j->out, &v);

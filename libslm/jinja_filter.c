@@ -123,9 +123,8 @@ static bool f_format(jinja *j, const jv *v, jargs *a, jv *out) {
     if (a->n) return slm__j_fail(j, SLM_ERR_ARGUMENT, "format: arguments by position and by name");
     if (!slm__j_dict(j, J_DICT, &values)) return false;
     for (uint32_t i = 0; i < a->n_keywords; i++) {
-        slm__str name = a->keywords[i].name->s;
         jv key;
-        if (!slm__j_outside(j, name.ptr, name.len, false, &key) ||
+        if (!slm__j_keyword_name(j, &a->keywords[i], &key) ||
             !slm__j_dict_set(j, values.u.dict, &key, &a->keywords[i].value))
             return false;
     }
@@ -176,6 +175,7 @@ static bool f_truncate(jinja *j, const jv *v, jargs *a, jv *out) {
         !slm__j_length(j, v, &n))
         return false;
     *out = *v;
+    if (length < 0) length = 0; /* too short in any case, and nothing overflows */
     if (n <= length || n - length <= leeway) return true;
     if (v->kind != J_STRING) return slm__j_fail(j, SLM_ERR_ARGUMENT, "truncate wants a string");
     if (length < slm__j_count(&end))

@@ -261,7 +261,9 @@ bool slm__j_item(jinja *j, const jv *v, const jv *key, jv *out) {
     bool found = false;
     int64_t index;
     if (v->kind == J_UNDEFINED) return slm__j_fail_undefined(j, v);
-    if (v->kind == J_DICT && slm__j_is_hashable(key, 0)) {
+    bool hashable = false;
+    if (v->kind == J_DICT && !slm__j_is_hashable(j, key, 0, &hashable)) return false;
+    if (hashable) {
         const jentry *e = slm__j_dict_get(j, v->u.dict, key);
         if (e) *out = e->value;
         found = e;
@@ -335,9 +337,15 @@ bool slm__j_slice(jinja *j, const jv *v, const jv bounds[3], jv *out) {
     if (v->kind == J_RANGE) {
         jlist *r = out->u.list;
         const jlist *of = v->u.list;
-        r->start = of->start + b[0] * of->step;
-        r->stop = of->start + b[1] * of->step;
-        r->step = of->step * b[2];
+        /* a stop behind the last 64-bit number is that number: nothing comes of it */
+        if (__builtin_mul_overflow(b[0], of->step, &r->start) ||
+            __builtin_add_overflow(of->start, r->start, &r->start))
+            r->start = of->stop;
+        if (__builtin_mul_overflow(b[1], of->step, &r->stop) ||
+            __builtin_add_overflow(of->start, r->stop, &r->stop))
+            r->stop = of->step > 0 ? INT64_MAX : INT64_MIN;
+        if (__builtin_mul_overflow(of->step, b[2], &r->step))
+            r->step = (of->step > 0) == (b[2] > 0) ? INT64_MAX : INT64_MIN;
     }
     return true;
 }

@@ -529,8 +529,8 @@ static bool m_zfill(jinja *j, const jv *s, jargs *a, jv *out) {
     jv zero, args[2], rest, text;
     int64_t width;
     if (!optional_int(j, &a->v[0], 0, &width) || !slm__j_text(j, "0", &zero)) return false;
-    uint32_t sign = s->len > 0 && strchr("+-", *jbytes(s)) ? 1 : 0;
-    args[0] = JINT(width - sign);
+    uint32_t sign = s->len > 0 && (*jbytes(s) == '+' || *jbytes(s) == '-') ? 1 : 0;
+    args[0] = JINT(width > 0 ? width - sign : 0);
     args[1] = zero;
     jargs with = {.v = args, .n = 2};
     rest = jsub(s, sign, s->len - sign);

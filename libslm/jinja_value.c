@@ -382,12 +382,13 @@ bool slm__j_dict(jinja *j, jkind kind, jv *out) {
     return d;
 }
 
-bool slm__j_is_hashable(const jv *v, uint32_t depth) {
-    if (v->kind == J_LIST || v->kind == J_DICT || (v->kind == J_VIEW && v->flag != VIEW_VALUES) ||
-        depth > JINJA_DEPTH)
-        return false;
-    for (uint32_t i = 0; v->kind == J_TUPLE && i < v->u.list->n; i++) {
-        if (!slm__j_is_hashable(&v->u.list->v[i], depth + 1)) return false;
+/* Tuples may share their elements, so that looking at all of them is exponential: each is a step. */
+bool slm__j_is_hashable(jinja *j, const jv *v, uint32_t depth, bool *out) {
+    *out = v->kind != J_LIST && v->kind != J_DICT &&
+           (v->kind != J_VIEW || v->flag == VIEW_VALUES) && depth <= JINJA_DEPTH;
+    for (uint32_t i = 0; *out && v->kind == J_TUPLE && i < v->u.list->n; i++) {
+        if (!slm__j_step(j, 1) || !slm__j_is_hashable(j, &v->u.list->v[i], depth + 1, out))
+            return false;
     }
     return true;
 }
@@ -410,9 +411,10 @@ static bool hash_of(jinja *j, const jv *v, uint32_t depth, uint32_t *out) {
         *out = whole ? slm__hash(&i, sizeof i) : slm__hash(&f, sizeof f);
         return true;
     }
+    bool ok;
     *out = v->kind;
-    if (!slm__j_is_hashable(v, depth))
-        return slm__j_fail(j, SLM_ERR_ARGUMENT, "unhashable type: '%s'", slm__j_kind_name(v));
+    if (!slm__j_is_hashable(j, v, depth, &ok)) return false;
+    if (!ok) return slm__j_fail(j, SLM_ERR_ARGUMENT, "unhashable type: '%s'", slm__j_kind_name(v));
     for (uint32_t k = 0; v->kind == J_TUPLE && k < v->u.list->n; k++) {
         uint32_t h;
         if (!slm__j_step(j, 1) || !hash_of(j, &v->u.list->v[k], depth + 1, &h)) return false;

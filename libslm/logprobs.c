@@ -94,6 +94,6 @@ slm_status slm_logprobs(const float *logits, int32_t n_vocab, const slm_token *t
     for (int32_t i = 0; i < n_tokens; i++)
         out[i] = (slm_logprob){tokens[i], (double)logits[tokens[i]]};
     find_best(logits, n_vocab, n_top, out + n_tokens);
-    for (int32_t i = 0; i < n_tokens + n_top; i++) out[i].logprob -= minus;
+    for (int64_t i = 0; i < (int64_t)n_tokens + n_top; i++) out[i].logprob -= minus;
     return SLM_OK;
 }

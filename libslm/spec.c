@@ -355,7 +355,7 @@ static slm_status draft_by_model(slm_speculator *s, int32_t n, drafts *d, slm_er
 /* What must come, if a grammar says so; false if it does not. Nothing is learnt from it. */
 static bool draft_by_grammar(slm_speculator *s, slm_matcher *matcher, int32_t limit, drafts *d) {
     size_t n = 0;
-    if (!matcher || limit == 0) return false;
+    if (!matcher || limit <= 0) return false; /* no room: below 0 when the context is full */
     slm_status status =
         slm_matcher_forced_tokens(matcher, s->text + s->n_text, (size_t)limit, &n, NULL);
     if (status != SLM_OK || n == 0) return false;

@@ -95,13 +95,13 @@ class Piped(Chat):
 class Terminal(Chat):
     """Each step waits for what it expects, not for a time."""
 
-    def start(self, *args, history=False):
+    def start(self, *args, history=False, locale="C.UTF-8"):
         command = [SLM, *self.command(*args)]
         if history:
             command.remove("--no-history")
         pid, self.fd = pty.fork()
         if pid == 0:
-            os.environ.update(HOME=self.folder.name, TERM="xterm", LC_ALL="C.UTF-8")
+            os.environ.update(HOME=self.folder.name, TERM="xterm", LC_ALL=locale)
             os.execv(SLM, command)
         self.pid, self.seen = pid, b""
         self.addCleanup(self.stop)
@@ -137,7 +137,8 @@ class Terminal(Chat):
 
     def end(self, how=b"\x04"):
         """The code to exit with. A program that leaves a terminal waits for what it wrote to be read."""
-        self.type(how)
+        if how:
+            self.type(how)
         end = time.monotonic() + TIMEOUT
         done, status = os.waitpid(self.pid, os.WNOHANG)
         while not done:
@@ -159,11 +160,12 @@ class Terminal(Chat):
         self.assertEqual(self.end(), 0)
 
     def test_ctrl_c_stops_the_answer_not_the_program(self):
-        self.start("-n", "0", "-c", "4096")  # the model does not end by itself
+        self.start("-n", "0", "-c", "100000")  # the model does not end by itself
         for _ in range(2):
             self.type(b"hello\r")
             self.expect(b"hello\r\n")
-            time.sleep(0.05)
+            while not self.seen:  # the answer has begun
+                self.seen += os.read(self.fd, 65536)
             self.type(b"\x03", editing=False)
             self.expect(b"interrupted]")
             self.expect(b"> ")
@@ -171,6 +173,30 @@ class Terminal(Chat):
         self.expect(b"\n")
         self.expect(b"> ")
         self.assertEqual(self.end(b"/quit\r"), 0)
+
+    def test_characters_of_several_bytes_without_a_locale(self):
+        path = self.path("locale.json")
+        self.start(locale="C")
+        self.type("h\u00e9llo \u20ac\r".encode())
+        self.expect(b"reached]")
+        self.expect(b"> ")
+        self.type(b"/save " + path.encode() + b"\r")
+        self.expect(b"> ")
+        self.assertEqual(self.end(), 0)
+        with open(path) as f:
+            self.assertEqual(json.load(f)[0]["content"], "h\u00e9llo \u20ac")
+
+    def test_the_terminal_is_given_back_when_the_program_is_ended(self):
+        self.start(history=True)
+        self.type(b"hello\r")
+        self.expect(b"reached]")
+        self.expect(b"> ")
+        self.type(b"half")
+        os.kill(self.pid, signal.SIGTERM)
+        self.assertEqual(self.end(b""), -signal.SIGTERM)
+        self.assertTrue(termios.tcgetattr(self.fd)[3] & termios.ICANON)
+        with open(self.path(".slm_history")) as f:
+            self.assertIn("hello", f.read())
 
     def test_lines_are_edited_and_come_back(self):
         path = self.path("edited.json")

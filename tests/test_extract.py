@@ -157,6 +157,20 @@ class Errors(Extract):
         for i in (0, 5):
             self.check(lines[i]["output"])
 
+    def test_a_line_that_is_too_long(self):
+        huge = '"one"\n"' + "x" * (17 << 20) + '"\n"three"\n"' + "y" * (40 << 20) + '"'
+        lines = self.results_of(huge, errors=True)
+        self.assertEqual([line["id"] for line in lines], [1, 2, 3, 4])
+        self.assertEqual([line.get("error") for line in lines], [None, "the line is too long"] * 2)
+
+    def test_what_must_come_has_no_room(self):
+        schema = self.file("const.json", json.dumps({"const": "x" * 600}))
+        for args in (["-c", "256", "--parallel", "1"], ["-c", "1024", "--parallel", "4"]):
+            out = self.path("const-out.jsonl")
+            r = slm(*self.command(out, "--restart", *args, schema=schema))
+            self.assertEqual(r.code, 0, r.message)
+            self.assertEqual([("room" in json.loads(line)["error"]) for line in read(out).splitlines()], [True] * len(self.documents))
+
     def test_results_that_do_not_end(self):
         schema = self.file("long.json", json.dumps({"type": "string", "minLength": 500}))
         out = self.path("long.jsonl")
@@ -220,14 +234,55 @@ class GoingOn(Extract):
     def test_interrupted(self):
         whole = self.extract()
         out = self.path("interrupted.jsonl")
-        p = subprocess.Popen([SLM, *map(str, self.command(out, "--parallel", 1))], stderr=subprocess.PIPE)
-        while p.poll() is None and (not os.path.exists(out) or os.path.getsize(out) == 0):
-            time.sleep(0.0005)
+        p = subprocess.Popen([SLM, *map(str, self.command(out)[:-1])], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        p.stdin.write(read(self.input))
+        p.stdin.flush()  # and is not closed: it waits for more, with all results of what there was
+        end = time.monotonic() + TIMEOUT
+        while not os.path.exists(out) or read(out) != whole:
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.002)
         p.send_signal(signal.SIGINT)
         self.assertEqual(p.wait(TIMEOUT), 130)
+        p.stdin.close()
         p.stderr.close()
+        with open(out, "r+b") as f:
+            f.truncate(len(whole) // 2)
         self.good(*self.command(out))
         self.assertEqual(read(out), whole)
+
+    def test_results_that_are_hard_to_read(self):
+        """Integers of any length, U+0000, huge exponents: what was written is found again, whatever a reader of JSON says."""
+        schema = self.file("hard.json", json.dumps({"enum": [123456789012345678901234567890]}).replace("]", ', "\\u0000", 1e999]'))
+        source = self.file("hard.jsonl", '{"id": "a\\u0000b", "text": "x"}\n{"serial": 12345678901234567890123, "id": "n", "text": "y"}\n"z"\n')
+        out = self.path("hard-out.jsonl")
+        self.good(*self.command(out, schema=schema, input=source))
+        whole = read(out)
+        self.assertEqual([line.split(b", ")[0] for line in whole.splitlines()], [b'{"id": "a\\u0000b"', b'{"id": "n"', b'{"id": 3'])
+        self.good(*self.command(out, schema=schema, input=source))
+        self.assertEqual(read(out), whole)
+
+    def test_files_that_are_not_its_own_stay_as_they_are(self):
+        same = self.file("same.jsonl", '"one"\n"two"')
+        for more in ([], ["--restart"]):
+            self.assertIn("is the input", self.fails(*self.command(same, *more, input=same)).message)
+            self.assertEqual(read(same), b'"one"\n"two"')
+        foreign = self.file("foreign.txt", "some notes\nwithout an end")
+        self.fails(*self.command(foreign))
+        self.assertEqual(read(foreign), b"some notes\nwithout an end")
+
+    def test_one_program_at_a_time(self):
+        out = self.path("locked.jsonl")
+        p = subprocess.Popen([SLM, *map(str, self.command(out)[:-1])], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        p.stdin.write(b'"x"\n')
+        p.stdin.flush()
+        while not os.path.exists(out) or not read(out):
+            time.sleep(0.002)
+        self.assertIn("by another program", self.fails(*self.command(out)).message)
+        p.stdin.close()
+        self.assertEqual(p.wait(TIMEOUT), 0)
+
+    def test_a_full_disk(self):
+        self.assertIn("cannot write to /dev/full", self.fails(*self.command("/dev/full")).message)
 
     def test_output_of_another_input(self):
         self.extract()

@@ -5,6 +5,7 @@
 
 #include "../libslm/machine.h"
 #include "support/check_alloc.h"
+#include "support/strict.h"
 #include "support/suite.h"
 
 static slm_error err;
@@ -117,7 +118,7 @@ static char *repeated(const char *begin, const char *part, int n, const char *en
     return text;
 }
 
-START_TEST(fault54_depth) {
+START_TEST(test_fault_54_depth) {
     char *text = repeated("root ::= ", "(", 60000, "");
     refused(text, strlen(text), SLM_ERR_LIMIT, "1:266: groups more than 256 deep");
     free(text);
@@ -137,7 +138,7 @@ START_TEST(fault54_depth) {
 }
 END_TEST
 
-START_TEST(fault55_empty_loops) {
+START_TEST(test_fault_55_empty_loops) {
     static const char *const grammars[] = {
         "root ::= (\"a\"*)*",
         "root ::= (\"a\"*){2,5000}",
@@ -156,7 +157,7 @@ START_TEST(fault55_empty_loops) {
 }
 END_TEST
 
-START_TEST(fault55_left_recursion) {
+START_TEST(test_fault_55_left_recursion) {
     static const char *const grammars[] = {
         "root ::= root \"a\" | \"a\"",
         "root ::= \"b\" x\nx ::= x | \"a\"",
@@ -174,7 +175,7 @@ START_TEST(fault55_left_recursion) {
 END_TEST
 
 /* r0 ::= r1, or "x" r1 and one that is large enough not to be written out */
-START_TEST(fault55_long_chains) {
+START_TEST(test_fault_55_long_chains) {
     static const char *const forms[] = {
         "r%d ::= r%d\n", "r%d ::= \"\" r%d\n", "r%d ::= (r%d)\n",
         "r%d ::= r%d | \"0123456789012345678901234567890123456789\"\n"};
@@ -199,7 +200,7 @@ START_TEST(fault55_long_chains) {
 }
 END_TEST
 
-START_TEST(fault56_counts) {
+START_TEST(test_fault_56_counts) {
     static const char *const grammars[] = {
         "root ::= \"a\"{0,1000000000}",     "root ::= \"a\"{1000001}",
         "root ::= \"a\"{1000001,}",         "root ::= \"a\"{99999999999999999999}",
@@ -218,6 +219,25 @@ START_TEST(fault56_counts) {
     /* 2^64 states if it were made deterministic whole */
     const char *wide = "root ::= [ab]* \"a\" ([ab] [ab] [ab] [ab] [ab] [ab] [ab] [ab]){4} [ab]";
     refused(wide, strlen(wide), SLM_ERR_LIMIT, "states");
+}
+END_TEST
+
+/* Rules that are nothing but the one before, twice: written out they would double with each line. */
+START_TEST(test_fault_56_doubling) {
+    static const char *const first[] = {"[^\\x00-\\U0010FFFF]", "\"\"", "\"a\""};
+    static const char *const between[] = {"|", ""};
+    for (int i = 0; i < 6; i++) {
+        char text[4000];
+        slm_grammar *g = NULL;
+        size_t n = (size_t)sprintf(text, "root ::= \"a\" | r60\nr0 ::= %s\n", first[i / 2]);
+        for (int k = 1; k <= 60; k++)
+            n += (size_t)sprintf(text + n, "r%d ::= r%d %s r%d\n", k, k - 1, between[i % 2], k - 1);
+        double begin = strict_seconds();
+        slm_status s = slm_grammar_parse(text, n, NULL, &g, &err);
+        ck_assert_msg(s == SLM_OK || s == SLM_ERR_LIMIT, "%s", err.message);
+        ck_assert_double_lt(strict_seconds() - begin, 1);
+        slm_grammar_free(g);
+    }
 }
 END_TEST
 
@@ -290,7 +310,7 @@ static const struct {
     {"root ::= [^\\x00-\\U0010ffff]", "no text fits", 0},
 };
 
-START_TEST(fault57_syntax) {
+START_TEST(test_fault_57_syntax) {
     size_t n = syntax[_i].n ? syntax[_i].n : strlen(syntax[_i].text);
     refused(syntax[_i].text, n, SLM_ERR_FORMAT, syntax[_i].message);
     if (_i >= 3 && strchr(syntax[_i].message, ':'))
@@ -403,12 +423,13 @@ int main(void) {
     suite_add_tcase(s, t);
     t = tcase_create("faults");
     tcase_set_timeout(t, 60);
-    tcase_add_test(t, fault54_depth);
-    tcase_add_test(t, fault55_empty_loops);
-    tcase_add_test(t, fault55_left_recursion);
-    tcase_add_test(t, fault55_long_chains);
-    tcase_add_test(t, fault56_counts);
-    tcase_add_loop_test(t, fault57_syntax, 0, sizeof syntax / sizeof *syntax);
+    tcase_add_test(t, test_fault_54_depth);
+    tcase_add_test(t, test_fault_55_empty_loops);
+    tcase_add_test(t, test_fault_55_left_recursion);
+    tcase_add_test(t, test_fault_55_long_chains);
+    tcase_add_test(t, test_fault_56_counts);
+    tcase_add_test(t, test_fault_56_doubling);
+    tcase_add_loop_test(t, test_fault_57_syntax, 0, sizeof syntax / sizeof *syntax);
     tcase_add_test(t, arguments);
     tcase_add_test(t, no_memory);
     suite_add_tcase(s, t);

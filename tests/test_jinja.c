@@ -261,6 +261,12 @@ START_TEST(test_fault_63_limits) {
         {"{% set ns = namespace(s='ab') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}"
          "{% endfor %}",
          SLM_ERR_LIMIT, "M"},
+        {"{% set ns = namespace(t=(1,)) %}{% for i in range(60) %}{% set ns.t = (ns.t, ns.t) %}"
+         "{% endfor %}{{ ns.t is filter }}",
+         SLM_ERR_LIMIT, ""},
+        {"{% set ns = namespace(t=(1,)) %}{% for i in range(60) %}{% set ns.t = (ns.t, ns.t) %}"
+         "{% endfor %}{{ {}[ns.t] }}",
+         SLM_ERR_LIMIT, ""},
         {"{{ 'ab' * 1000000000 }}", SLM_ERR_LIMIT, ""},
         {"{{ [1] * 1000000000 }}", SLM_ERR_LIMIT, ""},
         {"{{ 'x'.center(1000000000) }}", SLM_ERR_LIMIT, ""},
@@ -414,6 +420,10 @@ START_TEST(test_fault_50_text_of_the_caller_stays_text) {
         "{{ c|reverse|reverse }}",
         "{{ '\"' ~ (c|tojson|from_json) }}",
         "{{ k|list|first }}",
+        "{{ dict(**k) }}",
+        "{{ dict(**k)|list|first }}",
+        "{% macro m() %}{{ kwargs }}{% endmacro %}{{ m(**k) }}",
+        "{{ '%s'|format(k) }}",
         "{{ c|format }}",
         "{{ strftime_now(c) }}",
         "{{ c.partition('_')|join }}",

@@ -445,6 +445,32 @@ START_TEST(test_grammars_give_the_same_tokens) {
 }
 END_TEST
 
+/* A context that is full in the midst of what must come: as without drafts, and nothing is drafted behind its end. */
+START_TEST(test_fault_73_context_full_in_what_must_come) {
+    char gbnf[300] = "root ::= \"";
+    size_t n = strlen(gbnf);
+    memset(gbnf + n, 'x', 200);
+    strcpy(gbnf + n + 200, "\"");
+    slm_grammar *grammar;
+    slm_constraint *constraint;
+    slm_matcher *matcher;
+    GOOD(slm_grammar_parse(gbnf, strlen(gbnf), NULL, &grammar, &err));
+    GOOD(slm_constraint_create(grammar, big.model, NULL, &constraint, &err));
+    GOOD(slm_matcher_create(constraint, NULL, &matcher, &err));
+    for (int32_t room = 1; room < 20; room++) {
+        task t = new_task(3, 0);
+        t.n_ctx = t.n_prompt + room;
+        t.n = 100;
+        t.matcher = matcher;
+        compare(&t);
+        ck_assert_int_eq(want.end, SLM_ERR_CONTEXT_FULL);
+    }
+    slm_matcher_free(matcher);
+    slm_constraint_free(constraint);
+    slm_grammar_free(grammar);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("spec");
     TCase *c = tcase_create("spec");
@@ -459,6 +485,7 @@ int main(void) {
     tcase_add_test(c, test_repetition_is_drafted);
     tcase_add_test(c, test_steps_do_not_depend_on_threads);
     tcase_add_test(c, test_grammars_give_the_same_tokens);
+    tcase_add_test(c, test_fault_73_context_full_in_what_must_come);
     tcase_add_test(c, test_other_sequences);
     tcase_add_test(c, test_two_speculators_share_a_context);
     tcase_add_test(c, test_removing_tokens);

@@ -136,16 +136,16 @@ static void print_speed(const chat *c) {
     fputs("]\033[0m\n", stderr);
 }
 
-/* The assistant's turn: answer, and remember what was said. */
-static int reply(chat *c) {
+/* The assistant's turn: answer, and remember what was said. *answered is false if the answer could not begin. */
+static int reply(chat *c, bool *answered) {
     token_list tokens = {0};
     char *text = NULL;
     size_t n = 0;
     int code = tokens_of(c, &tokens);
     if (code == EXIT_DONE) code = read_tokens(c, &tokens);
     free(tokens.ids);
-    if (code != EXIT_DONE) { /* as if it had not been asked */
-        conversation_forget(&c->said, c->said.n - 1);
+    *answered = code == EXIT_DONE;
+    if (!*answered) {
         if (code == EXIT_INTERRUPTED) clear_interrupt();
         return EXIT_DONE;
     }
@@ -203,8 +203,16 @@ static int do_again(chat *c, const char *argument) {
         warn("/again: nothing was answered yet");
         return EXIT_DONE;
     }
-    conversation_forget(&c->said, c->said.n - 1);
-    return reply(c);
+    slm_message old = c->said.messages[--c->said.n];
+    bool answered;
+    int code = reply(c, &answered);
+    if (!answered) { /* the old one stays; there is room where it was */
+        c->said.messages[c->said.n++] = old;
+        return code;
+    }
+    free((char *)old.role);
+    free((char *)old.content);
+    return code;
 }
 
 static int do_quit(chat *c, const char *argument) {
@@ -272,7 +280,10 @@ static int converse(chat *c) {
             continue;
         }
         if (!conversation_insert(&c->said, c->said.n, "user", text, n)) return fail("no memory");
-        code = reply(c);
+        bool answered;
+        code = reply(c, &answered);
+        if (!answered && c->said.n > 0) /* as if it had not been asked */
+            conversation_forget(&c->said, c->said.n - 1);
     }
     return code;
 }

@@ -55,7 +55,7 @@ bool conversation_set_system(conversation *c, const char *text) {
 
 bool conversation_load(conversation *c, const char *path) {
     json_error_t why;
-    json_t *list = json_load_file(path, 0, &why);
+    json_t *list = json_load_file(path, JSON_ALLOW_NUL, &why);
     conversation read = {0};
     bool ok = json_is_array(list);
     size_t i;

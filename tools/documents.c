@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -98,8 +99,10 @@ static char *fill_in(json_t *object, const char *form, const char *schema, docum
 /* What one line holds, as an object; NULL with d->error, or without memory. */
 static json_t *read_object(const char *line, size_t n, document *d) {
     json_error_t why;
-    json_t *v =
-        json_loadb(line, n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
+    size_t flags = JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
+    json_t *v = json_loadb(line, n, flags, &why);
+    if (!v)
+        v = json_loadb(line, n, flags | JSON_DECODE_INT_AS_REAL, &why); /* integers above 64 bits */
     if (json_is_string(v)) {
         json_t *object = json_pack("{s:o}", "text", v);
         return object;
@@ -129,6 +132,12 @@ bool document_read(const char *line, size_t n, int64_t number, const char *form,
     return out->id && (out->prompt || out->error);
 }
 
+bool document_refused(int64_t number, const char *why, document *out) {
+    *out = (document){.line = number, .error = strdup(why)};
+    if (asprintf(&out->id, "%" PRId64, number) < 0) out->id = NULL;
+    return out->id && out->error;
+}
+
 void document_free(document *d) {
     free(d->id);
     free(d->prompt);
@@ -143,52 +152,62 @@ static int fail_errno(const ordered_output *o, const char *what) {
 }
 
 /* Whole lines of the file, and the bytes that they take. */
-static int count_lines(ordered_output *o, int64_t *n_lines, off_t *n_bytes) {
+static int count_lines(ordered_output *o) {
     char buffer[1 << 16];
     off_t at = 0;
     ssize_t n;
-    *n_lines = 0, *n_bytes = 0;
     while ((n = pread(o->fd, buffer, sizeof buffer, at)) != 0) {
+        if (interrupted()) return EXIT_INTERRUPTED;
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return fail_errno(o, "read");
         for (ssize_t i = 0; i < n; i++) {
             if (buffer[i] != '\n') continue;
-            ++*n_lines;
-            *n_bytes = at + i + 1;
+            o->n_written++;
+            o->n_bytes = at + i + 1;
         }
         at += n;
     }
     return EXIT_DONE;
 }
 
-int output_open(ordered_output *o, const char *path, bool restart, int32_t n_lines) {
+int output_open(ordered_output *o, const char *path, bool restart, int32_t n_lines, int input) {
+    struct stat in, out;
     *o = (ordered_output){.fd = -1, .path = path, .n_lines = n_lines};
     o->lines = calloc((size_t)n_lines, sizeof *o->lines);
     if (!o->lines) return fail("no memory");
-    o->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | (restart ? O_TRUNC : 0), 0666);
-    if (o->fd < 0) return fail_errno(o, "open");
-    off_t n_bytes;
-    int code = count_lines(o, &o->n_written, &n_bytes);
-    if (code != EXIT_DONE) return code;
-    struct stat st;
-    if (fstat(o->fd, &st) != 0 || (S_ISREG(st.st_mode) && ftruncate(o->fd, n_bytes) != 0))
-        return fail_errno(o, "cut");
-    return EXIT_DONE;
+    o->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (o->fd < 0 || fstat(o->fd, &out) != 0) return fail_errno(o, "open");
+    if (!S_ISREG(out.st_mode)) {
+        o->n_bytes = -1;
+        return EXIT_DONE;
+    }
+    if (fstat(input, &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+        return fail("%s is the input: its documents would be lost", path);
+    if (flock(o->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return fail("%s is being written by another program", path);
+    return restart ? EXIT_DONE : count_lines(o);
 }
 
-int output_check(ordered_output *o, line_reader *written, const document *d) {
-    const char *line;
-    size_t n;
-    if (lines_next(written, true, &line, &n) != LINE_IS) return EXIT_FAILED;
-    json_t *v = json_loadb(line, n, 0, NULL), *id = json_object_get(v, "id");
-    char *text = id ? json_dumps(id, JSON_ENCODE_ANY) : NULL;
-    bool same = text && strcmp(text, d->id) == 0;
-    free(text);
-    json_decref(v);
-    if (same) return EXIT_DONE;
+int output_check(const ordered_output *o, line_reader *written, const document *d) {
+    const char *line = "";
+    size_t n = 0, n_id = strlen(d->id);
+    line_status status = lines_next(written, true, &line, &n);
+    if (status == LINE_FAILED) return interrupted() ? EXIT_INTERRUPTED : EXIT_FAILED;
+    /* as fields.c writes it, so nothing has to be parsed */
+    static const char *const begins[] = {", \"output\": ", ", \"error\": "};
+    for (int i = 0; i < 2 && status == LINE_IS; i++) {
+        size_t n_begin = strlen(begins[i]);
+        if (n >= 7 + n_id + n_begin && memcmp(line, "{\"id\": ", 7) == 0 &&
+            memcmp(line + 7, d->id, n_id) == 0 && memcmp(line + 7 + n_id, begins[i], n_begin) == 0)
+            return EXIT_DONE;
+    }
     return fail("%s, line %zu: not of document %s, so it is the output of another input; --restart "
                 "begins anew",
                 o->path, written->n_lines, d->id);
+}
+
+int output_begin(ordered_output *o) {
+    return o->n_bytes < 0 || ftruncate(o->fd, o->n_bytes) == 0 ? EXIT_DONE : fail_errno(o, "cut");
 }
 
 static int write_line(ordered_output *o, const char *line) {

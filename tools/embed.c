@@ -260,6 +260,7 @@ static int embed_all(work *w) {
         switch (next_text(w, w->n_done + w->n_texts, w->n_texts == 0, &text, &n)) {
         case LINE_IS: code = add_text(w, text, n); break;
         case LINE_LATER: code = compute_group(w); break;
+        case LINE_LONG: /* not asked for */
         case LINE_FAILED: return interrupted() ? EXIT_INTERRUPTED : EXIT_FAILED;
         case LINE_NONE:
             code = compute_group(w);

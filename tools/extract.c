@@ -28,6 +28,8 @@ enum {
 static const char default_form[] = "Extract the data from the text below as JSON that fits this "
                                    "schema:\n{{schema}}\n\nText:\n{{text}}";
 
+static const char no_room[] = "no room left in the context (-c, --parallel)";
+
 static const option options[] = {
     {"-m", "MODEL", OPT_TEXT, offsetof(extract_options, model), 0, 0, "GGUF file"},
     {"--schema", "FILE", OPT_TEXT, offsetof(extract_options, schema), 0, 0,
@@ -109,7 +111,7 @@ static int32_t sequence_of(const extraction *e, const slot *s) {
 
 static void show_progress(extraction *e, bool last) {
     double t = now();
-    if (!isatty(STDERR_FILENO) || (!last && t < e->drawn + 0.5)) return;
+    if (!isatty(STDERR_FILENO) || (!last && t < e->drawn + 0.5) || (last && e->drawn == 0)) return;
     e->drawn = t;
     int64_t n_new = e->out.n_written - e->n_before;
     fprintf(stderr, "\r%" PRId64, e->out.n_written);
@@ -124,19 +126,22 @@ static void show_progress(extraction *e, bool last) {
 
 /* ---- Documents in ---- */
 
-/* The next document, *has false at the end. */
-static int next_document(extraction *e, document *d, bool *has) {
+/* The next document; *has is false at the end, or if there is none yet and it shall not wait. */
+static int next_document(extraction *e, document *d, bool wait, bool *has) {
     const char *line;
     size_t n;
     *has = false;
     while (!e->ended) {
-        line_status s = lines_next(&e->in, true, &line, &n);
+        line_status s = lines_next(&e->in, wait, &line, &n);
         if (s == LINE_FAILED) return interrupted() ? EXIT_INTERRUPTED : EXIT_FAILED;
+        if (s == LINE_LATER) return EXIT_DONE;
         e->ended = s == LINE_NONE;
-        if (e->ended || strspn(line, " \t") == n) continue;
+        if (e->ended || (s == LINE_IS && strspn(line, " \t") == n)) continue;
         const char *form = e->o.form ? e->o.form : default_form;
-        if (!document_read(line, n, (int64_t)e->in.n_lines, form, e->schema, d))
-            return fail("no memory for a document");
+        int64_t number = (int64_t)e->in.n_lines;
+        bool ok = s == LINE_LONG ? document_refused(number, "the line is too long", d)
+                                 : document_read(line, n, number, form, e->schema, d);
+        if (!ok) return fail("no memory for a document");
         *has = true;
         break;
     }
@@ -153,7 +158,7 @@ static int skip_written(extraction *e) {
     for (int64_t i = 0; i < e->n_before && code == EXIT_DONE; i++) {
         document d = {0};
         bool has;
-        code = next_document(e, &d, &has);
+        code = next_document(e, &d, true, &has);
         if (code == EXIT_DONE && !has)
             code = fail("%s has %" PRId64
                         " results, more than there are documents; --restart begins anew",
@@ -198,15 +203,17 @@ static int finish(extraction *e, slot *s, const char *error) {
 /* ---- Beginning ---- */
 
 /* Read a document into an idle slot. What cannot be asked is its result at once; the slot is then still idle. */
-static int load(extraction *e, slot *s, bool *has) {
+static int load(extraction *e, slot *s, bool wait, bool *has) {
     slm_error err;
-    int code = next_document(e, &s->doc, has);
+    int code = next_document(e, &s->doc, wait, has);
     if (code != EXIT_DONE || !*has) return code;
     s->index = e->n_read++;
     if (s->doc.error) return finish(e, s, NULL);
     slm_status status = prompt_tokens(e, &s->doc, &s->pending, &err);
     if (status == SLM_ERR_UNSUPPORTED && !e->o.raw)
         return fail("%s; --raw gives the model the prompt as it is", err.message);
+    if (status == SLM_ERR_ARGUMENT || status == SLM_ERR_LIMIT || status == SLM_ERR_FORMAT)
+        return finish(e, s, err.message); /* of this document only */
     if (status != SLM_OK) return fail_with("prompt", &err);
     s->capacity = s->pending.n;
     if (s->pending.n == 0) return finish(e, s, "the prompt is empty");
@@ -286,7 +293,15 @@ static int begin(extraction *e, slot *s) {
     slm_matcher_reset(s->matcher);
     if (n > 0 && slm_seq_fork(e->ctx, 0, sequence_of(e, s), (int32_t)n, &err) != SLM_OK)
         return fail_with("prompt", &err);
-    return append_forced(e, s);
+    int code = append_forced(e, s);
+    if (code == EXIT_DONE && (int64_t)s->pending.n >= e->n_each) return finish(e, s, no_room);
+    return code;
+}
+
+static bool is_idle(const extraction *e) {
+    for (int32_t i = 0; i < e->o.parallel; i++)
+        if (e->slots[i].busy) return false;
+    return true;
 }
 
 static int fill_slots(extraction *e) {
@@ -296,7 +311,7 @@ static int fill_slots(extraction *e) {
         slot *s = &e->slots[i];
         while (!s->busy && has && code == EXIT_DONE &&
                e->n_read < e->out.n_written + e->out.n_lines)
-            code = load(e, s, &has);
+            code = load(e, s, is_idle(e), &has);
         if (e->n_read >= e->out.n_written + e->out.n_lines) break; /* an early one takes long */
     }
     if (code == EXIT_DONE && !e->prefix_tried) {
@@ -373,8 +388,7 @@ static int advance(extraction *e, slot *s) {
     if (code != EXIT_DONE) return code;
     if (slm_matcher_end(s->matcher) == SLM_END_MUST) return finish(e, s, NULL);
     if (s->n_generated >= e->o.n) return finish(e, s, "-n reached before the end");
-    if ((int64_t)s->pending.n >= e->n_each)
-        return finish(e, s, "no room left in the context (-c, --parallel)");
+    if ((int64_t)s->pending.n >= e->n_each) return finish(e, s, no_room);
     return EXIT_DONE;
 }
 
@@ -383,8 +397,11 @@ static int step(extraction *e, bool *more) {
     slm_error err;
     int code = fill_slots(e);
     if (code != EXIT_DONE) return code;
-    *more = make_batch(e, &b);
-    if (!*more) return EXIT_DONE;
+    *more = true;
+    if (!make_batch(e, &b)) {
+        *more = !e->ended; /* those that were begun ended at once */
+        return EXIT_DONE;
+    }
     if (slm_decode(e->ctx, &b, &err) != SLM_OK) return fail_with("cannot go on", &err);
     for (int32_t i = 0; i < e->o.parallel && code == EXIT_DONE; i++) {
         slot *s = &e->slots[i];
@@ -448,8 +465,11 @@ static int64_t count_documents(const char *path) {
     const char *line;
     size_t n;
     int64_t n_lines = 0;
+    line_status status;
     if (!path || strcmp(path, "-") == 0 || !lines_open(&r, path)) return 0;
-    while (lines_next(&r, true, &line, &n) == LINE_IS) n_lines += strspn(line, " \t") < n;
+    r.pass_long = true;
+    while ((status = lines_next(&r, true, &line, &n)) == LINE_IS || status == LINE_LONG)
+        n_lines += status == LINE_LONG || strspn(line, " \t") < n;
     lines_close(&r);
     return n_lines;
 }
@@ -463,14 +483,17 @@ static int run_extraction(extraction *e, const char *input) {
     if (code == EXIT_DONE && isatty(STDERR_FILENO)) e->n_lines = count_documents(input);
     if (code == EXIT_DONE && !lines_open(&e->in, input)) code = EXIT_FAILED;
     if (code == EXIT_DONE)
-        code = output_open(&e->out, e->o.output, e->o.restart, e->o.parallel * AHEAD);
+        code = output_open(&e->out, e->o.output, e->o.restart, e->o.parallel * AHEAD, e->in.fd);
+    e->in.pass_long = true;
     if (code == EXIT_DONE) code = skip_written(e);
+    if (code == EXIT_DONE) code = output_begin(&e->out);
     e->began = now();
     for (bool more = true; more && code == EXIT_DONE;)
         code = interrupted() ? EXIT_INTERRUPTED : step(e, &more);
-    if (code == EXIT_DONE) show_progress(e, true);
+    show_progress(e, true);
     if (e->n_errors > 0)
-        warn("%" PRId64 " documents have no result: see \"error\" in %s", e->n_errors, e->o.output);
+        warn("%" PRId64 " document%s no result: see \"error\" in %s", e->n_errors,
+             e->n_errors == 1 ? " has" : "s have", e->o.output);
     return code;
 }
 
@@ -506,7 +529,7 @@ static int run(const command *self, int argc, char **argv) {
     if (code != PARSED) return code;
     if (!e.o.model) return usage_error(self, "-m MODEL is missing");
     if (!e.o.schema) return usage_error(self, "--schema FILE is missing");
-    if (!e.o.output) return usage_error(self, "-o FILE is missing");
+    if (!e.o.output || strcmp(e.o.output, "-") == 0) return usage_error(self, "-o FILE is missing");
     if (e.o.raw && e.o.system) return usage_error(self, "--system wants a chat format, not --raw");
     catch_interrupt();
     code = run_extraction(&e, input);

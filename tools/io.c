@@ -125,6 +125,19 @@ line_status lines_next(line_reader *r, bool wait, const char **line, size_t *n_b
         char *p = left > 0 ? r->data + r->begin : NULL;
         char *newline = p ? memchr(p + r->searched, '\n', left - r->searched) : NULL;
         if (newline) here = (size_t)(newline - p);
+        bool full = left == LINE_LIMIT && !newline && r->pass_long;
+        if (full || (r->passing && (newline || r->ended))) { /* its begin, or its end */
+            r->begin += here + (newline != NULL);
+            r->searched = 0;
+            r->passing = full;
+            if (full) continue;
+            r->n_lines++;
+            return LINE_LONG;
+        }
+        if (r->passing) { /* its middle */
+            r->begin = r->end;
+            left = 0;
+        }
         if (newline || (r->ended && left > 0)) {
             *line = p;
             *n_bytes = newline && here > 0 && newline[-1] == '\r' ? here - 1 : here;

@@ -21,6 +21,8 @@ typedef struct line_reader {
     size_t begin, end, capacity;
     size_t searched; /* bytes from `begin` on without a newline */
     size_t n_lines;  /* that were given out */
+    bool pass_long;  /* set by the owner: longer lines are LINE_LONG and no failure */
+    bool passing;    /* one of them: its end was not seen yet */
     bool ended;
 } line_reader;
 
@@ -28,6 +30,7 @@ typedef enum line_status {
     LINE_IS,     /* a line, without its end (LF or CR LF); it stays until the next call           */
     LINE_LATER,  /* only if asked not to wait: there is none yet                                  */
     LINE_NONE,   /* the end                                                                       */
+    LINE_LONG,   /* only with pass_long: a line above the limit, which was passed over            */
     LINE_FAILED, /* a message was given; after Ctrl-C: none                                       */
 } line_status;
 

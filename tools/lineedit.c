@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <histedit.h>
+#include <langinfo.h>
 #include <locale.h>
 #include <poll.h>
 #include <stdio.h>
@@ -57,12 +58,14 @@ static int read_character(EditLine *edit, wchar_t *out) {
 static bool open_terminal(line_editor *e) {
     HistEvent event;
     setlocale(LC_CTYPE, ""); /* characters of more than a byte */
+    if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0) setlocale(LC_CTYPE, "C.UTF-8");
     e->edit = el_init("slm", stdin, stdout, stderr);
     e->history = history_init();
     if (!e->edit || !e->history) return false;
     el_set(e->edit, EL_CLIENTDATA, e);
     el_set(e->edit, EL_PROMPT, prompt);
     el_set(e->edit, EL_EDITOR, "emacs");
+    el_set(e->edit, EL_SIGNAL, 1); /* the terminal is given back when the program is ended */
     el_wset(e->edit, EL_GETCFN, read_character);
     el_set(e->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_set(e->edit, EL_HIST, history, e->history);
@@ -89,9 +92,7 @@ line_editor *editor_open(const char *history_file) {
 }
 
 void editor_close(line_editor *e) {
-    HistEvent event;
     if (!e) return;
-    if (e->history && e->history_file) history(e->history, &event, H_SAVE, e->history_file);
     if (e->history) history_end(e->history);
     if (e->edit) el_end(e->edit);
     lines_close(&e->lines);
@@ -116,7 +117,10 @@ static input_status read_terminal(line_editor *e, const char **line, size_t *n) 
         return INPUT_END;
     }
     *n = (size_t)count;
-    if (strspn(*line, " \n") < *n) history(e->history, &event, H_ENTER, *line);
+    if (strspn(*line, " \n") < *n) {
+        history(e->history, &event, H_ENTER, *line);
+        if (e->history_file) history(e->history, &event, H_SAVE, e->history_file);
+    }
     if ((*line)[*n - 1] == '\n') --*n;
     return INPUT_IS;
 }
