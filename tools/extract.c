@@ -417,6 +417,10 @@ static int compile_schema(extraction *e) {
     size_t n;
     e->schema = read_all(e->o.schema, &n);
     if (!e->schema) return interrupted() ? EXIT_INTERRUPTED : EXIT_FAILED;
+    char *with_end = realloc(e->schema, n + 1); /* it is put into prompts as a string */
+    if (!with_end) return fail("no memory");
+    e->schema = with_end;
+    e->schema[n] = '\0';
     if (slm_grammar_from_schema(e->schema, n, NULL, &e->grammar, &err) != SLM_OK)
         return fail_with(e->o.schema, &err);
     if (slm_constraint_create(e->grammar, e->model, NULL, &e->constraint, &err) != SLM_OK)
