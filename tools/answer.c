@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "io.h"
-#include "load.h"
 #include "text.h"
 
 /* ---- Text ---- */
@@ -191,6 +190,41 @@ int answerer_prepare(answerer *a) {
     if (a->n_top > a->n_vocab) a->n_top = a->n_vocab;
     if (a->n_top >= 0) a->logprobs = calloc((size_t)a->n_top + 1, sizeof *a->logprobs);
     return a->buffer && (a->logprobs || a->n_top < 0) ? EXIT_DONE : fail("no memory");
+}
+
+int answerer_speculate(answerer *a, int32_t n_draft) {
+    slm_error err;
+    slm_speculator_params p = slm_speculator_defaults();
+    p.n_draft = n_draft;
+    if (n_draft > 0 && slm_speculator_create(a->ctx, &p, &a->speculator, &err) != SLM_OK)
+        return fail_with("cannot speculate", &err);
+    return EXIT_DONE;
+}
+
+slm_status tokens_held(slm_context *ctx, const token_list *tokens, int32_t *n_held,
+                       slm_error *err) {
+    size_t n = 0, same = 0;
+    slm_seq_tokens(ctx, 0, NULL, 0, &n, NULL); /* the number only */
+    slm_token *held = malloc((n + 1) * sizeof *held);
+    if (!held) {
+        *err = (slm_error){SLM_ERR_NOMEM, "no memory for the tokens of the sequence"};
+        return SLM_ERR_NOMEM;
+    }
+    slm_status status = slm_seq_tokens(ctx, 0, held, n, &n, err);
+    while (status == SLM_OK && same < n && same + 1 < tokens->n && held[same] == tokens->ids[same])
+        same++;
+    free(held);
+    *n_held = (int32_t)same;
+    return status;
+}
+
+slm_status answerer_read(answerer *a, const slm_token *tokens, int32_t n, slm_error *err) {
+    slm_status status = slm_decode_tokens(a->ctx, tokens, n, err);
+    if (status == SLM_OK && a->speculator)
+        status = slm_speculator_accept(a->speculator, tokens, n, err);
+    for (int32_t i = 0; i < n && status == SLM_OK; i++)
+        slm_sampler_accept(a->by.sampler, tokens[i]);
+    return status;
 }
 
 int answer(answerer *a, int32_t most) {

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "load.h"
 #include "sampling.h"
 
 enum { MAX_DRAFT = 64 }; /* tokens that a step drafts, at most */
@@ -38,6 +39,15 @@ typedef struct answerer {
 
 /* EXIT_DONE, or the code to exit with after a message. Call it when the first fields are set and a->by was created. */
 int answerer_prepare(answerer *a);
+
+/* Draft n_draft tokens a step, by what came before; 0: a token at a time. EXIT_DONE, or EXIT_FAILED after a message. */
+int answerer_speculate(answerer *a, int32_t n_draft);
+
+/* How many of the tokens sequence 0 begins with: all but the last at most, as its logits are wanted. NOMEM and what slm_seq_tokens() gives. */
+slm_status tokens_held(slm_context *ctx, const token_list *tokens, int32_t *n_held, slm_error *err);
+
+/* Put the tokens behind what sequence 0 holds, and let the speculator and the sampler know them. */
+slm_status answerer_read(answerer *a, const slm_token *tokens, int32_t n, slm_error *err);
 
 /* The answer to what sequence 0 holds, whose last token has the only row of logits; `most` tokens, 0: as many as come. EXIT_DONE, EXIT_INTERRUPTED,
  * or EXIT_FAILED after a message. */

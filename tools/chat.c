@@ -9,7 +9,6 @@
 #include "answer.h"
 #include "conversation.h"
 #include "lineedit.h"
-#include "load.h"
 #include "text.h"
 
 typedef struct chat_options {
@@ -101,27 +100,17 @@ static int tokens_of(chat *c, token_list *out) {
 /* Let the sequence hold these tokens; what it has of them already stays. */
 static int read_tokens(chat *c, const token_list *tokens) {
     slm_error err;
-    size_t n = 0, same = 0;
-    slm_seq_tokens(c->ctx, 0, NULL, 0, &n, NULL); /* the number only */
-    slm_token *held = malloc((n + 1) * sizeof *held);
-    if (!held) return fail("no memory for %zu tokens", n);
-    slm_status status = slm_seq_tokens(c->ctx, 0, held, n, &n, &err);
-    while (same < n && same + 1 < tokens->n && held[same] == tokens->ids[same]) same++;
-    free(held);
+    int32_t same;
+    slm_status status = tokens_held(c->ctx, tokens, &same, &err);
     c->bar = (progress_bar){.label = "reading"};
     if (status == SLM_OK)
-        status = c->a.speculator ? slm_speculator_truncate(c->a.speculator, (int32_t)same, &err)
-                                 : slm_seq_truncate(c->ctx, 0, (int32_t)same, &err);
-    const slm_token *rest = tokens->ids + same;
-    int32_t n_rest = (int32_t)(tokens->n - same);
-    if (status == SLM_OK) status = slm_decode_tokens(c->ctx, rest, n_rest, &err);
+        status = c->a.speculator ? slm_speculator_truncate(c->a.speculator, same, &err)
+                                 : slm_seq_truncate(c->ctx, 0, same, &err);
+    if (status == SLM_OK)
+        status = answerer_read(&c->a, tokens->ids + same, (int32_t)tokens->n - same, &err);
     progress_end(&c->bar);
-    if (status == SLM_OK && c->a.speculator)
-        status = slm_speculator_accept(c->a.speculator, rest, n_rest, &err);
     if (status == SLM_ERR_CANCELLED) return EXIT_INTERRUPTED;
-    if (status != SLM_OK) return fail_with("the conversation", &err);
-    for (int32_t i = 0; i < n_rest; i++) slm_sampler_accept(c->a.by.sampler, rest[i]);
-    return EXIT_DONE;
+    return status == SLM_OK ? EXIT_DONE : fail_with("the conversation", &err);
 }
 
 static void print_speed(const chat *c) {
@@ -289,7 +278,6 @@ static int converse(chat *c) {
 }
 
 static int prepare(chat *c) {
-    slm_error err;
     if (c->params.n_ctx == 0) c->params.n_ctx = default_n_ctx(c->model, 0);
     c->params.keep_all = true; /* an answer may be rendered in another way than it came */
     c->params.n_logits = c->o.lookup + 1;
@@ -301,12 +289,7 @@ static int prepare(chat *c) {
         (answerer){.path = c->o.model, .model = c->model, .ctx = c->ctx, .keep = -1, .n_top = -1};
     code = chooser_create(c->model, &c->o.sampling, &c->a.by);
     if (code == EXIT_DONE) code = answerer_prepare(&c->a);
-    if (code != EXIT_DONE || c->o.lookup == 0) return code;
-    slm_speculator_params p = slm_speculator_defaults();
-    p.n_draft = c->o.lookup;
-    if (slm_speculator_create(c->ctx, &p, &c->a.speculator, &err) != SLM_OK)
-        return fail_with("cannot speculate", &err);
-    return EXIT_DONE;
+    return code == EXIT_DONE ? answerer_speculate(&c->a, c->o.lookup) : code;
 }
 
 /* A file without a template is told before anything is typed. */

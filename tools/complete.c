@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "answer.h"
-#include "load.h"
 
 typedef struct complete_options {
     const char *model, *prefix, *suffix;
@@ -52,7 +51,6 @@ static int read_texts(completion *c) {
 }
 
 static int prepare(completion *c) {
-    slm_error err;
     int64_t n_prompt = (int64_t)c->prompt.n;
     if (c->params.n_ctx == 0) c->params.n_ctx = default_n_ctx(c->model, n_prompt + c->o.n);
     if (n_prompt > c->params.n_ctx)
@@ -70,24 +68,16 @@ static int prepare(completion *c) {
                       .keep = -1,
                       .n_top = -1,
                       .bare = true};
-    slm_speculator_params p = slm_speculator_defaults();
-    p.n_draft = c->o.lookup;
-    if (p.n_draft > 0 && slm_speculator_create(c->ctx, &p, &c->a.speculator, &err) != SLM_OK)
-        return fail_with("cannot speculate", &err);
     code = chooser_create(c->model, &c->o.sampling, &c->a.by);
-    return code == EXIT_DONE ? answerer_prepare(&c->a) : code;
+    if (code == EXIT_DONE) code = answerer_prepare(&c->a);
+    return code == EXIT_DONE ? answerer_speculate(&c->a, c->o.lookup) : code;
 }
 
 static int read_prompt(completion *c) {
     slm_error err;
-    int32_t n = (int32_t)c->prompt.n;
-    slm_status status = slm_decode_tokens(c->ctx, c->prompt.ids, n, &err);
+    slm_status status = answerer_read(&c->a, c->prompt.ids, (int32_t)c->prompt.n, &err);
     progress_end(&c->bar);
-    if (status == SLM_OK && c->a.speculator)
-        status = slm_speculator_accept(c->a.speculator, c->prompt.ids, n, &err);
-    if (status != SLM_OK) return fail_with("prefix and suffix", &err);
-    for (int32_t i = 0; i < n; i++) slm_sampler_accept(c->a.by.sampler, c->prompt.ids[i]);
-    return EXIT_DONE;
+    return status == SLM_OK ? EXIT_DONE : fail_with("prefix and suffix", &err);
 }
 
 static int run(const command *self, int argc, char **argv) {

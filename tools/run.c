@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "answer.h"
-#include "load.h"
 
 typedef struct run_options {
     const char *model, *prompt, *file, *system, *draft, *cache;
@@ -159,22 +158,13 @@ static void read_prompt_for_draft(session *s, int32_t n) {
 /* Let the sequence begin with what the file has of the prompt, all but its last token at most: its logits are wanted. */
 static int read_cache(session *s) {
     slm_error err;
-    size_t n = 0, same = 0;
     if (!s->o.cache || access(s->o.cache, F_OK) != 0) return EXIT_DONE;
     if (slm_seq_restore_file(s->ctx, 0, s->o.cache, &err) != SLM_OK) {
         warn("%s is not used: %s", s->o.cache, err.message);
         return EXIT_DONE;
     }
-    slm_seq_tokens(s->ctx, 0, NULL, 0, &n, NULL); /* the number only */
-    slm_token *held = malloc((n + 1) * sizeof *held);
-    if (!held) return fail("no memory for %zu tokens", n);
-    slm_status status = slm_seq_tokens(s->ctx, 0, held, n, &n, &err);
-    while (status == SLM_OK && same < n && same + 1 < s->prompt.n &&
-           held[same] == s->prompt.ids[same])
-        same++;
-    free(held);
-    if (status == SLM_OK) status = slm_seq_truncate(s->ctx, 0, (int32_t)same, &err);
-    s->n_cached = (int32_t)same;
+    slm_status status = tokens_held(s->ctx, &s->prompt, &s->n_cached, &err);
+    if (status == SLM_OK) status = slm_seq_truncate(s->ctx, 0, s->n_cached, &err);
     return status == SLM_OK ? EXIT_DONE : fail_with(s->o.cache, &err);
 }
 
