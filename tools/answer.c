@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io.h"
 #include "text.h"
 
 /* ---- Text ---- */
@@ -80,7 +79,7 @@ static void put_token_text(const answerer *a, json *j, slm_token token) {
     size_t n = 0;
     slm_token_get(a->model, token, &text, &n, NULL);
     json_name(j, "text");
-    json_string(j, text, n);
+    json_bytes(j, text, n);
 }
 
 /* A line of JSON on the token that was chosen from the row. */
@@ -181,8 +180,20 @@ static int step(answerer *a) {
 
 /* ---- The whole ---- */
 
-int answerer_prepare(answerer *a) {
+int answerer_open(answerer *a, const char *path, const text_list *lora) {
+    a->path = path;
+    int code = open_model(path, OPEN_ALL, &a->model);
+    return code == EXIT_DONE ? open_adapters(a->model, lora, &a->adapters) : code;
+}
+
+int answerer_prepare(answerer *a, const sampling_options *o, int32_t n_draft) {
     slm_model_info info = {.size = sizeof info};
+    a->params.n_logits = n_draft + 1;
+    a->params.progress = progress_update;
+    a->params.progress_user = &a->bar;
+    int code = create_context(a->model, &a->params, &a->adapters, &a->ctx);
+    if (code == EXIT_DONE) code = chooser_create(a->model, o, &a->by);
+    if (code != EXIT_DONE) return code;
     slm_model_get_info(a->model, &info); /* cannot fail: both pointers and the size are good */
     a->n_vocab = info.n_vocab;
     a->capacity = 64;
@@ -244,7 +255,11 @@ int answer(answerer *a, int32_t most) {
 }
 
 void answerer_free(answerer *a) {
+    slm_speculator_free(a->speculator);
     chooser_free(&a->by);
+    slm_context_free(a->ctx);
+    close_adapters(&a->adapters);
+    slm_model_close(a->model);
     free(a->buffer);
     free(a->passed);
     free(a->logprobs);

@@ -1,25 +1,36 @@
-/* An answer, from the logits of a prompt to text on stdout as it comes: what slm run and slm chat have in common. */
+/* An answer, from the logits of a prompt to text on stdout as it comes: what slm run, chat and complete have in common. */
 #ifndef TOOLS_ANSWER_H
 #define TOOLS_ANSWER_H
 
 #include <stdio.h>
 
+#include "io.h"
 #include "load.h"
 #include "sampling.h"
 
 enum { MAX_DRAFT = 64 }; /* tokens that a step drafts, at most */
 
+/* A row for a struct `type` with a member `lookup`. */
+/* clang-format off */
+#define LOOKUP_OPTION(type)                                                                       \
+    {"--lookup", "N", OPT_INT, offsetof(type, lookup), 0, MAX_DRAFT,                              \
+     "check up to N tokens at a time that came before, where it pays; same text (default 8)"}
+/* clang-format on */
+
 typedef struct answerer {
-    /* given by the owner, to whom they belong */
-    const char *path; /* of the model, for messages */
-    const slm_model *model;
-    slm_context *ctx;           /* sequence 0 */
-    slm_speculator *speculator; /* NULL: a token at a time */
+    /* set by the owner */
+    slm_context_params params;
     int32_t keep;  /* tokens that stay when the context is full; -1: the answer ends then */
     int32_t n_top; /* instead of text the log-probabilities of so many tokens; -1: text */
     bool bare;     /* no newline at the end that the model did not write */
     FILE *said;    /* or NULL: the text goes here, too */
     /* its own */
+    const char *path; /* of the model, for messages */
+    slm_model *model;
+    adapter_list adapters;
+    slm_context *ctx;           /* sequence 0 */
+    slm_speculator *speculator; /* NULL: a token at a time */
+    progress_bar bar;           /* while tokens are read, if it has a label */
     chooser by;
     int32_t n_vocab;
     slm_token next[MAX_DRAFT + 1]; /* [n_next] chosen, not shown yet */
@@ -37,10 +48,16 @@ typedef struct answerer {
     double seconds;
 } answerer;
 
-/* EXIT_DONE, or the code to exit with after a message. Call it when the first fields are set and a->by was created. */
-int answerer_prepare(answerer *a);
+/* Begins with these, and the rest 0. */
+#define ANSWERER_DEFAULTS .keep = -1, .n_top = -1
 
-/* Draft n_draft tokens a step, by what came before; 0: a token at a time. EXIT_DONE, or EXIT_FAILED after a message. */
+/* EXIT_DONE, or the code to exit with after a message, here and below. First the model and its adapters; `path` must stay. */
+int answerer_open(answerer *a, const char *path, const text_list *lora);
+
+/* When the fields of the owner are set, with params.n_ctx: a context, what chooses tokens, room for n_draft tokens a step that are drafted. */
+int answerer_prepare(answerer *a, const sampling_options *o, int32_t n_draft);
+
+/* Draft so many tokens a step, by what came before; 0: a token at a time. */
 int answerer_speculate(answerer *a, int32_t n_draft);
 
 /* How many of the tokens sequence 0 begins with: all but the last at most, as its logits are wanted. NOMEM and what slm_seq_tokens() gives. */

@@ -29,8 +29,7 @@ static const option options[] = {
      "tokens of an answer, at most (default 0: until it ends)"},
     {"--no-history", NULL, OPT_FLAG, offsetof(chat_options, no_history), 0, 0,
      "do not keep what was typed in ~/.slm_history"},
-    {"--lookup", "N", OPT_INT, offsetof(chat_options, lookup), 0, MAX_DRAFT,
-     "check up to N tokens at a time that came before, where it pays; same text (default 8)"},
+    LOOKUP_OPTION(chat_options),
     SAMPLING_OPTIONS(chat_options),
     COMPUTE_OPTIONS(chat_options, "4096"),
     {0},
@@ -38,11 +37,6 @@ static const option options[] = {
 
 typedef struct chat {
     chat_options o;
-    slm_context_params params;
-    progress_bar bar;
-    slm_model *model;
-    adapter_list adapters;
-    slm_context *ctx;
     answerer a;
     line_editor *editor;
     char *history_file;
@@ -65,7 +59,7 @@ static int save(const conversation *c, const char *path) {
         json_name(&j, "role");
         json_text(&j, c->messages[i].role);
         json_name(&j, "content");
-        json_string(&j, c->messages[i].content, c->messages[i].n_bytes);
+        json_bytes(&j, c->messages[i].content, c->messages[i].n_bytes);
         json_close(&j, '}');
     }
     json_close(&j, ']');
@@ -80,9 +74,9 @@ static int save(const conversation *c, const char *path) {
 /* The conversation as tokens that leave room for an answer: the oldest turns go, if they must. */
 static int tokens_of(chat *c, token_list *out) {
     slm_error err;
-    int32_t room = c->params.n_ctx - (c->params.n_ctx < 512 ? c->params.n_ctx / 4 : 128);
+    int32_t room = c->a.params.n_ctx - (c->a.params.n_ctx < 512 ? c->a.params.n_ctx / 4 : 128);
     for (bool told = false;; told = true) {
-        slm_status status = tokenize_chat(c->model, c->said.messages, c->said.n, out, &err);
+        slm_status status = tokenize_chat(c->a.model, c->said.messages, c->said.n, out, &err);
         if (status != SLM_OK) return fail_with("the conversation", &err);
         if ((int64_t)out->n <= room) return EXIT_DONE;
         size_t first = conversation_has_system(&c->said);
@@ -101,14 +95,14 @@ static int tokens_of(chat *c, token_list *out) {
 static int read_tokens(chat *c, const token_list *tokens) {
     slm_error err;
     int32_t same;
-    slm_status status = tokens_held(c->ctx, tokens, &same, &err);
-    c->bar = (progress_bar){.label = "reading"};
+    slm_status status = tokens_held(c->a.ctx, tokens, &same, &err);
+    c->a.bar = (progress_bar){.label = "reading"};
     if (status == SLM_OK)
         status = c->a.speculator ? slm_speculator_truncate(c->a.speculator, same, &err)
-                                 : slm_seq_truncate(c->ctx, 0, same, &err);
+                                 : slm_seq_truncate(c->a.ctx, 0, same, &err);
     if (status == SLM_OK)
         status = answerer_read(&c->a, tokens->ids + same, (int32_t)tokens->n - same, &err);
-    progress_end(&c->bar);
+    progress_end(&c->a.bar);
     if (status == SLM_ERR_CANCELLED) return EXIT_INTERRUPTED;
     return status == SLM_OK ? EXIT_DONE : fail_with("the conversation", &err);
 }
@@ -119,8 +113,8 @@ static void print_speed(const chat *c) {
             c->a.n_generated == 1 ? "" : "s");
     if (c->a.n_decoded > 0)
         fprintf(stderr, ", %.1f a second", (double)c->a.n_decoded / c->a.seconds);
-    fprintf(stderr, "; context %" PRId32 " of %" PRId32, slm_seq_length(c->ctx, 0),
-            slm_context_n_ctx(c->ctx));
+    fprintf(stderr, "; context %" PRId32 " of %" PRId32, slm_seq_length(c->a.ctx, 0),
+            slm_context_n_ctx(c->a.ctx));
     if (strcmp(c->a.why, "the model ended") != 0) fprintf(stderr, "; %s", c->a.why);
     fputs("]\033[0m\n", stderr);
 }
@@ -278,17 +272,9 @@ static int converse(chat *c) {
 }
 
 static int prepare(chat *c) {
-    if (c->params.n_ctx == 0) c->params.n_ctx = default_n_ctx(c->model, 0);
-    c->params.keep_all = true; /* an answer may be rendered in another way than it came */
-    c->params.n_logits = c->o.lookup + 1;
-    c->params.progress = progress_update;
-    c->params.progress_user = &c->bar;
-    int code = create_context(c->model, &c->params, &c->adapters, &c->ctx);
-    if (code != EXIT_DONE) return code;
-    c->a =
-        (answerer){.path = c->o.model, .model = c->model, .ctx = c->ctx, .keep = -1, .n_top = -1};
-    code = chooser_create(c->model, &c->o.sampling, &c->a.by);
-    if (code == EXIT_DONE) code = answerer_prepare(&c->a);
+    if (c->a.params.n_ctx == 0) c->a.params.n_ctx = default_n_ctx(c->a.model, 0);
+    c->a.params.keep_all = true; /* an answer may be rendered in another way than it came */
+    int code = answerer_prepare(&c->a, &c->o.sampling, c->o.lookup);
     return code == EXIT_DONE ? answerer_speculate(&c->a, c->o.lookup) : code;
 }
 
@@ -297,7 +283,7 @@ static int check_template(chat *c) {
     slm_error err;
     token_list tokens = {0};
     slm_message hello = {"user", "hello", 5};
-    slm_status status = tokenize_chat(c->model, &hello, 1, &tokens, &err);
+    slm_status status = tokenize_chat(c->a.model, &hello, 1, &tokens, &err);
     free(tokens.ids);
     if (status == SLM_ERR_UNSUPPORTED) return fail_with(c->o.model, &err);
     return EXIT_DONE;
@@ -305,9 +291,8 @@ static int check_template(chat *c) {
 
 static int run_chat(chat *c) {
     const char *home = getenv("HOME");
-    int code = open_model(c->o.model, OPEN_ALL, &c->model);
+    int code = answerer_open(&c->a, c->o.model, &c->o.compute.lora);
     if (code == EXIT_DONE) code = check_template(c);
-    if (code == EXIT_DONE) code = open_adapters(c->model, &c->o.compute.lora, &c->adapters);
     if (code == EXIT_DONE) code = prepare(c);
     if (code == EXIT_DONE && c->o.load && !conversation_load(&c->said, c->o.load))
         code = EXIT_FAILED;
@@ -321,21 +306,17 @@ static int run_chat(chat *c) {
 }
 
 static int run(const command *self, int argc, char **argv) {
-    chat c = {.o.lookup = 8};
+    chat c = {.o.lookup = 8, .a = {ANSWERER_DEFAULTS}};
     c.o.sampling = sampling_defaults();
     int code = parse_options(self, argc, argv, &c.o, NULL);
-    if (code == PARSED) code = compute_params(self, &c.o.compute, &c.params);
+    if (code == PARSED) code = compute_params(self, &c.o.compute, &c.a.params);
     if (code == PARSED) code = sampling_check(self, &c.o.sampling);
     if (code != PARSED) return code;
     if (!c.o.model) return usage_error(self, "-m MODEL is missing");
     catch_interrupt();
     code = run_chat(&c);
     editor_close(c.editor);
-    slm_speculator_free(c.a.speculator);
     answerer_free(&c.a);
-    slm_context_free(c.ctx);
-    close_adapters(&c.adapters);
-    slm_model_close(c.model);
     conversation_free(&c.said);
     free(c.history_file);
     return code;

@@ -20,8 +20,7 @@ static const option options[] = {
      "what comes behind (default: nothing)"},
     {"-n", "N", OPT_INT, offsetof(complete_options, n), 1, INT32_MAX,
      "tokens, at most (default 256)"},
-    {"--lookup", "N", OPT_INT, offsetof(complete_options, lookup), 0, MAX_DRAFT,
-     "check up to N tokens at a time that came before, where it pays; same text (default 8)"},
+    LOOKUP_OPTION(complete_options),
     SAMPLING_OPTIONS(complete_options),
     COMPUTE_OPTIONS(complete_options, "4096, or more if needed"),
     {0},
@@ -29,11 +28,6 @@ static const option options[] = {
 
 typedef struct completion {
     complete_options o;
-    slm_context_params params;
-    progress_bar bar;
-    slm_model *model;
-    adapter_list adapters;
-    slm_context *ctx;
     answerer a;
     char *prefix, *suffix;
     token_list prompt;
@@ -46,59 +40,43 @@ static int read_texts(completion *c) {
     if (c->prefix) c->suffix = c->o.suffix ? read_all(c->o.suffix, &n_suffix) : strdup("");
     if (!c->prefix || !c->suffix) return interrupted() ? EXIT_INTERRUPTED : EXIT_FAILED;
     slm_status status =
-        tokenize_fill(c->model, c->prefix, n_prefix, c->suffix, n_suffix, &c->prompt, &err);
+        tokenize_fill(c->a.model, c->prefix, n_prefix, c->suffix, n_suffix, &c->prompt, &err);
     return status == SLM_OK ? EXIT_DONE : fail_with(c->o.model, &err);
 }
 
 static int prepare(completion *c) {
     int64_t n_prompt = (int64_t)c->prompt.n;
-    if (c->params.n_ctx == 0) c->params.n_ctx = default_n_ctx(c->model, n_prompt + c->o.n);
-    if (n_prompt > c->params.n_ctx)
+    if (c->a.params.n_ctx == 0) c->a.params.n_ctx = default_n_ctx(c->a.model, n_prompt + c->o.n);
+    if (n_prompt > c->a.params.n_ctx)
         return fail("prefix and suffix have %" PRId64 " tokens, the context %" PRId32 " (-c)",
-                    n_prompt, c->params.n_ctx);
-    c->params.n_logits = c->o.lookup + 1;
-    c->bar.label = "reading";
-    c->params.progress = progress_update;
-    c->params.progress_user = &c->bar;
-    int code = create_context(c->model, &c->params, &c->adapters, &c->ctx);
-    if (code != EXIT_DONE) return code;
-    c->a = (answerer){.path = c->o.model,
-                      .model = c->model,
-                      .ctx = c->ctx,
-                      .keep = -1,
-                      .n_top = -1,
-                      .bare = true};
-    code = chooser_create(c->model, &c->o.sampling, &c->a.by);
-    if (code == EXIT_DONE) code = answerer_prepare(&c->a);
+                    n_prompt, c->a.params.n_ctx);
+    c->a.bar.label = "reading";
+    int code = answerer_prepare(&c->a, &c->o.sampling, c->o.lookup);
     return code == EXIT_DONE ? answerer_speculate(&c->a, c->o.lookup) : code;
 }
 
 static int read_prompt(completion *c) {
     slm_error err;
     slm_status status = answerer_read(&c->a, c->prompt.ids, (int32_t)c->prompt.n, &err);
-    progress_end(&c->bar);
+    progress_end(&c->a.bar);
     return status == SLM_OK ? EXIT_DONE : fail_with("prefix and suffix", &err);
 }
 
 static int run(const command *self, int argc, char **argv) {
-    completion c = {.o = {.n = 256, .lookup = 8, .sampling = sampling_defaults()}};
+    completion c = {.o = {.n = 256, .lookup = 8, .sampling = sampling_defaults()},
+                    .a = {ANSWERER_DEFAULTS, .bare = true}};
     int code = parse_options(self, argc, argv, &c.o, NULL);
-    if (code == PARSED) code = compute_params(self, &c.o.compute, &c.params);
+    if (code == PARSED) code = compute_params(self, &c.o.compute, &c.a.params);
     if (code == PARSED) code = sampling_check(self, &c.o.sampling);
     if (code != PARSED) return code;
     if (!c.o.model) return usage_error(self, "-m MODEL is missing");
     catch_interrupt();
-    code = open_model(c.o.model, OPEN_ALL, &c.model);
-    if (code == EXIT_DONE) code = open_adapters(c.model, &c.o.compute.lora, &c.adapters);
+    code = answerer_open(&c.a, c.o.model, &c.o.compute.lora);
     if (code == EXIT_DONE) code = read_texts(&c);
     if (code == EXIT_DONE) code = prepare(&c);
     if (code == EXIT_DONE) code = read_prompt(&c);
     if (code == EXIT_DONE) code = answer(&c.a, c.o.n);
-    slm_speculator_free(c.a.speculator);
     answerer_free(&c.a);
-    slm_context_free(c.ctx);
-    close_adapters(&c.adapters);
-    slm_model_close(c.model);
     free(c.prompt.ids);
     free(c.prefix);
     free(c.suffix);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "grow.h"
 #include "options.h"
 
 void conversation_forget(conversation *c, size_t at) {
@@ -23,13 +24,9 @@ void conversation_free(conversation *c) {
 }
 
 bool conversation_insert(conversation *c, size_t at, const char *role, const char *text, size_t n) {
-    if (c->n == c->capacity) {
-        size_t capacity = 2 * c->capacity + 16;
-        slm_message *more = realloc(c->messages, capacity * sizeof *more);
-        if (!more) return false;
-        c->messages = more;
-        c->capacity = capacity;
-    }
+    slm_message *more = grow(c->messages, c->n + 1, &c->capacity, sizeof *more);
+    if (!more) return false;
+    c->messages = more;
     char *own_role = strdup(role), *own_text = malloc(n + 1);
     if (!own_role || !own_text) {
         free(own_role);

@@ -11,53 +11,29 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "grow.h"
 #include "options.h"
 
 /* ---- In ---- */
 
-/* Text that grows. */
-typedef struct pen {
-    char *text;
-    size_t n, capacity;
-    bool failed;
-} pen;
-
-static void put(pen *p, const char *text, size_t n) {
-    if (p->failed) return;
-    if (p->capacity - p->n <= n) {
-        size_t capacity = 2 * p->capacity + n + 64;
-        char *more = realloc(p->text, capacity);
-        if (!more) {
-            p->failed = true;
-            return;
-        }
-        p->text = more;
-        p->capacity = capacity;
-    }
-    memcpy(p->text + p->n, text, n);
-    p->n += n;
-    p->text[p->n] = '\0';
-}
-
 /* The value of {{name}}. False if the document has no such member. */
-static bool put_member(pen *p, json_t *object, const char *name, size_t n_name,
+static bool put_member(growing_text *out, json_t *object, const char *name, size_t n_name,
                        const char *schema) {
     json_t *v = json_object_getn(object, name, n_name);
     if (!v && n_name == strlen("schema") && memcmp(name, "schema", n_name) == 0) {
-        put(p, schema, strlen(schema));
+        text_add(out, schema, strlen(schema));
         return true;
     }
     if (!v) return false;
     if (json_is_string(v)) {
-        put(p, json_string_value(v), json_string_length(v));
+        text_add(out, json_string_value(v), json_string_length(v));
         return true;
     }
     char *dumped = json_dumps(v, JSON_ENCODE_ANY);
-    if (!dumped) {
-        p->failed = true;
-        return true;
-    }
-    put(p, dumped, strlen(dumped));
+    if (dumped)
+        text_add(out, dumped, strlen(dumped));
+    else
+        out->failed = true;
     free(dumped);
     return true;
 }
@@ -72,27 +48,27 @@ static void set_error(document *d, const char *format, ...) {
 
 /* `form` with the members put in; NULL with d->error, or without memory. */
 static char *fill_in(json_t *object, const char *form, const char *schema, document *d) {
-    pen p = {0};
-    put(&p, "", 0);
+    growing_text filled = {0};
+    text_add(&filled, "", 0);
     for (const char *at = form; *at;) {
         const char *open = strstr(at, "{{"), *close = open ? strstr(open, "}}") : NULL;
         if (!close) {
-            put(&p, at, strlen(at));
+            text_add(&filled, at, strlen(at));
             break;
         }
-        put(&p, at, (size_t)(open - at));
+        text_add(&filled, at, (size_t)(open - at));
         const char *name = open + 2, *end = close;
         while (name < end && *name == ' ') name++;
         while (end > name && end[-1] == ' ') end--;
-        if (!put_member(&p, object, name, (size_t)(end - name), schema)) {
+        if (!put_member(&filled, object, name, (size_t)(end - name), schema)) {
             set_error(d, "the document has no member \"%.*s\"", (int)(end - name), name);
-            p.failed = true;
+            filled.failed = true;
         }
         at = close + 2;
     }
-    d->n_prompt = p.n;
-    if (!p.failed) return p.text;
-    free(p.text);
+    d->n_prompt = filled.n;
+    if (!filled.failed) return filled.text;
+    text_free(&filled);
     return NULL;
 }
 

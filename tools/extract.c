@@ -251,13 +251,9 @@ static int append(extraction *e, slot *s, slm_token token, double logprob) {
     const char *text;
     size_t n;
     if (slm_token_get(e->model, token, &text, &n, NULL) != SLM_OK) return fail_changed(e->o.model);
-    if (s->pending.n == s->capacity) {
-        size_t capacity = 2 * s->capacity;
-        slm_token *ids = realloc(s->pending.ids, capacity * sizeof *ids);
-        if (!ids) return fail("no memory");
-        s->pending.ids = ids;
-        s->capacity = capacity;
-    }
+    slm_token *ids = grow(s->pending.ids, s->pending.n + 1, &s->capacity, sizeof *ids);
+    if (!ids) return fail("no memory");
+    s->pending.ids = ids;
     s->pending.ids[s->pending.n++] = token;
     s->n_generated++;
     return result_add(&s->result, text, n, logprob) ? EXIT_DONE : fail("no memory");

@@ -7,38 +7,21 @@
 
 #include "text.h"
 
-/* Room for one element more. */
-static bool grow(void **array, size_t n, size_t *capacity, size_t size) {
-    if (n < *capacity) return true;
-    size_t more = 2 * n + 64;
-    void *p = realloc(*array, more * size);
-    if (!p) return false;
-    *array = p;
-    *capacity = more;
-    return true;
-}
-
 bool result_add(result_text *r, const char *text, size_t n, double logprob) {
-    if (r->capacity - r->n <= n) {
-        size_t capacity = 2 * r->capacity + n + 64;
-        char *more = realloc(r->text, capacity);
-        if (!more) return false;
-        r->text = more;
-        r->capacity = capacity;
-    }
-    if (!grow((void **)&r->tokens, r->n_tokens, &r->token_capacity, sizeof *r->tokens))
-        return false;
-    r->tokens[r->n_tokens++] = (result_token){r->n, logprob};
-    memcpy(r->text + r->n, text, n);
-    r->n += n;
-    r->text[r->n] = '\0';
-    return true;
+    result_token *tokens = grow(r->tokens, r->n_tokens + 1, &r->token_capacity, sizeof *r->tokens);
+    if (!tokens) return false;
+    r->tokens = tokens;
+    r->tokens[r->n_tokens++] = (result_token){r->json.n, logprob};
+    return text_add(&r->json, text, n);
 }
 
-void result_clear(result_text *r) { r->n = r->n_tokens = 0; }
+void result_clear(result_text *r) {
+    text_clear(&r->json);
+    r->n_tokens = 0;
+}
 
 void result_free(result_text *r) {
-    free(r->text);
+    text_free(&r->json);
     free(r->tokens);
 }
 
@@ -48,8 +31,7 @@ typedef struct walker {
     const result_text *r;
     FILE *out;
     bool comma;
-    char *path; /* a JSON pointer, as it stands in JSON */
-    size_t n_path, path_capacity;
+    growing_text path; /* a JSON pointer, as it stands in JSON */
     struct level {
         size_t n_path; /* of the array or object itself */
         long index;    /* of an array; -1: an object    */
@@ -57,12 +39,6 @@ typedef struct walker {
     size_t n_levels, level_capacity;
     size_t token; /* the first one that may touch the next value */
 } walker;
-
-static bool add_to_path(walker *w, char c) {
-    if (!grow((void **)&w->path, w->n_path, &w->path_capacity, 1)) return false;
-    w->path[w->n_path++] = c;
-    return true;
-}
 
 /* Behind the string, number or name that begins at `at`. */
 static size_t end_of(const char *text, size_t at) {
@@ -82,35 +58,41 @@ static double logprob_of(walker *w, size_t begin, size_t end) {
 }
 
 static void put_value(walker *w, size_t begin, size_t end) {
-    fprintf(w->out, "%s\"%.*s\": %.4g", w->comma ? ", " : "", (int)w->n_path,
-            w->path ? w->path : "", exp(logprob_of(w, begin, end)));
+    fprintf(w->out, "%s\"%.*s\": %.4g", w->comma ? ", " : "", (int)w->path.n, w->path.text,
+            exp(logprob_of(w, begin, end)));
     w->comma = true;
 }
 
 /* The next element of an array, or the member whose key begins at `at`, joins the path; *at moves to its value. */
 static bool enter(walker *w, size_t *at) {
-    if (w->n_levels == 0) return true;
+    if (w->n_levels == 0) return text_add(&w->path, "", 0);
     struct level *l = &w->levels[w->n_levels - 1];
-    bool ok = add_to_path(w, '/');
     if (l->index >= 0) {
-        char digits[24];
-        snprintf(digits, sizeof digits, "%ld", l->index++);
-        for (const char *c = digits; *c; c++) ok &= add_to_path(w, *c);
-        return ok;
+        char step[24];
+        int n = snprintf(step, sizeof step, "/%ld", l->index++);
+        return text_add(&w->path, step, (size_t)n);
     }
-    const char *text = w->r->text;
+    const char *text = w->r->json.text;
+    text_add(&w->path, "/", 1);
     size_t end = end_of(text, *at);
     for (size_t i = *at + 1; i + 1 < end; i++) {
-        bool escaped = text[i] == '~' || text[i] == '/'; /* RFC 6901 */
-        ok &= add_to_path(w, escaped ? '~' : text[i]);
-        if (escaped) ok &= add_to_path(w, text[i] == '~' ? '0' : '1');
+        const char *escape = text[i] == '~' ? "~0" : text[i] == '/' ? "~1" : NULL; /* RFC 6901 */
+        text_add(&w->path, escape ? escape : text + i, escape ? 2 : 1);
     }
     *at = end + strspn(text + end, ": \n\t\r");
-    return ok;
+    return !w->path.failed;
+}
+
+static bool begin_level(walker *w, char bracket) {
+    struct level *levels = grow(w->levels, w->n_levels + 1, &w->level_capacity, sizeof *w->levels);
+    if (!levels) return false;
+    w->levels = levels;
+    w->levels[w->n_levels++] = (struct level){w->path.n, bracket == '[' ? 0 : -1};
+    return true;
 }
 
 static bool walk(walker *w) {
-    const char *text = w->r->text;
+    const char *text = w->r->json.text;
     for (size_t at = 0;;) {
         at += strspn(text + at, ", \n\t\r");
         if (!text[at]) return true;
@@ -121,16 +103,14 @@ static bool walk(walker *w) {
         } else {
             if (!enter(w, &at)) return false;
             if (text[at] == '[' || text[at] == '{') {
-                if (!grow((void **)&w->levels, w->n_levels, &w->level_capacity, sizeof *w->levels))
-                    return false;
-                w->levels[w->n_levels++] = (struct level){w->n_path, text[at++] == '[' ? 0 : -1};
+                if (!begin_level(w, text[at++])) return false;
                 continue;
             }
             size_t end = end_of(text, at);
             put_value(w, at, end);
             at = end > at ? end : at + 1;
         }
-        w->n_path = w->n_levels > 0 ? w->levels[w->n_levels - 1].n_path : 0;
+        w->path.n = w->n_levels > 0 ? w->levels[w->n_levels - 1].n_path : 0;
     }
 }
 
@@ -141,7 +121,7 @@ char *result_line(const char *id, const result_text *r, bool confidence) {
     size_t n;
     FILE *out = open_memstream(&line, &n);
     if (!out) return NULL;
-    fprintf(out, "{\"id\": %s, \"output\": %s", id, r->text);
+    fprintf(out, "{\"id\": %s, \"output\": %s", id, r->json.text);
     walker w = {.r = r, .out = out};
     bool ok = true;
     if (confidence) {
@@ -150,7 +130,7 @@ char *result_line(const char *id, const result_text *r, bool confidence) {
         fputc('}', out);
     }
     fputs("}\n", out);
-    free(w.path);
+    text_free(&w.path);
     free(w.levels);
     if (fclose(out) == 0 && ok) return line;
     free(line);

@@ -2,8 +2,7 @@
 #ifndef TOOLS_FIELDS_H
 #define TOOLS_FIELDS_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "grow.h"
 
 typedef struct result_token {
     size_t begin; /* its first byte in the text */
@@ -12,8 +11,7 @@ typedef struct result_token {
 
 /* Begin with {0}. */
 typedef struct result_text {
-    char *text; /* [n], then a NUL */
-    size_t n, capacity;
+    growing_text json;
     result_token *tokens; /* [n_tokens] */
     size_t n_tokens, token_capacity;
 } result_text;

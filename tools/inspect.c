@@ -1,5 +1,5 @@
 /* slm inspect: what is in a file, for people or as JSON. The file's own bytes are never trusted with the terminal: names
- * and strings go through print_escaped() or json_string(). */
+ * and strings go through print_escaped() or json_bytes(). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -290,7 +290,7 @@ static int json_value(inspection *in, json *j, int32_t i, const slm_key_info *k,
     if (code != EXIT_DONE) return code;
     const char *type = k->element_type ? k->element_type : k->type;
     if (is_string(k))
-        json_string(j, in->value, n);
+        json_bytes(j, in->value, n);
     else if (strcmp(type, "bool") == 0)
         json_bool(j, n == 4); /* "true" */
     else

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
+#include "grow.h"
 #include "io.h"
 #include "options.h"
 
@@ -22,8 +23,7 @@ struct line_editor {
     const char *history_file;
     line_reader lines;
     bool goes_on; /* the prompt is that of a message that has begun */
-    char *text;   /* [n] of [capacity] */
-    size_t n, capacity;
+    growing_text text;
 };
 
 static char *prompt(EditLine *edit) {
@@ -96,7 +96,7 @@ void editor_close(line_editor *e) {
     if (e->history) history_end(e->history);
     if (e->edit) el_end(e->edit);
     lines_close(&e->lines);
-    free(e->text);
+    text_free(&e->text);
     free(e);
 }
 
@@ -134,24 +134,10 @@ static input_status read_line(line_editor *e, const char **line, size_t *n) {
     }
 }
 
-static bool add(line_editor *e, const char *text, size_t n) {
-    if (e->capacity - e->n <= n) {
-        size_t capacity = 2 * e->capacity + n + 64;
-        char *more = realloc(e->text, capacity);
-        if (!more) return false;
-        e->text = more;
-        e->capacity = capacity;
-    }
-    memcpy(e->text + e->n, text, n);
-    e->n += n;
-    e->text[e->n] = '\0';
-    return true;
-}
-
 input_status editor_read(line_editor *e, const char **text, size_t *n) {
     bool quoted = false;
     input_status status = INPUT_IS;
-    e->n = 0;
+    text_clear(&e->text);
     e->goes_on = false;
     for (bool more = true; more; e->goes_on = more) {
         const char *line;
@@ -167,14 +153,16 @@ input_status editor_read(line_editor *e, const char **text, size_t *n) {
         if (quotes && quoted) break;
         more = quoted || (length > 0 && line[length - 1] == '\\');
         if (!quoted && more) length--;
-        if (!add(e, line, length) || (more && !add(e, "\n", 1))) {
-            fail("no memory for a message");
-            return INPUT_FAILED;
-        }
+        text_add(&e->text, line, length);
+        if (more) text_add(&e->text, "\n", 1);
     }
-    if (quoted && e->n > 0 && e->text[e->n - 1] == '\n') e->n--;
-    if (!add(e, "", 0)) return INPUT_FAILED;
-    *text = e->text;
-    *n = e->n;
+    growing_text *t = &e->text;
+    if (quoted && t->n > 0 && t->text[t->n - 1] == '\n') t->n--;
+    if (!text_add(t, "", 0)) {
+        fail("no memory for a message");
+        return INPUT_FAILED;
+    }
+    *text = t->text;
+    *n = t->n;
     return INPUT_IS;
 }

@@ -32,8 +32,7 @@ static const option options[] = {
     SAMPLING_OPTIONS(run_options),
     {"--logprobs", "N", OPT_INT, offsetof(run_options, logprobs), 0, 100000,
      "instead of the text a JSON object for each token: its log-probability and the N best"},
-    {"--lookup", "N", OPT_INT, offsetof(run_options, lookup), 0, MAX_DRAFT,
-     "check up to N tokens at a time that came before, where it pays; same text (default 8)"},
+    LOOKUP_OPTION(run_options),
     {"--draft", "MODEL", OPT_TEXT, offsetof(run_options, draft), 0, 0,
      "draft tokens with this smaller model of the same vocabulary; same text"},
     {"--keep", "N", OPT_INT, offsetof(run_options, keep), 0, INT32_MAX,
@@ -50,14 +49,9 @@ static const option options[] = {
 /* Everything that one run holds; freed at the end, however it ends. */
 typedef struct session {
     run_options o;
-    slm_context_params params;
-    progress_bar bar;
-    slm_model *model;
-    adapter_list adapters;
-    slm_context *ctx;
+    answerer a;
     slm_model *draft_model;
     slm_context *draft;
-    answerer a;
     char *text; /* of the prompt, if it was read */
     token_list prompt;
     int32_t n_cached; /* tokens of the prompt that need not be computed */
@@ -88,9 +82,9 @@ static int tokenize_prompt(session *s) {
     if (n_bytes == 0 && !s->o.raw) return fail("the prompt is empty");
     slm_status status;
     if (s->o.raw) {
-        status = tokenize(s->model, text, n_bytes, SLM_TOKENIZE_BOS, &s->prompt, &err);
+        status = tokenize(s->a.model, text, n_bytes, SLM_TOKENIZE_BOS, &s->prompt, &err);
     } else {
-        status = tokenize_question(s->model, s->o.system, text, n_bytes, &s->prompt, &err);
+        status = tokenize_question(s->a.model, s->o.system, text, n_bytes, &s->prompt, &err);
     }
     if (status == SLM_ERR_UNSUPPORTED && !s->o.raw)
         return fail("%s; --raw gives the model the prompt as it is", err.message);
@@ -101,53 +95,42 @@ static int tokenize_prompt(session *s) {
 
 /* ---- Context ---- */
 
-static int prepare_speculation(session *s, int32_t n_draft) {
+static int speculate_by_model(session *s, int32_t n_draft) {
+    slm_context_params params = s->a.params;
+    params.n_logits = 1;
+    int code = open_model(s->o.draft, OPEN_ALL, &s->draft_model);
+    if (code == EXIT_DONE) code = create_context(s->draft_model, &params, NULL, &s->draft);
+    if (code != EXIT_DONE) return code;
     slm_speculator_params p = slm_speculator_defaults();
     p.n_draft = n_draft;
     if (s->o.lookup == 0) p.n_match_max = 0;
-    if (s->o.draft) {
-        slm_context_params draft = s->params;
-        draft.n_logits = 1;
-        int code = open_model(s->o.draft, OPEN_ALL, &s->draft_model);
-        if (code == EXIT_DONE) code = create_context(s->draft_model, &draft, NULL, &s->draft);
-        if (code != EXIT_DONE) return code;
-        p.draft = s->draft;
-    }
+    p.draft = s->draft;
     slm_error err;
-    if (slm_speculator_create(s->ctx, &p, &s->a.speculator, &err) == SLM_OK) return EXIT_DONE;
-    return fail_with(s->o.draft ? s->o.draft : "cannot speculate", &err);
+    if (slm_speculator_create(s->a.ctx, &p, &s->a.speculator, &err) == SLM_OK) return EXIT_DONE;
+    return fail_with(s->o.draft, &err);
 }
 
 static int prepare(session *s) {
     slm_model_info info = {.size = sizeof info};
-    slm_model_get_info(s->model, &info); /* cannot fail: both pointers and the size are good */
+    slm_model_get_info(s->a.model, &info); /* cannot fail: both pointers and the size are good */
     int64_t n_prompt = (int64_t)s->prompt.n, n_more = s->o.n ? s->o.n : 1024;
-    if (s->params.n_ctx == 0) s->params.n_ctx = default_n_ctx(s->model, n_prompt + n_more);
-    if (n_prompt > s->params.n_ctx)
+    if (s->a.params.n_ctx == 0) s->a.params.n_ctx = default_n_ctx(s->a.model, n_prompt + n_more);
+    if (n_prompt > s->a.params.n_ctx)
         return fail("the prompt has %" PRId64 " tokens, the context %" PRId32 " (-c)", n_prompt,
-                    s->params.n_ctx);
-    if (info.n_ctx_train > 0 && s->params.n_ctx > info.n_ctx_train)
-        warn("-c %" PRId32 ": the model was trained for %" PRId32 " positions", s->params.n_ctx,
+                    s->a.params.n_ctx);
+    if (info.n_ctx_train > 0 && s->a.params.n_ctx > info.n_ctx_train)
+        warn("-c %" PRId32 ": the model was trained for %" PRId32 " positions", s->a.params.n_ctx,
              info.n_ctx_train);
     int32_t n_draft = s->o.lookup || !s->o.draft ? s->o.lookup : MODEL_DRAFT;
     if (s->o.logprobs >= 0) n_draft = 0; /* each token's row is wanted */
-    s->params.n_logits = n_draft + 1;
     /* prompts may differ early; what is removed may leave less than a window behind it */
-    s->params.keep_all = s->o.cache != NULL || s->o.keep >= 0;
-    s->bar.label = "reading the prompt";
-    s->params.progress = progress_update;
-    s->params.progress_user = &s->bar;
-    int code = create_context(s->model, &s->params, &s->adapters, &s->ctx);
+    s->a.params.keep_all = s->o.cache != NULL || s->o.keep >= 0;
+    s->a.keep = s->o.keep;
+    s->a.n_top = s->o.logprobs;
+    s->a.bar.label = "reading the prompt";
+    int code = answerer_prepare(&s->a, &s->o.sampling, n_draft);
     if (code != EXIT_DONE) return code;
-    s->a = (answerer){.path = s->o.model,
-                      .model = s->model,
-                      .ctx = s->ctx,
-                      .keep = s->o.keep,
-                      .n_top = s->o.logprobs};
-    code = chooser_create(s->model, &s->o.sampling, &s->a.by);
-    if (code == EXIT_DONE) code = answerer_prepare(&s->a);
-    if (code != EXIT_DONE) return code;
-    return n_draft > 0 ? prepare_speculation(s, n_draft) : EXIT_DONE;
+    return s->o.draft ? speculate_by_model(s, n_draft) : answerer_speculate(&s->a, n_draft);
 }
 
 /* The speculator would do it too, with the first token of the answer. What fails here, fails or is passed over there. */
@@ -159,12 +142,12 @@ static void read_prompt_for_draft(session *s, int32_t n) {
 static int read_cache(session *s) {
     slm_error err;
     if (!s->o.cache || access(s->o.cache, F_OK) != 0) return EXIT_DONE;
-    if (slm_seq_restore_file(s->ctx, 0, s->o.cache, &err) != SLM_OK) {
+    if (slm_seq_restore_file(s->a.ctx, 0, s->o.cache, &err) != SLM_OK) {
         warn("%s is not used: %s", s->o.cache, err.message);
         return EXIT_DONE;
     }
-    slm_status status = tokens_held(s->ctx, &s->prompt, &s->n_cached, &err);
-    if (status == SLM_OK) status = slm_seq_truncate(s->ctx, 0, s->n_cached, &err);
+    slm_status status = tokens_held(s->a.ctx, &s->prompt, &s->n_cached, &err);
+    if (status == SLM_OK) status = slm_seq_truncate(s->a.ctx, 0, s->n_cached, &err);
     return status == SLM_OK ? EXIT_DONE : fail_with(s->o.cache, &err);
 }
 
@@ -172,7 +155,7 @@ static int read_cache(session *s) {
 static void write_cache(const session *s) {
     slm_error err;
     if (!s->o.cache || s->n_cached + 1 == (int32_t)s->prompt.n) return;
-    if (slm_seq_save_file(s->ctx, 0, s->o.cache, &err) != SLM_OK)
+    if (slm_seq_save_file(s->a.ctx, 0, s->o.cache, &err) != SLM_OK)
         warn("the prompt is not kept: %s", err.message);
 }
 
@@ -183,9 +166,9 @@ static int decode_prompt(session *s) {
     int code = read_cache(s);
     if (code != EXIT_DONE) return code;
     slm_status status =
-        slm_decode_tokens(s->ctx, s->prompt.ids + s->n_cached, n - s->n_cached, &err);
+        slm_decode_tokens(s->a.ctx, s->prompt.ids + s->n_cached, n - s->n_cached, &err);
     if (status == SLM_OK && s->draft) read_prompt_for_draft(s, n);
-    progress_end(&s->bar);
+    progress_end(&s->a.bar);
     if (status == SLM_OK && s->a.speculator)
         status = slm_speculator_accept(s->a.speculator, s->prompt.ids, n, &err);
     if (status != SLM_OK) return fail_with("prompt", &err);
@@ -206,7 +189,7 @@ static void print_drafts(const session *s) {
 
 /* The first token of an answer comes from the prompt's logits: only what was computed after it is counted. */
 static void print_stats(const session *s) {
-    int32_t n_threads = slm_context_n_threads(s->ctx);
+    int32_t n_threads = slm_context_n_threads(s->a.ctx);
     fprintf(stderr, "prompt %zu token%s", s->prompt.n, s->prompt.n == 1 ? "" : "s");
     if (s->n_cached > 0) fprintf(stderr, " (%" PRId32 " from --cache)", s->n_cached);
     fprintf(stderr, ", %.1f tokens/s; answer %" PRId32 " token%s",
@@ -217,14 +200,13 @@ static void print_stats(const session *s) {
     print_drafts(s);
     fprintf(stderr, "; %s; seed %" PRIu64 "; %" PRId32 " thread%s, %s\n", s->a.why,
             s->o.sampling.params.seed, n_threads, n_threads == 1 ? "" : "s",
-            slm_context_cpu(s->ctx));
+            slm_context_cpu(s->a.ctx));
 }
 
 /* ---- The whole ---- */
 
 static int run_session(session *s) {
-    int code = open_model(s->o.model, OPEN_ALL, &s->model);
-    if (code == EXIT_DONE) code = open_adapters(s->model, &s->o.compute.lora, &s->adapters);
+    int code = answerer_open(&s->a, s->o.model, &s->o.compute.lora);
     if (code == EXIT_DONE) code = tokenize_prompt(s);
     if (code == EXIT_DONE) code = prepare(s);
     if (code == EXIT_DONE) code = decode_prompt(s);
@@ -237,7 +219,7 @@ static int run(const command *self, int argc, char **argv) {
     session s = {.o.lookup = 8, .o.keep = -1, .o.logprobs = -1};
     s.o.sampling = sampling_defaults();
     int code = parse_options(self, argc, argv, &s.o, NULL);
-    if (code == PARSED) code = compute_params(self, &s.o.compute, &s.params);
+    if (code == PARSED) code = compute_params(self, &s.o.compute, &s.a.params);
     if (code == PARSED) code = sampling_check(self, &s.o.sampling);
     if (code != PARSED) return code;
     if (!s.o.model) return usage_error(self, "-m MODEL is missing");
@@ -247,13 +229,9 @@ static int run(const command *self, int argc, char **argv) {
         return usage_error(self, "--logprobs and --draft exclude each other");
     catch_interrupt();
     code = run_session(&s);
-    slm_speculator_free(s.a.speculator);
     answerer_free(&s.a);
     slm_context_free(s.draft);
     slm_model_close(s.draft_model);
-    slm_context_free(s.ctx);
-    close_adapters(&s.adapters);
-    slm_model_close(s.model);
     free(s.prompt.ids);
     free(s.text);
     return code;

@@ -105,7 +105,7 @@ void json_name(json *j, const char *name) {
     j->comma = false;
 }
 
-void json_string(json *j, const char *s, size_t n) {
+void json_bytes(json *j, const char *s, size_t n) {
     begin_value(j);
     fputc('"', j->out);
     while (n > 0) {
@@ -127,7 +127,7 @@ void json_string(json *j, const char *s, size_t n) {
 
 void json_text(json *j, const char *s) {
     if (s) {
-        json_string(j, s, strlen(s));
+        json_bytes(j, s, strlen(s));
     } else {
         begin_value(j);
         fputs("null", j->out);
@@ -187,6 +187,6 @@ void json_number(json *j, const char *s, size_t n) {
         begin_value(j);
         fwrite(s, 1, n, j->out);
     } else {
-        json_string(j, s, n);
+        json_bytes(j, s, n);
     }
 }

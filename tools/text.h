@@ -23,9 +23,9 @@ typedef struct json {
 
 void json_open(json *j, char bracket); /* '{' or '[' */
 void json_close(json *j, char bracket);
-void json_name(json *j, const char *name);          /* plain ASCII */
-void json_string(json *j, const char *s, size_t n); /* any bytes; invalid UTF-8 becomes U+FFFD */
-void json_text(json *j, const char *s);             /* NUL-terminated; NULL: null */
+void json_name(json *j, const char *name);         /* plain ASCII */
+void json_bytes(json *j, const char *s, size_t n); /* any bytes; invalid UTF-8 becomes U+FFFD */
+void json_text(json *j, const char *s);            /* NUL-terminated; NULL: null */
 void json_int(json *j, int64_t value);
 void json_u64(json *j, uint64_t value);
 void json_double(json *j, double value); /* null if it is not finite */
