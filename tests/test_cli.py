@@ -450,7 +450,7 @@ class Run(Case):
 
         def shown(command):
             at = next(i for i, line in enumerate(lines) if command in line) + 1
-            end = next((i for i in range(at, len(lines)) if lines[i].startswith(("$", "slm_"))), len(lines))
+            end = next((i for i in range(at, len(lines)) if lines[i].startswith("$")), len(lines))
             return "\n".join(lines[at:end]) + "\n"
 
         one = self.good("tokenize", "-m", self.model, "--chat", "--system", "Be brief.", "--render", stdin=b"Hi").text

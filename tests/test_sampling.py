@@ -144,8 +144,7 @@ class Example(Case):
 
     def test_it_answers_as_the_program_does(self):
         with open(os.path.join(ROOT, "docs", "sampling.md"), encoding="utf-8") as f:
-            code = f.read().split("## In C\n", 1)[1].split("\n## ", 1)[0]
-        code = "\n".join(line[4:] for line in re.findall(r"^(?:    .*)?$", code, flags=re.M))
+            code = re.search(r"^```c\n(.*?)^```$", f.read(), flags=re.M | re.S)[1]
         source, program = self.path("example.c"), self.path("example")
         with open(source, "w", encoding="utf-8") as f:
             f.write(code + MAIN)

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fnv.h"
+
 fixture open_tiny(const tiny_shape *shape) {
     fixture f = {{0}, NULL};
     slm_error err;
@@ -56,11 +58,11 @@ void fill_tokens(slm_token *tokens, int n, uint32_t n_vocab) {
 }
 
 uint64_t hash_row(const float *row, int32_t n) {
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = FNV_BEGIN;
     for (int32_t i = 0; i < n; i++) {
         uint32_t u;
         memcpy(&u, &row[i], sizeof u);
-        for (int b = 0; b < 4; b++) h = (h ^ (u >> 8 * b & 255)) * 0x100000001b3u;
+        for (int b = 0; b < 4; b++) h = fnv_add(h, u >> 8 * b & 255);
     }
     return h;
 }

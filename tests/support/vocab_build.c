@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check_alloc.h"
+
 char *vb_mapped(const char *bytes, size_t n) {
     /* Radford et al. 2019: bytes that print are themselves, the others follow each other from U+0100 */
     uint32_t code[256], next = 0x100;
@@ -113,4 +115,30 @@ void vb_expect(const slm_model *m, const char *text, size_t n_bytes, uint32_t fl
         ck_assert_msg(tokens[i] == ids[i], "token %zu of \"%.60s\": %d, expected %d", i, text,
                       tokens[i], ids[i]);
     free(tokens);
+}
+
+void vb_nth_allocation_fails(vocab_build *v, int (*make)(void), const char *text) {
+    int refused = 0;
+    bool last = false;
+    for (long n = 1; !last; n++) {
+        int wanted = make();
+        check_alloc c = {.fail_at = n};
+        slm_allocator allocator = check_allocator(&c);
+        slm_error err;
+        slm_model *m = NULL;
+        slm_token out[4] = {-1};
+        size_t n_out = 0;
+        slm_status s = vb_try_open(v, &allocator, &m, &err);
+        if (s == SLM_OK) s = slm_tokenize(m, text, strlen(text), 0, out, 4, &n_out, &err);
+        last = c.n_calls < n;
+        c.fail_at = 0;
+        if (s == SLM_OK)
+            ck_assert(n_out == 1 && out[0] == wanted);
+        else
+            ck_assert_int_eq(s, SLM_ERR_NOMEM);
+        refused += s != SLM_OK;
+        slm_model_close(m);
+        ck_assert_int_eq(c.n_live, 0);
+    }
+    ck_assert_int_ge(refused, 10);
 }

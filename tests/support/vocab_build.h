@@ -50,4 +50,8 @@ void vb_expect(const slm_model *m, const char *text, size_t n_bytes, uint32_t fl
     vb_expect(m, text, sizeof(text) - 1, flags, (const slm_token[]){-7, __VA_ARGS__} + 1, \
               sizeof((const slm_token[]){-7, __VA_ARGS__}) / sizeof(slm_token) - 1)
 
+/* `make` fills *v with a vocabulary in which `text` is one token, and returns that. The first allocation of opening it and tokenizing the text
+ * fails, then the second ...: each time all memory comes back, and the result is NOMEM or right. */
+void vb_nth_allocation_fails(vocab_build *v, int (*make)(void), const char *text);
+
 #endif
