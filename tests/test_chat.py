@@ -1,14 +1,12 @@
 """slm chat from outside: with standard input, and on a terminal (pty). The model has a few kilobytes, its answers are noise of few tokens."""
 import json
 import os
-import pty
-import select
 import signal
 import termios
-import time
 import unittest
 
-from program import SLM, TIMEOUT, Case, slm
+import terminal
+from program import Case, slm
 
 
 class Chat(Case):
@@ -92,65 +90,13 @@ class Piped(Chat):
         self.assertEqual(slm("chat", "-m", self.model, "--grammar", "a", "--schema", "b").code, 2)
 
 
-class Terminal(Chat):
-    """Each step waits for what it expects, not for a time."""
-
+class Terminal(Chat, terminal.Case):
     def start(self, *args, history=False, locale="C.UTF-8"):
-        command = [SLM, *self.command(*args)]
+        command = self.command(*args)
         if history:
             command.remove("--no-history")
-        pid, self.fd = pty.fork()
-        if pid == 0:
-            os.environ.update(HOME=self.folder.name, TERM="xterm", LC_ALL=locale)
-            os.execv(SLM, command)
-        self.pid, self.seen = pid, b""
-        self.addCleanup(self.stop)
+        self.run_on_terminal(command, HOME=self.folder.name, LC_ALL=locale)
         self.expect(b"> ")
-
-    def stop(self):
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        os.close(self.fd)
-
-    def expect(self, what):
-        """What came up to it, and it."""
-        end = time.monotonic() + TIMEOUT
-        while what not in self.seen:
-            self.assertLess(time.monotonic(), end, (what, self.seen))
-            if select.select([self.fd], [], [], 0.2)[0]:
-                try:
-                    self.seen += os.read(self.fd, 65536)
-                except OSError:  # the program has ended
-                    self.assertIn(what, self.seen)
-        at = self.seen.index(what) + len(what)
-        out, self.seen = self.seen[:at], self.seen[at:]
-        return out
-
-    def type(self, data, editing=True):
-        """When the program is ready for it: after the prompt the terminal takes a moment to change from lines to characters."""
-        end = time.monotonic() + TIMEOUT
-        while editing and termios.tcgetattr(self.fd)[3] & termios.ICANON:
-            self.assertLess(time.monotonic(), end)
-            time.sleep(0.002)
-        os.write(self.fd, data)
-
-    def end(self, how=b"\x04"):
-        """The code to exit with. A program that leaves a terminal waits for what it wrote to be read."""
-        if how:
-            self.type(how)
-        end = time.monotonic() + TIMEOUT
-        done, status = os.waitpid(self.pid, os.WNOHANG)
-        while not done:
-            self.assertLess(time.monotonic(), end)
-            if select.select([self.fd], [], [], 0.02)[0]:
-                try:
-                    os.read(self.fd, 65536)
-                except OSError:
-                    time.sleep(0.02)
-            done, status = os.waitpid(self.pid, os.WNOHANG)
-        self.pid = 0
-        return os.waitstatus_to_exitcode(status)
 
     def test_an_answer_and_its_speed(self):
         self.start()
@@ -165,7 +111,7 @@ class Terminal(Chat):
             self.type(b"hello\r")
             self.expect(b"hello\r\n")
             while not self.seen:  # the answer has begun
-                self.seen += os.read(self.fd, 65536)
+                self.assertTrue(self.read(0.2))
             self.type(b"\x03", editing=False)
             self.expect(b"interrupted]")
             self.expect(b"> ")

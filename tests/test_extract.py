@@ -3,11 +3,13 @@ the same bytes whatever is done at a time, how often it is killed, and where it 
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
 import unittest
 
+import terminal
 from program import SLM, TIMEOUT, Case, slm
 
 SCHEMA = {
@@ -295,6 +297,48 @@ class GoingOn(Extract):
         self.assertEqual(read(out), before)
         self.good(*self.command(out, "--restart", input=few))
         self.assertEqual(read(out), before[:before.index(b"\n") + 1])
+
+
+class Progress(Extract, terminal.Case):
+    """The line on stderr, where that is a terminal: drawn over and over, left with a newline."""
+
+    LINE = re.compile(rb"\r(\d+)(?: of (\d+))? documents, (\d+) an hour(?:, (\d+) s to go)?\x1b\[K")
+
+    def lines_of(self, command):
+        """The numbers of all lines; the last one is what stays."""
+        self.run_on_terminal(command)
+        self.assertEqual(self.end(how=b""), 0)
+        while self.read(0.2):
+            pass
+        text = self.seen
+        self.assertEqual(re.sub(self.LINE, b"", text), b"\r\n", text)  # and nothing else
+        return [tuple(int(n) if n else None for n in m.groups()) for m in self.LINE.finditer(text)]
+
+    def test_of_a_file(self):
+        out = self.path("progress.jsonl")
+        lines = self.lines_of(self.command(out, "--parallel", 2))
+        self.assertEqual(read(out), self.extract())
+        n = len(self.documents)
+        written = [line[0] for line in lines]
+        self.assertEqual(written, sorted(written))
+        self.assertEqual({line[1] for line in lines}, {n})
+        self.assertEqual((lines[-1][0], lines[-1][3]), (n, None))
+        for done, _, speed, left in lines[:-1]:
+            if 0 < done < n:
+                self.assertGreater(speed, 0)
+                self.assertIsNotNone(left)
+
+    def test_goes_on(self):
+        """Documents of an earlier run count, but not for the speed."""
+        out = self.path("progress-on.jsonl")
+        whole = self.extract()
+        with open(out, "wb") as f:
+            f.write(b"".join(whole.splitlines(keepends=True)[:-1]))
+        last = self.lines_of(self.command(out))[-1]
+        self.assertEqual(last[:2], (len(self.documents),) * 2)
+
+    def test_none_elsewhere(self):
+        self.assertEqual(self.good(*self.command(self.path("silent.jsonl"))).err, b"")
 
 
 if __name__ == "__main__":
