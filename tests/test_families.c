@@ -5,6 +5,7 @@
 
 #include "support/family_case.h"
 #include "support/forward_case.h"
+#include "support/strict.h"
 #include "support/suite.h"
 
 enum { N_TOKENS = FAMILY_TOKENS };
@@ -80,6 +81,7 @@ START_TEST(test_family_against_double_precision) {
     plain_forward(f.model, &families[_i].options, tokens, N_TOKENS, want);
     const char *cpu;
     for (int32_t l = 0; (cpu = slm_cpu_level(l)); l++) {
+        if (sanitized() && (l + _i) % 2) continue; /* that levels are equal is golden */
         for (int reference = 0; reference < 2; reference++) {
             slm_context_params p = slm_context_defaults();
             slm_context *ctx;

@@ -15,7 +15,8 @@ DRIVERS      := $(addprefix $(O)/tests/,schema_driver token_hashes chat_driver) 
 REPLAY_BIN   := $(FUZZ_NAMES:%=$(O)/tests/fuzz/replay_%)
 CHECK_LIBS    = $(if $(CHECK_STANDIN),,$(shell pkg-config --libs check 2>/dev/null))
 FUZZ_SECONDS ?= 60
-EMULATED     := $(if $(filter avx512%,$(ISAS)),$(O)/tests/test_kernels_emulated)
+# Built without sanitizers, so once is enough.
+EMULATED     := $(if $(SAN),,$(if $(filter avx512%,$(ISAS)),$(O)/tests/test_kernels_emulated))
 
 # ARM64 on a machine that is none: kernels and golden hashes, by a cross compiler and a user-mode emulator. Not under
 # sanitizers too: once is enough.
