@@ -97,9 +97,8 @@ static slm_status load_trie(slm__ugm *m, const slm_allocator *allocator, slm_err
     for (slm_token k = 0; k < m->tokens->n && ok; k++) {
         slm__str text = slm__tokens_text(m->tokens, k);
         /* a raw one has a space of its own, where texts have U+2581 */
-        bool usable = is_text(m, k) &&
-                      (!m->tokens->has_raw || slm__tokens_find(m->tokens, text.ptr, text.len) == k);
-        if (usable) ok = add_piece(t, text, k, allocator);
+        if (is_text(m, k) && !slm__tokens_is_raw(m->tokens, k))
+            ok = add_piece(t, text, k, allocator);
     }
     return ok ? SLM_OK : slm__fail(err, SLM_ERR_NOMEM, "no memory for %d pieces", m->tokens->n);
 }

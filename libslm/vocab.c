@@ -175,8 +175,13 @@ static slm_token find_text(const slm__vocab *v, const char *text) {
     size_t n = strlen(text);
     if (v->decode((slm__str){text, n}, decoded, &n))
         return slm__tokens_find(&v->tokens, decoded, n);
-    for (slm_token t = 0; t < v->tokens.n && v->tokens.has_raw; t++) {
-        if (slm__str_eq(slm__tokens_text(&v->tokens, t), text)) return t;
+    n = strlen(text);
+    int32_t left = v->tokens.n_raw;
+    for (slm_token t = 0; left > 0; t++) {
+        if (!slm__tokens_is_raw(&v->tokens, t)) continue;
+        left--;
+        slm__str raw = slm__tokens_text(&v->tokens, t);
+        if (raw.len == n && memcmp(raw.ptr, text, n) == 0) return t;
     }
     return SLM_TOKEN_NONE;
 }
