@@ -320,7 +320,6 @@ struct symbol {
 };
 
 static bool reserve(slm__bpe_work *w, size_t n) {
-    if (n >= UINT32_MAX) return false; /* places are 32 bits */
     if (n <= w->n_symbols) return true;
     slm__free(w->allocator, w->symbols);
     slm__free(w->allocator, w->heap);
@@ -426,16 +425,17 @@ static bool encode_line(const slm__bpe *b, slm__bpe_work *w, const uint8_t *line
     return true;
 }
 
-bool slm__bpe_encode(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
-                     slm__sink *sink) {
+slm_status slm__bpe_encode(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
+                           slm__sink *sink) {
     slm__pieces pieces = {{0}};
+    if (n >= UINT32_MAX) return SLM_ERR_LIMIT; /* places are 32 bits */
     for (size_t at = 0, end; at < n; at = end) {
         end = slm__splitter_next(&b->splitter, &pieces, text, n, at);
         bool ok = b->seams ? encode_line(b, w, text + at, end - at, sink)
                            : encode_word(b, w, text + at, end - at, sink);
-        if (!ok) return false;
+        if (!ok) return SLM_ERR_NOMEM;
     }
-    return true;
+    return SLM_OK;
 }
 
 void slm__bpe_work_free(slm__bpe_work *w) {

@@ -49,9 +49,9 @@ slm_status slm__bpe_load(slm__bpe *b, const slm__gguf *g, const slm__tokens *tok
 void slm__bpe_free(slm__bpe *b, const slm_allocator *allocator);
 
 /* Text without special tokens, slm__utf8_clean(). A byte that has no token gives none, as in the reference.
- * False if there is no memory. */
-bool slm__bpe_encode(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
-                     slm__sink *sink);
+ * NOMEM; LIMIT: 2^32 bytes. No message. */
+slm_status slm__bpe_encode(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
+                           slm__sink *sink);
 void slm__bpe_work_free(slm__bpe_work *w);
 
 #endif

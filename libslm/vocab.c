@@ -21,18 +21,18 @@ static slm_status load_bpe(slm__vocab *v, const slm__gguf *g, slm_error *err) {
 static void free_bpe(slm__vocab *v) { slm__bpe_free(&v->bpe, v->allocator); }
 
 /* What is not clean UTF-8 is encoded as the text that the reference reads in it. */
-static bool encode_bpe(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
-                       slm__sink *sink) {
+static slm_status encode_bpe(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
+                             slm__sink *sink) {
     const uint8_t *p = (const uint8_t *)text;
     bool spaced = v->bpe.pretok->flags & PRETOK_CHARACTERS;
     if (!spaced && slm__utf8_clean(p, n) == n) return slm__bpe_encode(&v->bpe, work, p, n, sink);
     uint8_t *normal = slm__alloc_array(v->allocator, n, 3);
-    if (!normal) return false;
+    if (!normal) return SLM_ERR_NOMEM;
     size_t n_normal = slm__utf8_normalize(p, n, normal);
     if (spaced) n_normal = slm__spaces_read(normal, n_normal);
-    bool ok = slm__bpe_encode(&v->bpe, work, normal, n_normal, sink);
+    slm_status s = slm__bpe_encode(&v->bpe, work, normal, n_normal, sink);
     slm__free(v->allocator, normal);
-    return ok;
+    return s;
 }
 
 static slm_status prepare_pieces(slm__vocab *v, const slm__gguf *g, slm_error *err) {
@@ -50,8 +50,8 @@ static slm_status load_spm(slm__vocab *v, const slm__gguf *g, slm_error *err) {
 
 static void free_spm(slm__vocab *v) { slm__spm_free(&v->spm, v->allocator); }
 
-static bool encode_spm(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
-                       slm__sink *sink) {
+static slm_status encode_spm(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
+                             slm__sink *sink) {
     return slm__spm_encode(&v->spm, v->allocator, &work->words, (const uint8_t *)text, n, sink);
 }
 
@@ -62,10 +62,9 @@ static slm_status load_ugm(slm__vocab *v, const slm__gguf *g, slm_error *err) {
 
 static void free_ugm(slm__vocab *v) { slm__ugm_free(&v->ugm, v->allocator); }
 
-static bool encode_ugm(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
-                       slm__sink *sink) {
-    (void)work;
-    return slm__ugm_encode(&v->ugm, v->allocator, (const uint8_t *)text, n, sink);
+static slm_status encode_ugm(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
+                             slm__sink *sink) {
+    return slm__ugm_encode(&v->ugm, v->allocator, &work->words, (const uint8_t *)text, n, sink);
 }
 
 #define NONE SLM_TOKEN_NONE
@@ -482,15 +481,21 @@ slm_status slm__vocab_encode(const slm__vocab *v, slm__bpe_work *work, const cha
     size_t n_spans, at = 0;
     slm__words_make(&work->words, n,
                     v->allocator); /* here, as special tokens may cut a text small */
-    bool ok = slm__special_find(&v->special, text, n, all, marks, v->allocator, &spans, &n_spans);
-    for (size_t i = 0; i < n_spans && ok; i++) {
-        if (spans[i].at > at) ok = v->tokenizer->encode(v, work, text + at, spans[i].at - at, sink);
+    slm_status s = SLM_ERR_NOMEM;
+    if (slm__special_find(&v->special, text, n, all, marks, v->allocator, &spans, &n_spans))
+        s = SLM_OK;
+    for (size_t i = 0; i < n_spans && s == SLM_OK; i++) {
+        if (spans[i].at > at) s = v->tokenizer->encode(v, work, text + at, spans[i].at - at, sink);
         slm__sink_put(sink, spans[i].token);
         at = spans[i].at + spans[i].len;
     }
-    if (ok && n > at) ok = v->tokenizer->encode(v, work, text + at, n - at, sink);
+    if (s == SLM_OK && n > at) s = v->tokenizer->encode(v, work, text + at, n - at, sink);
     slm__free(v->allocator, spans);
-    return ok ? SLM_OK : slm__fail(err, SLM_ERR_NOMEM, "no memory to tokenize %zu bytes", n);
+    if (s == SLM_OK) return s;
+    return slm__fail(err, s,
+                     s == SLM_ERR_LIMIT ? "a text of %zu bytes is too long for its tokenizer"
+                                        : "no memory to tokenize %zu bytes",
+                     n);
 }
 
 slm_status slm__vocab_tokenize(const slm__vocab *v, const char *text, size_t n_bytes,
