@@ -323,17 +323,9 @@ static int parse_byte(slm__str s) {
     return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
-/* The text of a byte token: one of 256 bytes that live as long as the library. */
-static const char *byte_text(int byte) {
-#define B4(n)  (char)(n), (char)((n) + 1), (char)((n) + 2), (char)((n) + 3)
-#define B16(n) B4(n), B4((n) + 4), B4((n) + 8), B4((n) + 12)
-#define B64(n) B16(n), B16((n) + 16), B16((n) + 32), B16((n) + 48)
-    static const char bytes[256] = {B64(0), B64(64), B64(128), B64(192)};
-    return &bytes[byte];
-}
-
 enum { FOUND = SLM_TOKEN_CONTROL | SLM_TOKEN_USER | SLM_TOKEN_UNKNOWN };
 
+/* `raw` is in the file. */
 static slm_status name_token(slm__vocab *v, slm_token t, slm__str raw, slm_error *err) {
     if (v->attributes[t] & SLM_TOKEN_BYTE) {
         int byte = parse_byte(raw);
@@ -343,7 +335,7 @@ static slm_status name_token(slm__vocab *v, slm_token t, slm__str raw, slm_error
                 "tokenizer.ggml.tokens: byte token %d is \"%s\", expected <0x00> to <0xFF>", t,
                 slm__show(raw).text);
         }
-        raw = (slm__str){byte_text(byte), 1};
+        raw = (slm__str){&v->bytes[byte], 1};
     }
     v->named[v->n_named++] = (slm__special_token){.text = raw, .token = t};
     return SLM_OK;
@@ -393,27 +385,44 @@ static slm_status mark_strip(const slm__gguf *g, slm__special_token *tokens, uin
     return SLM_OK;
 }
 
+/* The file may be cut short while the model is open, so the texts leave it. */
+static slm_status copy_names(slm__vocab *v, slm_error *err) {
+    uint64_t n_bytes = 0;
+    for (uint32_t i = 0; i < v->n_named; i++) n_bytes += v->named[i].text.len;
+    char *to = v->names = slm__alloc(v->allocator, n_bytes);
+    if (!to) return slm__fail(err, SLM_ERR_NOMEM, "no memory for %u special tokens", v->n_named);
+    for (uint32_t i = 0; i < v->n_named; i++) {
+        slm__str *text = &v->named[i].text;
+        if (text->len) memcpy(to, text->ptr, text->len);
+        text->ptr = to;
+        to += text->len;
+    }
+    return SLM_OK;
+}
+
 static slm_status name_tokens(slm__vocab *v, const slm__gguf *g, const slm__key *tokens,
                               slm_error *err) {
-    uint32_t n = 0;
+    uint32_t n = 0, n_special = 0;
     for (slm_token t = 0; t < v->tokens.n; t++)
         n += (v->attributes[t] & (FOUND | SLM_TOKEN_BYTE)) != 0;
     v->named = slm__alloc_array(v->allocator, n, sizeof *v->named);
-    slm__special_token *special = slm__alloc_array(v->allocator, n, sizeof *special);
-    slm_status s = SLM_OK;
-    if (!v->named || !special)
-        s = slm__fail(err, SLM_ERR_NOMEM, "no memory for %u special tokens", n);
+    if (!v->named) return slm__fail(err, SLM_ERR_NOMEM, "no memory for %u special tokens", n);
+    for (int i = 0; i < 256; i++) v->bytes[i] = (char)i;
     const uint8_t *at = tokens->data;
-    uint32_t n_special = 0;
-    for (slm_token t = 0; t < v->tokens.n && s == SLM_OK; t++) {
+    for (slm_token t = 0; t < v->tokens.n; t++) {
         slm__str raw = slm__gguf_next_string(&at);
-        uint8_t a = v->attributes[t];
-        if (a & (FOUND | SLM_TOKEN_BYTE)) s = name_token(v, t, raw, err);
-        if (a & FOUND)
-            special[n_special++] = (slm__special_token){
-                .text = raw, .token = t, .plain = (a & FOUND) == SLM_TOKEN_USER};
+        if (v->attributes[t] & (FOUND | SLM_TOKEN_BYTE)) SLM_TRY(name_token(v, t, raw, err));
     }
-    if (s == SLM_OK) s = mark_strip(g, special, n_special, err);
+    SLM_TRY(copy_names(v, err));
+    slm__special_token *special = slm__alloc_array(v->allocator, n, sizeof *special);
+    if (!special) return slm__fail(err, SLM_ERR_NOMEM, "no memory for %u special tokens", n);
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t a = v->attributes[v->named[i].token] & FOUND;
+        if (!a) continue;
+        special[n_special] = v->named[i];
+        special[n_special++].plain = a == SLM_TOKEN_USER;
+    }
+    slm_status s = mark_strip(g, special, n_special, err);
     if (s == SLM_OK) return slm__special_build(&v->special, special, n_special, v->allocator, err);
     slm__free(v->allocator, special);
     return s;
@@ -470,6 +479,7 @@ void slm__vocab_free(slm__vocab *v) {
     slm__special_free(&v->special, allocator);
     slm__free(allocator, v->attributes);
     slm__free(allocator, v->named);
+    slm__free(allocator, v->names);
     slm__free(allocator, v);
 }
 

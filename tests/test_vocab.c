@@ -614,6 +614,31 @@ START_TEST(test_tokens_in_the_order_of_merges) {
 }
 END_TEST
 
+/* Tokens are looked up, shown and found when the file is no longer there: it may be cut short while it is open. */
+START_TEST(test_fault_85_nothing_is_read_from_the_file_later) {
+    int end = vb_token(&v, "<|im_end|>", VB_CONTROL), user = vb_token(&v, "<user>", VB_USER);
+    int ab = vb_merge(&v, "a", "b");
+    size_t n, n_bytes;
+    const void *file = vb_finish(&v, &n);
+    void *copy = aligned_alloc(64, (n + 63) / 64 * 64);
+    ck_assert_ptr_nonnull(copy);
+    memcpy(copy, file, n);
+    slm_model_params p = slm_model_defaults();
+    slm_model *m;
+    p.vocab_only = true;
+    ck_assert_int_eq(slm_model_open_memory(copy, n, &p, &m, &err), SLM_OK);
+    memset(copy, 0, n);
+    VB_EXPECT(m, "ab<user><|im_end|>", SLM_TOKENIZE_SPECIAL, ab, user, end);
+    const char *text;
+    ck_assert_int_eq(slm_token_get(m, user, &text, &n_bytes, NULL), SLM_OK);
+    ck_assert(n_bytes == 6 && memcmp(text, "<user>", 6) == 0);
+    ck_assert_int_eq(slm_token_get(m, end, &text, &n_bytes, NULL), SLM_OK);
+    ck_assert(n_bytes == 10 && memcmp(text, "<|im_end|>", 10) == 0);
+    slm_model_close(m);
+    free(copy);
+}
+END_TEST
+
 START_TEST(test_special_tokens_have_a_limit) {
     char *text = malloc(65001);
     for (int i = 0; i < 9; i++) { /* 585,000 bytes */
@@ -708,6 +733,7 @@ int main(void) {
     tcase_add_test(c, test_tokens_that_share_a_hash);
     tcase_add_test(c, test_merges_that_share_a_hash);
     tcase_add_test(c, test_tokens_in_the_order_of_merges);
+    tcase_add_test(c, test_fault_85_nothing_is_read_from_the_file_later);
     tcase_add_test(c, test_special_tokens_have_a_limit);
     tcase_add_test(c, test_special_tokens_that_end_each_other_have_a_limit);
     tcase_add_test(c, test_fault_84_nth_allocation_fails);
