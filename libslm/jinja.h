@@ -369,6 +369,8 @@ void *slm__j_array(jinja *j, uint64_t n, uint64_t size);
 bool slm__j_step(jinja *j, uint64_t n);
 /* For looking at n bytes or elements. */
 static inline bool slm__j_scan(jinja *j, uint64_t n) { return slm__j_step(j, 1 + n / 64); }
+/* The same on the way to something that is a step anyhow. */
+static inline bool slm__j_walk(jinja *j, uint64_t n) { return slm__j_step(j, n / 64); }
 
 const jname *slm__j_name(jinja *j, const char *s, size_t n);
 
@@ -412,7 +414,7 @@ bool slm__j_dict(jinja *j, jkind kind, jv *out);
 bool slm__j_dict_set(jinja *j, jdict *d, const jv *key, const jv *value);
 /* NULL: there is none, or a failure (an unhashable key): see j->status. */
 jentry *slm__j_dict_get(jinja *j, const jdict *d, const jv *key);
-jentry *slm__j_dict_find(const jdict *d, slm__str key);
+jentry *slm__j_dict_find(jinja *j, const jdict *d, slm__str key);
 
 /* depth 0 */
 bool slm__j_is_hashable(jinja *j, const jv *v, uint32_t depth, bool *out);

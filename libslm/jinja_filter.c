@@ -168,20 +168,20 @@ static bool f_indent(jinja *j, const jv *v, jargs *a, jv *out) {
 
 static bool f_truncate(jinja *j, const jv *v, jargs *a, jv *out) {
     jv s = *v, end = a->v[2], cut, bounds[3] = {JNONE, JNONE, JNONE};
-    int64_t length, leeway, n;
+    int64_t length, leeway, n, n_end;
     if (!given(&end) && !slm__j_text(j, "...", &end)) return false;
     if (end.kind != J_STRING) return slm__j_fail(j, SLM_ERR_ARGUMENT, "truncate: end is no string");
     if (!need_int(j, &a->v[0], 255, &length) || !need_int(j, &a->v[3], 5, &leeway) ||
-        !slm__j_length(j, v, &n))
+        !slm__j_length(j, v, &n) || !slm__j_length(j, &end, &n_end))
         return false;
     *out = *v;
     if (length < 0) length = 0; /* too short in any case, and nothing overflows */
     if (n <= length || n - length <= leeway) return true;
     if (v->kind != J_STRING) return slm__j_fail(j, SLM_ERR_ARGUMENT, "truncate wants a string");
-    if (length < slm__j_count(&end))
+    if (length < n_end)
         return slm__j_fail(j, SLM_ERR_ARGUMENT,
                            "truncate: the length is less than that of the end");
-    bounds[1] = JINT(length - slm__j_count(&end));
+    bounds[1] = JINT(length - n_end);
     if (!slm__j_slice(j, &s, bounds, &cut)) return false;
     for (uint32_t i = cut.len; !slm__j_truth(&a->v[1]) && i-- > 0;) {
         if (jbytes(&cut)[i] != ' ') continue;
@@ -280,6 +280,7 @@ static bool f_int(jinja *j, const jv *v, jargs *a, jv *out) {
     if (v->kind == J_FLOAT) return from_float(j, v->u.f, &otherwise, out);
     *out = otherwise;
     if (v->kind != J_STRING) return true;
+    if (!slm__j_scan(j, v->len)) return false;
     int found = parse_int(v, base, &i);
     if (found < 0)
         return slm__j_fail(j, SLM_ERR_ARGUMENT, "the result is an integer of more than 64 bits");
@@ -293,6 +294,7 @@ static bool f_int(jinja *j, const jv *v, jargs *a, jv *out) {
 static bool f_float(jinja *j, const jv *v, jargs *a, jv *out) {
     double f;
     if (v->kind == J_UNDEFINED) return slm__j_fail_undefined(j, v);
+    if (v->kind == J_STRING && !slm__j_scan(j, v->len)) return false;
     bool ok = slm__j_is_number(v, &f) || (v->kind == J_STRING && parse_float(v, &f));
     *out = ok ? JFLOAT(f) : given(&a->v[0]) ? a->v[0] : JFLOAT(0);
     return true;
@@ -352,6 +354,7 @@ static bool attribute_of(jinja *j, const jv *v, const jv *path, const jv *otherw
     jv at = *v, key;
     *out = *v;
     if (path->kind != J_STRING) return slm__j_item(j, v, path, out);
+    if (!slm__j_scan(j, path->len)) return false;
     for (uint32_t begin = 0, end; begin <= path->len; begin = end + 1) {
         const char *p = jbytes(path);
         int64_t index = 0;
@@ -787,6 +790,9 @@ static bool f_from_json(jinja *j, const jv *v, jargs *a, jv *out) {
     slm_error err;
     if (v->kind != J_STRING) return slm__j_fail(j, SLM_ERR_ARGUMENT, "from_json wants a string");
     if (!slm__j_step(j, v->len)) return false;
+    if (slm__json_cost(jbytes(v), v->len) > j->memory_left)
+        return slm__j_fail(j, SLM_ERR_LIMIT, "it takes more than %d MiB of memory",
+                           JINJA_MEMORY >> 20);
     slm_status s = slm__json_parse(j->allocator, jbytes(v), v->len, &tree, &err);
     if (s == SLM_ERR_NOMEM) return slm__j_fail(j, s, "no memory for a chat template");
     if (s != SLM_OK) return slm__j_fail(j, SLM_ERR_ARGUMENT, "from_json: %s", err.message);

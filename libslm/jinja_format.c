@@ -387,7 +387,7 @@ bool slm__j_percent(jinja *j, const jv *format, const jv *args, jv *out) {
             if (!close || args->kind != J_DICT)
                 return slm__j_fail(j, SLM_ERR_ARGUMENT, "the format wants a mapping");
             const jentry *e =
-                slm__j_dict_find(args->u.dict, (slm__str){p + 1, (size_t)(close - p - 1)});
+                slm__j_dict_find(j, args->u.dict, (slm__str){p + 1, (size_t)(close - p - 1)});
             if (!e)
                 return slm__j_fail(j, SLM_ERR_ARGUMENT, "the format wants a key that is missing");
             p = read_percent(close + 1, end, flags, &type);
