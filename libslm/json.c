@@ -52,13 +52,9 @@ static int32_t read_hex(reader *r) {
     int32_t v = 0;
     if (r->n - r->at < 4) return -1;
     for (int i = 0; i < 4; i++) {
-        uint8_t c = r->text[r->at++], lower = c | 0x20;
-        if (c >= '0' && c <= '9')
-            v = v * 16 + (c - '0');
-        else if (lower >= 'a' && lower <= 'f')
-            v = v * 16 + (lower - 'a' + 10);
-        else
-            return -1;
+        int digit = slm__hex_digit(r->text[r->at++]);
+        if (digit < 0) return -1;
+        v = v * 16 + digit;
     }
     return v;
 }

@@ -310,16 +310,10 @@ static slm_status read_types(slm__vocab *v, const slm__gguf *g, slm_error *err) 
 
 /* ---- Tokens with another text than their decoded one ---- */
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* "<0xZZ>" -> its byte, or -1 */
 static int parse_byte(slm__str s) {
     if (s.len != 6 || memcmp(s.ptr, "<0x", 3) != 0 || s.ptr[5] != '>') return -1;
-    int high = hex_digit(s.ptr[3]), low = hex_digit(s.ptr[4]);
+    int high = slm__hex_digit(s.ptr[3]), low = slm__hex_digit(s.ptr[4]);
     return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
