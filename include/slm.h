@@ -237,7 +237,8 @@ enum {
  * out       room for `capacity` tokens; may be NULL when capacity is 0.
  * n_tokens  receives the number of tokens, also with BUFFER (then nothing in `out` is to be used).
  *
- * BUFFER, LIMIT (more than INT32_MAX bytes), NOMEM, ARGUMENT. Safe to call from several threads.
+ * BUFFER, LIMIT (more than INT32_MAX bytes; 1.4e9 with a SentencePiece BPE vocabulary, 2^28 with a unigram one), NOMEM, ARGUMENT. Safe to
+ * call from several threads.
  */
 SLM_API slm_status slm_tokenize(const slm_model *model, const char *text, size_t n_bytes,
                                 uint32_t flags, slm_token *out, size_t capacity, size_t *n_tokens,

@@ -215,6 +215,9 @@ slm_status slm__draft_build(const slm__draft *d, int32_t root, slm__rules *r, in
     int32_t *built = slm__arena_take(d->arena, d->n_nodes, sizeof *built);
     int32_t *items = slm__arena_take(d->arena, (uint64_t)d->n_lists + 1, sizeof *items);
     int32_t *rules = slm__arena_take(d->arena, d->n_rules, sizeof *rules);
+    if ((!built || !items || !rules) && d->arena->limited)
+        return slm__fail(err, SLM_ERR_LIMIT, "a grammar takes more than %llu MiB",
+                         (unsigned long long)(d->arena->limit >> 20));
     if (!built || !items || !rules) return slm__fail(err, SLM_ERR_NOMEM, "no memory for a grammar");
     for (uint32_t i = 0; i < d->n_rules; i++)
         if (d->rules[i].used) rules[i] = slm__rules_new(r, NULL, 0);

@@ -2,7 +2,7 @@
  * The Jinja of chat templates, as transformers sets jinja2 up for them: trim_blocks, lstrip_blocks, break and continue, {% generation %},
  * a sandbox in which nothing can be changed but namespaces. A template is read (jinja_lex.c, jinja_parse.c, jinja_expr.c) into a tree, which is walked
  * (jinja_exec.c statements, jinja_eval.c expressions); values are jinja_value.c and jinja_print.c, what they can do are tables of
- * jinja_string.c, jinja_filter.c and jinja_builtin.c.
+ * jinja_string.c, jinja_filter.c, jinja_list.c and jinja_builtin.c.
  *
  * All memory of a rendering is one arena with a limit; nothing is given back before the end. Steps are counted: nodes, elements, and bytes that are
  * looked at. Depth is counted: of the source, of calls and of values.
@@ -160,7 +160,16 @@ struct jrow {
 const jrow *slm__j_find(const jrow *table, slm__str name);
 extern const jrow slm__j_filters[], slm__j_tests[], slm__j_functions[], slm__j_string_methods[],
     slm__j_dict_methods[], slm__j_list_methods[];
+/* Of jinja_list.c, for the table of filters. */
+typedef bool jfilter(jinja *j, const jv *v, jargs *a, jv *out);
+extern jfilter slm__f_sort, slm__f_dictsort, slm__f_unique, slm__f_min, slm__f_max, slm__f_sum,
+    slm__f_join, slm__f_map, slm__f_select, slm__f_reject, slm__f_selectattr, slm__f_rejectattr,
+    slm__f_list, slm__f_length, slm__f_first, slm__f_last, slm__f_reverse, slm__f_items,
+    slm__f_batch, slm__f_slice;
 bool slm__j_call_row(jinja *j, const jrow *row, const jv *self, jargs *args, jv *out);
+static inline bool slm__j_given(const jv *v) { return v->kind != J_MISSING; }
+/* An argument that is an integer, or `otherwise` if it was not given. */
+bool slm__j_need_int(jinja *j, const jv *v, int64_t otherwise, int64_t *out);
 /* Methods of Python that exist and change what they belong to, or are nothing for templates: not here. */
 bool slm__j_is_forbidden(const jv *owner, slm__str name);
 const jrow *slm__j_method(const jv *owner, slm__str name);
@@ -369,6 +378,8 @@ void *slm__j_array(jinja *j, uint64_t n, uint64_t size);
 bool slm__j_step(jinja *j, uint64_t n);
 /* For looking at n bytes or elements. */
 static inline bool slm__j_scan(jinja *j, uint64_t n) { return slm__j_step(j, 1 + n / 64); }
+/* The same on the way to something that is a step anyhow. */
+static inline bool slm__j_walk(jinja *j, uint64_t n) { return slm__j_step(j, n / 64); }
 
 const jname *slm__j_name(jinja *j, const char *s, size_t n);
 
@@ -412,7 +423,7 @@ bool slm__j_dict(jinja *j, jkind kind, jv *out);
 bool slm__j_dict_set(jinja *j, jdict *d, const jv *key, const jv *value);
 /* NULL: there is none, or a failure (an unhashable key): see j->status. */
 jentry *slm__j_dict_get(jinja *j, const jdict *d, const jv *key);
-jentry *slm__j_dict_find(const jdict *d, slm__str key);
+jentry *slm__j_dict_find(jinja *j, const jdict *d, slm__str key);
 
 /* depth 0 */
 bool slm__j_is_hashable(jinja *j, const jv *v, uint32_t depth, bool *out);

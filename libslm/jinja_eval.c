@@ -24,8 +24,9 @@ bool slm__j_bind(jinja *j, jscope *scope, const jname *name, const jv *value) {
     for (uint32_t i = 0; i < scope->n; i++) {
         if (scope->v[i].name != name) continue;
         scope->v[i].value = *value;
-        return true;
+        return slm__j_walk(j, i);
     }
+    if (!slm__j_walk(j, scope->n)) return false;
     if (scope->n == scope->capacity) {
         uint32_t capacity = scope->capacity ? 2 * scope->capacity : 4;
         jvar *v = slm__j_array(j, capacity, sizeof *v);
@@ -38,15 +39,17 @@ bool slm__j_bind(jinja *j, jscope *scope, const jname *name, const jv *value) {
     return true;
 }
 
-static void load_name(const jinja *j, const jname *name, jv *out) {
-    for (const jscope *s = j->scope; s; s = s->parent) {
-        for (uint32_t i = 0; i < s->n; i++) {
+static bool load_name(jinja *j, const jname *name, jv *out) {
+    uint64_t n = 0; /* looked at: names, and scopes */
+    for (const jscope *s = j->scope; s; s = s->parent, n++) {
+        for (uint32_t i = 0; i < s->n; i++, n++) {
             if (s->v[i].name != name) continue;
             *out = s->v[i].value;
-            return;
+            return slm__j_scan(j, n);
         }
     }
     *out = (jv){.kind = J_UNDEFINED, .u.name = name};
+    return slm__j_scan(j, n);
 }
 
 /* ---- Calls ---- */
@@ -66,7 +69,7 @@ static bool add_keyword(jinja *j, jargs *a, uint32_t *capacity, const jname *nam
         a->keywords = k;
     }
     a->keywords[a->n_keywords++] = (jkeyword){name, *v, key};
-    return slm__j_step(j, 1);
+    return slm__j_scan(j, a->n_keywords);
 }
 
 static bool add_dict(jinja *j, jargs *a, uint32_t *capacity, const jv *v) {
@@ -371,8 +374,7 @@ bool slm__j_eval(jinja *j, const jnode *n, jv *out) {
     }
     j->pos = n->pos;
     if (n->type == N_NAME) {
-        load_name(j, n->name, out);
-        return slm__j_step(j, 1);
+        return load_name(j, n->name, out);
     }
     if (!slm__j_enter(j)) return false;
     bool ok = eval_node(j, n, out);

@@ -105,6 +105,7 @@ static jkeyword *find_keyword(const jargs *args, const jname *name) {
 static bool bind_given(jinja *j, const jmacro *m, jargs *args, jscope *scope, uint32_t *n_used) {
     uint32_t i = 0;
     for (const jnode *p = m->node->a; p; p = p->next, i++) {
+        if (!slm__j_walk(j, args->n_keywords)) return false;
         jkeyword *k = find_keyword(args, p->name);
         if (k && i < args->n)
             return slm__j_fail(j, SLM_ERR_ARGUMENT, "argument '%s' is given twice",
@@ -131,11 +132,13 @@ static bool bind_defaults(jinja *j, const jmacro *m, jscope *scope) {
     bool ok = true;
     for (const jnode *p = m->node->a; p && ok; p = p->next) {
         jv nothing = {.kind = J_UNDEFINED, .u.name = p->name};
-        ok = is_bound(scope, p->name) || slm__j_bind(j, scope, p->name, &nothing);
+        ok = slm__j_scan(j, scope->n) &&
+             (is_bound(scope, p->name) || slm__j_bind(j, scope, p->name, &nothing));
     }
     j->scope = scope;
     for (const jnode *p = m->node->a; p && ok; p = p->next) {
         bool given = false;
+        if (!(ok = slm__j_scan(j, n_given))) break;
         for (uint32_t i = 0; i < n_given && !given; i++) given = scope->v[i].name == p->name;
         if (given) continue;
         jv v = {.kind = J_UNDEFINED, .u.name = p->name};

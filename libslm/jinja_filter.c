@@ -1,16 +1,12 @@
-/* Filters. */
+/* Filters of text, numbers and single values; those of lists are jinja_list.c. */
 #include "jinja.h"
 
 #include <math.h>
 #include <stdio.h>
 
-static bool given(const jv *v) { return v->kind != J_MISSING; }
-
-static bool soft_string(jinja *j, const jv *v, jv *out) { return slm__j_to_string(j, v, out); }
-
-static bool need_int(jinja *j, const jv *v, int64_t otherwise, int64_t *out) {
+bool slm__j_need_int(jinja *j, const jv *v, int64_t otherwise, int64_t *out) {
     *out = otherwise;
-    if (!given(v) || slm__j_is_int(v, out)) return true;
+    if (!slm__j_given(v) || slm__j_is_int(v, out)) return true;
     return slm__j_fail(j, SLM_ERR_ARGUMENT, "expected an integer, found %s", slm__j_kind_name(v));
 }
 
@@ -18,7 +14,7 @@ static bool need_int(jinja *j, const jv *v, int64_t otherwise, int64_t *out) {
 
 static bool cased(jinja *j, const jv *v, jcase how, jv *out) {
     jv s;
-    return soft_string(j, v, &s) && slm__j_case(j, &s, how, out);
+    return slm__j_to_string(j, v, &s) && slm__j_case(j, &s, how, out);
 }
 static bool f_lower(jinja *j, const jv *v, jargs *a, jv *out) {
     (void)a;
@@ -38,7 +34,7 @@ static bool f_title(jinja *j, const jv *v, jargs *a, jv *out) {
     (void)a;
     jv s, upper, lower;
     jbuf *b = slm__j_buf(j, 0);
-    if (!b || !soft_string(j, v, &s)) return false;
+    if (!b || !slm__j_to_string(j, v, &s)) return false;
     bool begin = true;
     for (uint32_t i = 0, n; i < s.len; i += n) {
         uint32_t cp = slm__j_char(jbytes(&s) + i, s.len - i, &n), word = n;
@@ -61,17 +57,17 @@ static bool f_title(jinja *j, const jv *v, jargs *a, jv *out) {
 
 static bool f_trim(jinja *j, const jv *v, jargs *a, jv *out) {
     jv s;
-    return soft_string(j, v, &s) && slm__j_strip(j, &s, &a->v[0], true, true, out);
+    return slm__j_to_string(j, v, &s) && slm__j_strip(j, &s, &a->v[0], true, true, out);
 }
 
 static bool f_string(jinja *j, const jv *v, jargs *a, jv *out) {
     (void)a;
-    return soft_string(j, v, out);
+    return slm__j_to_string(j, v, out);
 }
 
 static bool f_safe(jinja *j, const jv *v, jargs *a, jv *out) {
     (void)a;
-    if (!soft_string(j, v, out)) return false;
+    if (!slm__j_to_string(j, v, out)) return false;
     out->flag = FLAG_SAFE;
     return true;
 }
@@ -79,13 +75,13 @@ static bool f_safe(jinja *j, const jv *v, jargs *a, jv *out) {
 static bool f_escape(jinja *j, const jv *v, jargs *a, jv *out) {
     (void)a;
     jv s;
-    return soft_string(j, v, &s) && slm__j_escape(j, &s, out);
+    return slm__j_to_string(j, v, &s) && slm__j_escape(j, &s, out);
 }
 
 static bool f_forceescape(jinja *j, const jv *v, jargs *a, jv *out) {
     (void)a;
     jv s;
-    if (!soft_string(j, v, &s)) return false;
+    if (!slm__j_to_string(j, v, &s)) return false;
     s.flag = 0;
     return slm__j_escape(j, &s, out);
 }
@@ -93,26 +89,27 @@ static bool f_forceescape(jinja *j, const jv *v, jargs *a, jv *out) {
 static bool f_replace(jinja *j, const jv *v, jargs *a, jv *out) {
     jv s, old, new;
     int64_t count = -1;
-    if (given(&a->v[2]) && a->v[2].kind != J_NONE && !need_int(j, &a->v[2], -1, &count))
+    if (slm__j_given(&a->v[2]) && a->v[2].kind != J_NONE &&
+        !slm__j_need_int(j, &a->v[2], -1, &count))
         return false;
-    if (!soft_string(j, v, &s) || !soft_string(j, &a->v[0], &old) ||
-        !soft_string(j, &a->v[1], &new))
+    if (!slm__j_to_string(j, v, &s) || !slm__j_to_string(j, &a->v[0], &old) ||
+        !slm__j_to_string(j, &a->v[1], &new))
         return false;
     s.flag = 0;
     return slm__j_replace(j, &s, &old, &new, count, out);
 }
 
 static bool f_center(jinja *j, const jv *v, jargs *a, jv *out) {
-    jv s, args[2] = {given(&a->v[0]) ? a->v[0] : JINT(80)};
+    jv s, args[2] = {slm__j_given(&a->v[0]) ? a->v[0] : JINT(80)};
     jargs with = {.v = args, .n = 1};
-    return soft_string(j, v, &s) &&
+    return slm__j_to_string(j, v, &s) &&
            slm__j_call_row(j, slm__j_find(slm__j_string_methods, (slm__str){"center", 6}), &s,
                            &with, out);
 }
 
 static bool f_format(jinja *j, const jv *v, jargs *a, jv *out) {
     jv s, values;
-    if (!soft_string(j, v, &s)) return false;
+    if (!slm__j_to_string(j, v, &s)) return false;
     if (a->n_keywords == 0) {
         if (!slm__j_list(j, J_TUPLE, a->n, &values)) return false;
         for (uint32_t i = 0; i < a->n; i++) {
@@ -145,7 +142,7 @@ static bool f_indent(jinja *j, const jv *v, jargs *a, jv *out) {
     if (a->v[0].kind == J_STRING) {
         indent = a->v[0];
     } else {
-        if (!need_int(j, &a->v[0], 4, &width)) return false;
+        if (!slm__j_need_int(j, &a->v[0], 4, &width)) return false;
         for (int64_t i = 0; i < width; i++) {
             if (!slm__j_puts(j, spaces, " ")) return false;
         }
@@ -168,20 +165,20 @@ static bool f_indent(jinja *j, const jv *v, jargs *a, jv *out) {
 
 static bool f_truncate(jinja *j, const jv *v, jargs *a, jv *out) {
     jv s = *v, end = a->v[2], cut, bounds[3] = {JNONE, JNONE, JNONE};
-    int64_t length, leeway, n;
-    if (!given(&end) && !slm__j_text(j, "...", &end)) return false;
+    int64_t length, leeway, n, n_end;
+    if (!slm__j_given(&end) && !slm__j_text(j, "...", &end)) return false;
     if (end.kind != J_STRING) return slm__j_fail(j, SLM_ERR_ARGUMENT, "truncate: end is no string");
-    if (!need_int(j, &a->v[0], 255, &length) || !need_int(j, &a->v[3], 5, &leeway) ||
-        !slm__j_length(j, v, &n))
+    if (!slm__j_need_int(j, &a->v[0], 255, &length) || !slm__j_need_int(j, &a->v[3], 5, &leeway) ||
+        !slm__j_length(j, v, &n) || !slm__j_length(j, &end, &n_end))
         return false;
     *out = *v;
     if (length < 0) length = 0; /* too short in any case, and nothing overflows */
     if (n <= length || n - length <= leeway) return true;
     if (v->kind != J_STRING) return slm__j_fail(j, SLM_ERR_ARGUMENT, "truncate wants a string");
-    if (length < slm__j_count(&end))
+    if (length < n_end)
         return slm__j_fail(j, SLM_ERR_ARGUMENT,
                            "truncate: the length is less than that of the end");
-    bounds[1] = JINT(length - slm__j_count(&end));
+    bounds[1] = JINT(length - n_end);
     if (!slm__j_slice(j, &s, bounds, &cut)) return false;
     for (uint32_t i = cut.len; !slm__j_truth(&a->v[1]) && i-- > 0;) {
         if (jbytes(&cut)[i] != ' ') continue;
@@ -266,11 +263,11 @@ static bool from_float(jinja *j, double f, const jv *otherwise, jv *out) {
 }
 
 static bool f_int(jinja *j, const jv *v, jargs *a, jv *out) {
-    jv otherwise = given(&a->v[0]) ? a->v[0] : JINT(0);
+    jv otherwise = slm__j_given(&a->v[0]) ? a->v[0] : JINT(0);
     int64_t base, i;
     double f;
     if (v->kind == J_UNDEFINED) return slm__j_fail_undefined(j, v);
-    if (!need_int(j, &a->v[1], 10, &base)) return false;
+    if (!slm__j_need_int(j, &a->v[1], 10, &base)) return false;
     if (slm__j_is_int(v, &i)) {
         *out = JINT(i);
         return true;
@@ -280,6 +277,7 @@ static bool f_int(jinja *j, const jv *v, jargs *a, jv *out) {
     if (v->kind == J_FLOAT) return from_float(j, v->u.f, &otherwise, out);
     *out = otherwise;
     if (v->kind != J_STRING) return true;
+    if (!slm__j_scan(j, v->len)) return false;
     int found = parse_int(v, base, &i);
     if (found < 0)
         return slm__j_fail(j, SLM_ERR_ARGUMENT, "the result is an integer of more than 64 bits");
@@ -293,8 +291,9 @@ static bool f_int(jinja *j, const jv *v, jargs *a, jv *out) {
 static bool f_float(jinja *j, const jv *v, jargs *a, jv *out) {
     double f;
     if (v->kind == J_UNDEFINED) return slm__j_fail_undefined(j, v);
+    if (v->kind == J_STRING && !slm__j_scan(j, v->len)) return false;
     bool ok = slm__j_is_number(v, &f) || (v->kind == J_STRING && parse_float(v, &f));
-    *out = ok ? JFLOAT(f) : given(&a->v[0]) ? a->v[0] : JFLOAT(0);
+    *out = ok ? JFLOAT(f) : slm__j_given(&a->v[0]) ? a->v[0] : JFLOAT(0);
     return true;
 }
 
@@ -320,10 +319,10 @@ static bool f_round(jinja *j, const jv *v, jargs *a, jv *out) {
     double f, scale = 1;
     int64_t precision, i;
     char text[400];
-    if (!need_number(j, v, &f) || !need_int(j, &a->v[0], 0, &precision)) return false;
-    bool up = given(&a->v[1]) && jis(&a->v[1], "ceil"),
-         down = given(&a->v[1]) && jis(&a->v[1], "floor");
-    if (given(&a->v[1]) && !up && !down && !jis(&a->v[1], "common"))
+    if (!need_number(j, v, &f) || !slm__j_need_int(j, &a->v[0], 0, &precision)) return false;
+    bool up = slm__j_given(&a->v[1]) && jis(&a->v[1], "ceil"),
+         down = slm__j_given(&a->v[1]) && jis(&a->v[1], "floor");
+    if (slm__j_given(&a->v[1]) && !up && !down && !jis(&a->v[1], "common"))
         return slm__j_fail(j, SLM_ERR_ARGUMENT, "round: method must be common, ceil or floor");
     if (precision < 0 || precision > 15)
         return slm__j_fail(j, SLM_ERR_UNSUPPORTED, "round: precision must be 0 to 15");
@@ -345,396 +344,12 @@ static bool f_round(jinja *j, const jv *v, jargs *a, jv *out) {
     return slm__j_parse_float(text, strlen(text), &out->u.f);
 }
 
-/* ---- Elements by an attribute ---- */
-
-/* "a.b.0" of an element; `otherwise` (or NULL) where it is undefined. */
-static bool attribute_of(jinja *j, const jv *v, const jv *path, const jv *otherwise, jv *out) {
-    jv at = *v, key;
-    *out = *v;
-    if (path->kind != J_STRING) return slm__j_item(j, v, path, out);
-    for (uint32_t begin = 0, end; begin <= path->len; begin = end + 1) {
-        const char *p = jbytes(path);
-        int64_t index = 0;
-        bool digits = true;
-        for (end = begin; end < path->len && p[end] != '.'; end++) {
-            digits &= p[end] >= '0' && p[end] <= '9' && end - begin < 9;
-            index = digits ? index * 10 + (p[end] - '0') : 0;
-        }
-        key = digits && end > begin ? JINT(index) : jsub(path, begin, end - begin);
-        if (!slm__j_item(j, &at, &key, out)) return false;
-        if (otherwise && out->kind == J_UNDEFINED) *out = *otherwise;
-        at = *out;
-    }
-    return true;
-}
-
-/* What elements are sorted and told apart by. */
-static bool key_of(jinja *j, const jv *v, const jv *path, bool case_sensitive, jv *out) {
-    jv key = *v;
-    if (given(path) && path->kind != J_NONE && !attribute_of(j, v, path, NULL, &key)) return false;
-    *out = key;
-    return case_sensitive || key.kind != J_STRING || slm__j_case(j, &key, CASE_LOWER, out);
-}
-
-static bool keys_of(jinja *j, const jlist *l, const jv *path, bool case_sensitive, jlist **out) {
-    jv keys, key;
-    if (!slm__j_list(j, J_LIST, l->n, &keys)) return false;
-    for (uint32_t i = 0; i < l->n; i++) {
-        if (!key_of(j, &l->v[i], path, case_sensitive, &key) ||
-            !slm__j_append(j, keys.u.list, &key))
-            return false;
-    }
-    *out = keys.u.list;
-    return true;
-}
-
-/* A merge sort: what is equal stays in order. Elements follow their keys. */
-static bool sort(jinja *j, jlist *keys, const jlist *l, bool reverse, jv *out) {
-    uint32_t n = l->n;
-    uint32_t *order = slm__j_array(j, 2 * (uint64_t)n, sizeof *order), *other = order + n;
-    if (!order || !slm__j_list(j, J_LIST, n, out)) return false;
-    for (uint32_t i = 0; i < n; i++) order[i] = i;
-    for (uint32_t width = 1; width < n; width *= 2) {
-        for (uint32_t at = 0; at < n; at += 2 * width) {
-            uint32_t middle = at + width < n ? at + width : n;
-            uint32_t end = at + 2 * width < n ? at + 2 * width : n, a = at, b = middle;
-            for (uint32_t k = at; k < end; k++) {
-                int c = 1;
-                if (a < middle && b < end &&
-                    !slm__j_compare(j, &keys->v[order[b]], &keys->v[order[a]], &c))
-                    return false;
-                bool second = a == middle || (b < end && c == (reverse ? 1 : -1));
-                other[k] = order[second ? b++ : a++];
-            }
-        }
-        memcpy(order, other, n * sizeof *order);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        if (!slm__j_append(j, out->u.list, &l->v[order[i]])) return false;
-    }
-    return true;
-}
-
-/* By a list of attributes, which are compared as lists are. */
-static bool sort_key(jinja *j, const jv *v, const jv *paths, bool case_sensitive, jv *out) {
-    jv key;
-    if (!slm__j_list(j, J_LIST, 1, out)) return false;
-    if (paths->kind != J_STRING)
-        return key_of(j, v, paths, case_sensitive, &key) && slm__j_append(j, out->u.list, &key);
-    for (uint32_t begin = 0, end; begin <= paths->len; begin = end + 1) {
-        for (end = begin; end < paths->len && jbytes(paths)[end] != ','; end++) continue;
-        jv path = jsub(paths, begin, end - begin);
-        if (!key_of(j, v, &path, case_sensitive, &key) || !slm__j_append(j, out->u.list, &key))
-            return false;
-    }
-    return true;
-}
-
-static bool f_sort(jinja *j, const jv *v, jargs *a, jv *out) {
-    jlist *l;
-    jv keys, key;
-    if (!slm__j_elements(j, v, &l) || !slm__j_list(j, J_LIST, l->n, &keys)) return false;
-    for (uint32_t i = 0; i < l->n; i++) {
-        if (!sort_key(j, &l->v[i], &a->v[2], slm__j_truth(&a->v[1]), &key) ||
-            !slm__j_append(j, keys.u.list, &key))
-            return false;
-    }
-    return sort(j, keys.u.list, l, slm__j_truth(&a->v[0]), out);
-}
-
-static bool f_dictsort(jinja *j, const jv *v, jargs *a, jv *out) {
-    if (v->kind == J_UNDEFINED) return slm__j_fail_undefined(j, v);
-    if (v->kind != J_DICT) return slm__j_fail(j, SLM_ERR_ARGUMENT, "dictsort wants a mapping");
-    bool sensitive = slm__j_truth(&a->v[0]), reverse = slm__j_truth(&a->v[2]);
-    bool by_value = given(&a->v[1]) && jis(&a->v[1], "value");
-    if (given(&a->v[1]) && !by_value && !jis(&a->v[1], "key"))
-        return slm__j_fail(j, SLM_ERR_ARGUMENT, "dictsort: sorted by key or value");
-    jv items, keys, pair, key, missing = {.kind = J_MISSING};
-    if (!slm__j_list(j, J_LIST, 0, &items) || !slm__j_list(j, J_LIST, 0, &keys)) return false;
-    for (uint32_t i = 0; i < v->u.dict->n; i++) {
-        const jentry *e = &v->u.dict->e[i];
-        if (!slm__j_list(j, J_TUPLE, 2, &pair) || !slm__j_append(j, pair.u.list, &e->key) ||
-            !slm__j_append(j, pair.u.list, &e->value) ||
-            !key_of(j, by_value ? &e->value : &e->key, &missing, sensitive, &key) ||
-            !slm__j_append(j, keys.u.list, &key) || !slm__j_append(j, items.u.list, &pair))
-            return false;
-    }
-    return sort(j, keys.u.list, items.u.list, reverse, out);
-}
-
-static bool f_unique(jinja *j, const jv *v, jargs *a, jv *out) {
-    jlist *l, *keys;
-    jv seen, result;
-    if (!slm__j_elements(j, v, &l) || !keys_of(j, l, &a->v[1], slm__j_truth(&a->v[0]), &keys) ||
-        !slm__j_dict(j, J_DICT, &seen) || !slm__j_list(j, J_LIST, 0, &result))
-        return false;
-    for (uint32_t i = 0; i < l->n; i++) {
-        if (slm__j_dict_get(j, seen.u.dict, &keys->v[i])) continue;
-        if (j->status != SLM_OK || !slm__j_dict_set(j, seen.u.dict, &keys->v[i], &keys->v[i]) ||
-            !slm__j_append(j, result.u.list, &l->v[i]))
-            return false;
-    }
-    return slm__j_iterator(j, result.u.list, out);
-}
-
-static bool extreme(jinja *j, const jv *v, jargs *a, int wanted, jv *out) {
-    jlist *l, *keys;
-    if (!slm__j_elements(j, v, &l)) return false;
-    *out = JUNDEF;
-    if (l->n == 0) return true;
-    if (!keys_of(j, l, &a->v[1], slm__j_truth(&a->v[0]), &keys)) return false;
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < l->n; i++) {
-        int c;
-        if (!slm__j_compare(j, &keys->v[i], &keys->v[best], &c)) return false;
-        if (c == wanted) best = i;
-    }
-    *out = l->v[best];
-    return true;
-}
-static bool f_min(jinja *j, const jv *v, jargs *a, jv *out) { return extreme(j, v, a, -1, out); }
-static bool f_max(jinja *j, const jv *v, jargs *a, jv *out) { return extreme(j, v, a, 1, out); }
-
-static bool f_sum(jinja *j, const jv *v, jargs *a, jv *out) {
-    jlist *l;
-    jv sum = given(&a->v[1]) ? a->v[1] : JINT(0), x;
-    if (!slm__j_elements(j, v, &l)) return false;
-    if (sum.kind == J_STRING) return slm__j_fail(j, SLM_ERR_ARGUMENT, "sum cannot add up strings");
-    for (uint32_t i = 0; i < l->n; i++) {
-        x = l->v[i];
-        if (given(&a->v[0]) && a->v[0].kind != J_NONE &&
-            !attribute_of(j, &l->v[i], &a->v[0], NULL, &x))
-            return false;
-        jv before = sum;
-        if (!slm__j_operate(j, OP_ADD, &before, &x, &sum)) return false;
-    }
-    *out = sum;
-    return true;
-}
-
-static bool f_join(jinja *j, const jv *v, jargs *a, jv *out) {
-    jlist *l;
-    jv between, mapped, x;
-    if (!slm__j_elements(j, v, &l)) return false;
-    if (!given(&a->v[0])) {
-        if (!slm__j_text(j, "", &between)) return false;
-    } else if (!soft_string(j, &a->v[0], &between)) {
-        return false;
-    }
-    if (given(&a->v[1]) && a->v[1].kind != J_NONE) {
-        if (!slm__j_list(j, J_LIST, l->n, &mapped)) return false;
-        for (uint32_t i = 0; i < l->n; i++) {
-            if (!attribute_of(j, &l->v[i], &a->v[1], NULL, &x) ||
-                !slm__j_append(j, mapped.u.list, &x))
-                return false;
-        }
-        l = mapped.u.list;
-    }
-    return slm__j_join(j, &between, l, false, out);
-}
-
-/* ---- Elements one by one ---- */
-
-static bool tail(const jargs *a, uint32_t from, jargs *out) {
-    *out = *a;
-    uint32_t n = from < a->n ? from : a->n;
-    if (n) out->v += n;
-    out->n -= n;
-    return true;
-}
-
-static jkeyword *keyword(const jargs *a, const char *name) {
-    for (uint32_t i = 0; i < a->n_keywords; i++) {
-        if (slm__str_eq(a->keywords[i].name->s, name)) return &a->keywords[i];
-    }
-    return NULL;
-}
-
-/* What is false, none too, has no elements for map, select and the like. */
-static bool nothing(jinja *j, jv *out) {
-    jv l;
-    return slm__j_list(j, J_LIST, 0, &l) && slm__j_iterator(j, l.u.list, out);
-}
-
-/* By an attribute, or through the filter that the first argument names. */
-static bool f_map(jinja *j, const jv *v, jargs *a, jv *out) {
-    jlist *l;
-    jv result, x;
-    const jkeyword *attribute = keyword(a, "attribute"), *otherwise = keyword(a, "default");
-    const jrow *row = NULL;
-    if (!slm__j_truth(v)) return nothing(j, out);
-    if (a->n == 0 && !attribute) return slm__j_fail(j, SLM_ERR_ARGUMENT, "map requires a filter");
-    if (a->n == 0 && a->n_keywords > 1u + (otherwise != NULL))
-        return slm__j_fail(j, SLM_ERR_ARGUMENT, "map: unexpected argument");
-    if (a->n > 0 && a->v[0].kind == J_STRING) row = slm__j_find(slm__j_filters, jstr(&a->v[0]));
-    if (!slm__j_elements(j, v, &l) || !slm__j_list(j, J_LIST, l->n, &result)) return false;
-    for (uint32_t i = 0; i < l->n; i++) {
-        jargs rest;
-        tail(a, 1, &rest);
-        if (a->n > 0 && !row) return slm__j_fail(j, SLM_ERR_UNSUPPORTED, "map: no such filter");
-        bool ok = row ? slm__j_enter(j) && slm__j_call_row(j, row, &l->v[i], &rest, &x)
-                      : attribute_of(j, &l->v[i], &attribute->value,
-                                     otherwise ? &otherwise->value : NULL, &x);
-        if (row) slm__j_leave(j);
-        if (!ok || !slm__j_append(j, result.u.list, &x)) return false;
-    }
-    return slm__j_iterator(j, result.u.list, out);
-}
-
-/* Elements for which the test (or their truth) is `wanted`; with an attribute, the first argument, it is asked of that. */
-static bool filter_by(jinja *j, const jv *v, jargs *a, bool wanted, bool attribute, jv *out) {
-    jlist *l;
-    jv result, x, yes;
-    uint32_t n_own = attribute ? 1 : 0;
-    const jrow *row = NULL;
-    if (!slm__j_truth(v)) return nothing(j, out);
-    if (a->n < n_own) return slm__j_fail(j, SLM_ERR_ARGUMENT, "the attribute is missing");
-    bool test = a->n > n_own;
-    if (test && a->v[n_own].kind == J_STRING) row = slm__j_find(slm__j_tests, jstr(&a->v[n_own]));
-    if (!slm__j_elements(j, v, &l) || !slm__j_list(j, J_LIST, 0, &result)) return false;
-    for (uint32_t i = 0; i < l->n; i++) {
-        jargs rest;
-        tail(a, n_own + 1, &rest);
-        x = l->v[i];
-        if (attribute && !attribute_of(j, &l->v[i], &a->v[0], NULL, &x)) return false;
-        if (test && !row) return slm__j_fail(j, SLM_ERR_UNSUPPORTED, "no such test");
-        yes = x;
-        if (row && !slm__j_call_row(j, row, &x, &rest, &yes)) return false;
-        if (slm__j_truth(&yes) == wanted && !slm__j_append(j, result.u.list, &l->v[i]))
-            return false;
-    }
-    return slm__j_iterator(j, result.u.list, out);
-}
-
-static bool f_select(jinja *j, const jv *v, jargs *a, jv *out) {
-    return filter_by(j, v, a, true, false, out);
-}
-static bool f_reject(jinja *j, const jv *v, jargs *a, jv *out) {
-    return filter_by(j, v, a, false, false, out);
-}
-static bool f_selectattr(jinja *j, const jv *v, jargs *a, jv *out) {
-    return filter_by(j, v, a, true, true, out);
-}
-static bool f_rejectattr(jinja *j, const jv *v, jargs *a, jv *out) {
-    return filter_by(j, v, a, false, true, out);
-}
-
-/* ---- Lists ---- */
-
-static bool f_list(jinja *j, const jv *v, jargs *a, jv *out) {
-    (void)a;
-    jlist *l;
-    if (!slm__j_elements(j, v, &l)) return false;
-    *out = (jv){.kind = J_LIST, .u.list = l};
-    return true;
-}
-
-static bool f_length(jinja *j, const jv *v, jargs *a, jv *out) {
-    (void)a;
-    int64_t n;
-    if (!slm__j_length(j, v, &n)) return false;
-    *out = JINT(n);
-    return true;
-}
-
-static bool end_of(jinja *j, const jv *v, bool last, jv *out) {
-    jlist *l;
-    if (last && v->kind == J_ITERATOR)
-        return slm__j_fail(j, SLM_ERR_ARGUMENT, "'generator' object is not reversible");
-    if (!slm__j_elements(j, v, &l)) return false;
-    *out = l->n == 0 ? JUNDEF : l->v[last ? l->n - 1 : 0];
-    return true;
-}
-static bool f_first(jinja *j, const jv *v, jargs *a, jv *out) {
-    (void)a;
-    if (v->kind == J_ITERATOR && v->u.iter->at < v->u.iter->list->n) {
-        *out = v->u.iter->list->v[v->u.iter->at++];
-        return true;
-    }
-    return end_of(j, v, false, out);
-}
-static bool f_last(jinja *j, const jv *v, jargs *a, jv *out) {
-    (void)a;
-    return end_of(j, v, true, out);
-}
-
-static bool f_reverse(jinja *j, const jv *v, jargs *a, jv *out) {
-    (void)a;
-    jlist *l;
-    jv r, bounds[3] = {JNONE, JNONE, JINT(-1)};
-    if (v->kind == J_STRING) return slm__j_slice(j, v, bounds, out);
-    if (!slm__j_elements(j, v, &l) || !slm__j_list(j, J_LIST, l->n, &r)) return false;
-    for (uint32_t i = l->n; i-- > 0;) {
-        if (!slm__j_append(j, r.u.list, &l->v[i])) return false;
-    }
-    *out = r;
-    return v->kind == J_ITERATOR || slm__j_iterator(j, r.u.list, out);
-}
-
-static bool f_items(jinja *j, const jv *v, jargs *a, jv *out) {
-    (void)a;
-    jv l, pair;
-    if (v->kind != J_DICT && v->kind != J_UNDEFINED)
-        return slm__j_fail(j, SLM_ERR_ARGUMENT, "items wants a mapping");
-    if (!slm__j_list(j, J_LIST, 0, &l)) return false;
-    for (uint32_t i = 0; v->kind == J_DICT && i < v->u.dict->n; i++) {
-        if (!slm__j_list(j, J_TUPLE, 2, &pair) ||
-            !slm__j_append(j, pair.u.list, &v->u.dict->e[i].key) ||
-            !slm__j_append(j, pair.u.list, &v->u.dict->e[i].value) ||
-            !slm__j_append(j, l.u.list, &pair))
-            return false;
-    }
-    return slm__j_iterator(j, l.u.list, out);
-}
-
-/* Rows of n elements; the last one filled up. */
-static bool f_batch(jinja *j, const jv *v, jargs *a, jv *out) {
-    jlist *l;
-    jv rows, row;
-    int64_t n;
-    if (!need_int(j, &a->v[0], 0, &n) || !slm__j_elements(j, v, &l)) return false;
-    if (!slm__j_list(j, J_LIST, 0, &rows)) return false;
-    for (uint32_t i = 0; i < l->n; i++) {
-        if (i == 0 || (n > 0 && i % n == 0)) {
-            if (!slm__j_list(j, J_LIST, 0, &row) || !slm__j_append(j, rows.u.list, &row))
-                return false;
-        }
-        if (!slm__j_append(j, row.u.list, &l->v[i])) return false;
-    }
-    bool fill = given(&a->v[1]) && a->v[1].kind != J_NONE && l->n > 0;
-    while (fill && row.u.list->n < n) {
-        if (!slm__j_append(j, row.u.list, &a->v[1])) return false;
-    }
-    return slm__j_iterator(j, rows.u.list, out);
-}
-
-static bool f_slice(jinja *j, const jv *v, jargs *a, jv *out) {
-    jlist *l;
-    jv rows, row;
-    int64_t n;
-    if (!need_int(j, &a->v[0], 0, &n) || !slm__j_elements(j, v, &l)) return false;
-    if (n <= 0) return slm__j_fail(j, SLM_ERR_ARGUMENT, "slice: the number must be at least 1");
-    if (!slm__j_list(j, J_LIST, 0, &rows)) return false;
-    int64_t each = l->n / n, more = l->n % n, at = 0;
-    for (int64_t s = 0; s < n; s++) {
-        if (!slm__j_list(j, J_LIST, 0, &row)) return false;
-        for (int64_t end = at + each + (s < more); at < end; at++) {
-            if (!slm__j_append(j, row.u.list, &l->v[at])) return false;
-        }
-        if (given(&a->v[1]) && a->v[1].kind != J_NONE && s >= more &&
-            !slm__j_append(j, row.u.list, &a->v[1]))
-            return false;
-        if (!slm__j_append(j, rows.u.list, &row)) return false;
-    }
-    return slm__j_iterator(j, rows.u.list, out);
-}
-
 /* ---- Others ---- */
 
 static bool f_default(jinja *j, const jv *v, jargs *a, jv *out) {
     *out = *v;
     if (v->kind != J_UNDEFINED && (!slm__j_truth(&a->v[1]) || slm__j_truth(v))) return true;
-    if (!given(&a->v[0])) return slm__j_text(j, "", out);
+    if (!slm__j_given(&a->v[0])) return slm__j_text(j, "", out);
     *out = a->v[0];
     return true;
 }
@@ -745,7 +360,7 @@ static bool f_attr(jinja *j, const jv *v, jargs *a, jv *out) {
         return true;
     }
     jv name;
-    if (!soft_string(j, &a->v[0], &name)) return false;
+    if (!slm__j_to_string(j, &a->v[0], &name)) return false;
     const jname *n = slm__j_name(j, jbytes(&name), name.len);
     return n && slm__j_attr(j, v, n, out);
 }
@@ -755,10 +370,10 @@ static bool f_tojson(jinja *j, const jv *v, jargs *a, jv *out) {
     int64_t width = 0;
     jbuf *b = slm__j_buf(j, 0), *indent = slm__j_buf(j, 0);
     if (!b || !indent) return false;
-    style.pretty = given(&a->v[1]) && a->v[1].kind != J_NONE;
+    style.pretty = slm__j_given(&a->v[1]) && a->v[1].kind != J_NONE;
     style.indent = a->v[1];
     if (style.pretty && a->v[1].kind != J_STRING) {
-        if (!need_int(j, &a->v[1], 0, &width)) return false;
+        if (!slm__j_need_int(j, &a->v[1], 0, &width)) return false;
         for (int64_t i = 0; i < width; i++) {
             if (!slm__j_puts(j, indent, " ")) return false;
         }
@@ -767,7 +382,7 @@ static bool f_tojson(jinja *j, const jv *v, jargs *a, jv *out) {
     if (!slm__j_text(j, style.pretty ? "," : ", ", &style.item_separator) ||
         !slm__j_text(j, ": ", &style.key_separator))
         return false;
-    if (given(&a->v[2]) && a->v[2].kind != J_NONE) {
+    if (slm__j_given(&a->v[2]) && a->v[2].kind != J_NONE) {
         jlist *l;
         if (!slm__j_elements(j, &a->v[2], &l)) return false;
         if (l->n != 2 || l->v[0].kind != J_STRING || l->v[1].kind != J_STRING)
@@ -787,6 +402,9 @@ static bool f_from_json(jinja *j, const jv *v, jargs *a, jv *out) {
     slm_error err;
     if (v->kind != J_STRING) return slm__j_fail(j, SLM_ERR_ARGUMENT, "from_json wants a string");
     if (!slm__j_step(j, v->len)) return false;
+    if (slm__json_cost(jbytes(v), v->len) > j->memory_left)
+        return slm__j_fail(j, SLM_ERR_LIMIT, "it takes more than %d MiB of memory",
+                           JINJA_MEMORY >> 20);
     slm_status s = slm__json_parse(j->allocator, jbytes(v), v->len, &tree, &err);
     if (s == SLM_ERR_NOMEM) return slm__j_fail(j, s, "no memory for a chat template");
     if (s != SLM_OK) return slm__j_fail(j, SLM_ERR_ARGUMENT, "from_json: %s", err.message);
@@ -800,48 +418,48 @@ static bool f_from_json(jinja *j, const jv *v, jargs *a, jv *out) {
 const jrow slm__j_filters[] = {
     {"abs", f_abs, "", 0},
     {"attr", f_attr, "name", 1},
-    {"batch", f_batch, "linecount fill_with", 1},
+    {"batch", slm__f_batch, "linecount fill_with", 1},
     {"capitalize", f_capitalize, "", 0},
     {"center", f_center, "width", 0},
-    {"count", f_length, "", 0},
+    {"count", slm__f_length, "", 0},
     {"d", f_default, "default_value boolean", 0},
     {"default", f_default, "default_value boolean", 0},
-    {"dictsort", f_dictsort, "case_sensitive by reverse", 0},
+    {"dictsort", slm__f_dictsort, "case_sensitive by reverse", 0},
     {"e", f_escape, "", 0},
     {"escape", f_escape, "", 0},
-    {"first", f_first, "", 0},
+    {"first", slm__f_first, "", 0},
     {"float", f_float, "default", 0},
     {"forceescape", f_forceescape, "", 0},
     {"format", f_format, NULL, 0},
     {"from_json", f_from_json, "", 0},
     {"indent", f_indent, "width first blank", 0},
     {"int", f_int, "default base", 0},
-    {"items", f_items, "", 0},
-    {"join", f_join, "d attribute", 0},
-    {"last", f_last, "", 0},
-    {"length", f_length, "", 0},
-    {"list", f_list, "", 0},
+    {"items", slm__f_items, "", 0},
+    {"join", slm__f_join, "d attribute", 0},
+    {"last", slm__f_last, "", 0},
+    {"length", slm__f_length, "", 0},
+    {"list", slm__f_list, "", 0},
     {"lower", f_lower, "", 0},
-    {"map", f_map, NULL, 0},
-    {"max", f_max, "case_sensitive attribute", 0},
-    {"min", f_min, "case_sensitive attribute", 0},
-    {"reject", f_reject, NULL, 0},
-    {"rejectattr", f_rejectattr, NULL, 0},
+    {"map", slm__f_map, NULL, 0},
+    {"max", slm__f_max, "case_sensitive attribute", 0},
+    {"min", slm__f_min, "case_sensitive attribute", 0},
+    {"reject", slm__f_reject, NULL, 0},
+    {"rejectattr", slm__f_rejectattr, NULL, 0},
     {"replace", f_replace, "old new count", 2},
-    {"reverse", f_reverse, "", 0},
+    {"reverse", slm__f_reverse, "", 0},
     {"round", f_round, "precision method", 0},
     {"safe", f_safe, "", 0},
-    {"select", f_select, NULL, 0},
-    {"selectattr", f_selectattr, NULL, 0},
-    {"slice", f_slice, "slices fill_with", 1},
-    {"sort", f_sort, "reverse case_sensitive attribute", 0},
+    {"select", slm__f_select, NULL, 0},
+    {"selectattr", slm__f_selectattr, NULL, 0},
+    {"slice", slm__f_slice, "slices fill_with", 1},
+    {"sort", slm__f_sort, "reverse case_sensitive attribute", 0},
     {"string", f_string, "", 0},
-    {"sum", f_sum, "attribute start", 0},
+    {"sum", slm__f_sum, "attribute start", 0},
     {"title", f_title, "", 0},
     {"tojson", f_tojson, "ensure_ascii indent separators sort_keys", 0},
     {"trim", f_trim, "chars", 0},
     {"truncate", f_truncate, "length killwords end leeway", 0},
-    {"unique", f_unique, "case_sensitive attribute", 0},
+    {"unique", slm__f_unique, "case_sensitive attribute", 0},
     {"upper", f_upper, "", 0},
     {0},
 };

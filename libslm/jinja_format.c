@@ -387,7 +387,7 @@ bool slm__j_percent(jinja *j, const jv *format, const jv *args, jv *out) {
             if (!close || args->kind != J_DICT)
                 return slm__j_fail(j, SLM_ERR_ARGUMENT, "the format wants a mapping");
             const jentry *e =
-                slm__j_dict_find(args->u.dict, (slm__str){p + 1, (size_t)(close - p - 1)});
+                slm__j_dict_find(j, args->u.dict, (slm__str){p + 1, (size_t)(close - p - 1)});
             if (!e)
                 return slm__j_fail(j, SLM_ERR_ARGUMENT, "the format wants a key that is missing");
             p = read_percent(close + 1, end, flags, &type);
@@ -450,7 +450,8 @@ static const char *const day_names[] = {"Sunday",   "Monday", "Tuesday", "Wednes
                                         "Thursday", "Friday", "Saturday"};
 
 /* One directive. "%-d": no zeros in front. */
-static bool put_directive(jinja *j, jbuf *b, const date *d, char c, bool plain) {
+/* A directive whose value is a number; *found false: it is none. */
+static bool put_date_number(jinja *j, jbuf *b, const date *d, char c, bool plain, bool *found) {
     const struct {
         char c;
         int value, width;
@@ -468,6 +469,17 @@ static bool put_directive(jinja *j, jbuf *b, const date *d, char c, bool plain) 
                    {'C', (int)(d->year / 100), 2},
                    {'U', (d->yearday + 7 - d->weekday) / 7, 2},
                    {'W', (d->yearday + 7 - (d->weekday + 6) % 7) / 7, 2}};
+    for (size_t i = 0; i < SLM_COUNT(numbers); i++) {
+        char text[64];
+        if (numbers[i].c != c) continue;
+        *found = true;
+        snprintf(text, sizeof text, "%0*d", plain ? 1 : numbers[i].width, numbers[i].value);
+        return slm__j_puts(j, b, text);
+    }
+    return true;
+}
+
+static bool put_directive(jinja *j, jbuf *b, const date *d, char c, bool plain) {
     static const struct {
         char c;
         const char *format;
@@ -480,11 +492,9 @@ static bool put_directive(jinja *j, jbuf *b, const date *d, char c, bool plain) 
                      {'c', "%a %b %e %H:%M:%S %Y"},
                      {'r', "%I:%M:%S %p"}};
     char text[64] = "";
-    for (size_t i = 0; i < SLM_COUNT(numbers); i++) {
-        if (numbers[i].c != c) continue;
-        snprintf(text, sizeof text, "%0*d", plain ? 1 : numbers[i].width, numbers[i].value);
-        return slm__j_puts(j, b, text);
-    }
+    bool found = false;
+    if (!put_date_number(j, b, d, c, plain, &found)) return false;
+    if (found) return true;
     for (size_t i = 0; i < SLM_COUNT(compounds); i++) {
         if (compounds[i].c != c) continue;
         for (const char *p = compounds[i].format; *p; p++) {

@@ -221,8 +221,9 @@ static bool read_float(lexer *l, uint32_t end) {
 static bool read_hex(const lexer *l, uint32_t at, uint32_t n, uint32_t *out) {
     *out = 0;
     for (uint32_t i = 0; i < n; i++) {
-        if (at + i >= l->n || digit_of(l->s[at + i]) > 15) return false;
-        *out = *out << 4 | (uint32_t)digit_of(l->s[at + i]);
+        int digit = at + i < l->n ? slm__hex_digit(l->s[at + i]) : -1;
+        if (digit < 0) return false;
+        *out = *out << 4 | (uint32_t)digit;
     }
     return true;
 }

@@ -214,7 +214,7 @@ static bool python_attr(jinja *j, const jv *v, const jname *name, jv *out) {
         return undefined_of(v, name, true, out);
     if (v->kind == J_LOOP) return slm__j_loop_attr(j, v->u.loop, name, out);
     if (v->kind == J_NAMESPACE) {
-        const jentry *e = slm__j_dict_find(v->u.dict, name->s);
+        const jentry *e = slm__j_dict_find(j, v->u.dict, name->s);
         if (e) *out = e->value;
         return e;
     }
@@ -234,7 +234,8 @@ bool slm__j_attr(jinja *j, const jv *v, const jname *name, jv *out) {
         return slm__j_fail_undefined(j, v);
     if (python_attr(j, v, name, out)) return true;
     if (j->status != SLM_OK) return false;
-    const jentry *e = v->kind == J_DICT ? slm__j_dict_find(v->u.dict, name->s) : NULL;
+    const jentry *e = v->kind == J_DICT ? slm__j_dict_find(j, v->u.dict, name->s) : NULL;
+    if (j->status != SLM_OK) return false;
     if (!e) return undefined_of(v, name, false, out);
     *out = e->value;
     return slm__j_step(j, 1);

@@ -35,8 +35,10 @@ static bool optional_int(jinja *j, const jv *v, int64_t otherwise, int64_t *out)
 
 /* ---- Strip, replace, join ---- */
 
-static bool in_set(const jv *chars, const char *p, uint32_t len) {
+/* Is the code point at p among `chars`? Also false after too many steps. */
+static bool in_set(jinja *j, const jv *chars, const char *p, uint32_t len) {
     const char *set = jbytes(chars);
+    if (!slm__j_scan(j, chars->len)) return false;
     for (uint32_t i = 0, n; i < chars->len; i += n) {
         slm__j_char(set + i, chars->len - i, &n);
         if (n == len && memcmp(set + i, p, n) == 0) return true;
@@ -62,18 +64,18 @@ bool slm__j_strip(jinja *j, const jv *s, const jv *chars, bool left, bool right,
     if (!space && !need_string(j, chars)) return false;
     while (left && begin < end) {
         uint32_t cp = slm__j_char(p + begin, end - begin, &n);
-        if (!(space ? slm__j_is_space(cp) : in_set(chars, p + begin, n))) break;
+        if (!(space ? slm__j_is_space(cp) : in_set(j, chars, p + begin, n))) break;
         begin += n;
     }
     while (right && begin < end) {
         n = last_char(p, end);
         if (n > end - begin) n = 1;
         uint32_t cp = slm__j_char(p + end - n, n, &n);
-        if (!(space ? slm__j_is_space(cp) : in_set(chars, p + end - n, n))) break;
+        if (!(space ? slm__j_is_space(cp) : in_set(j, chars, p + end - n, n))) break;
         end -= n;
     }
     *out = jsub(s, begin, end - begin);
-    return slm__j_scan(j, ((uint64_t)s->len - out->len) * (space ? 1 : 1 + chars->len));
+    return j->status == SLM_OK && slm__j_scan(j, (uint64_t)s->len - out->len);
 }
 
 /* An empty `old` stands before each character and at the end. */

@@ -139,9 +139,12 @@ static void *grow(jinja *j, void *p, uint64_t old_bytes, uint64_t bytes) {
 const jname *slm__j_name(jinja *j, const char *s, size_t n) {
     uint32_t hash = slm__hash(s, n);
     const jname **bucket = &j->buckets[hash % JINJA_BUCKETS];
-    for (const jname *k = *bucket; k; k = k->next) {
-        if (k->hash == hash && k->s.len == n && memcmp(k->s.ptr, s, n) == 0) return k;
+    uint64_t looked_at = n;
+    for (const jname *k = *bucket; k; k = k->next, looked_at++) {
+        if (k->hash == hash && k->s.len == n && memcmp(k->s.ptr, s, n) == 0)
+            return slm__j_walk(j, looked_at) ? k : NULL;
     }
+    if (!slm__j_walk(j, looked_at)) return NULL;
     jname *name = slm__j_alloc(j, sizeof *name + n);
     if (!name) return NULL;
     memcpy(name + 1, s, n);
@@ -434,10 +437,11 @@ static jentry *look_up(jinja *j, const jdict *d, const jv *key, uint32_t hash, u
         }
         return NULL;
     }
-    for (uint32_t s = hash & d->mask;; s = (s + 1) & d->mask) {
+    for (uint32_t s = hash & d->mask, n = 1;; s = (s + 1) & d->mask, n++) {
         *slot = s;
         if (d->slots[s] == 0) return NULL;
         jentry *e = &d->e[d->slots[s] - 1];
+        if (n % 64 == 0 && !slm__j_step(j, 1)) return NULL;
         if (e->hash != hash) continue;
         if (!slm__j_equal(j, &e->key, key, &same)) return NULL;
         if (same) return e;
@@ -448,10 +452,13 @@ static bool index_dict(jinja *j, jdict *d, uint32_t capacity) {
     d->slots = slm__j_array(j, 2 * (uint64_t)capacity, sizeof *d->slots);
     if (!d->slots) return false;
     d->mask = 2 * capacity - 1;
+    uint64_t n = 0; /* slots that are taken */
     for (uint32_t i = 0; i < d->n; i++) {
         uint32_t s = d->e[i].hash & d->mask;
-        while (d->slots[s]) s = (s + 1) & d->mask;
+        for (; d->slots[s]; n++) s = (s + 1) & d->mask;
         d->slots[s] = i + 1;
+        if (n >= 64 && !slm__j_scan(j, n)) return false;
+        n = n < 64 ? n : 0;
     }
     return true;
 }
@@ -474,6 +481,7 @@ bool slm__j_dict_set(jinja *j, jdict *d, const jv *key, const jv *value) {
         if (capacity > SMALL_DICT) {
             if (!index_dict(j, d, capacity)) return false;
             look_up(j, d, key, hash, &slot);
+            if (j->status != SLM_OK) return false;
         }
     }
     d->e[d->n] = (jentry){*key, *value, hash};
@@ -487,11 +495,12 @@ jentry *slm__j_dict_get(jinja *j, const jdict *d, const jv *key) {
     return slm__j_step(j, 1) && hash_of(j, key, 0, &hash) ? look_up(j, d, key, hash, &slot) : NULL;
 }
 
-jentry *slm__j_dict_find(const jdict *d, slm__str key) {
+jentry *slm__j_dict_find(jinja *j, const jdict *d, slm__str key) {
     uint32_t hash = slm__hash(key.ptr, key.len);
     uint32_t s = d->slots ? hash & d->mask : 0;
-    for (;; s = d->slots ? (s + 1) & d->mask : s + 1) {
+    for (uint32_t n = 1;; s = d->slots ? (s + 1) & d->mask : s + 1, n++) {
         if (d->slots ? d->slots[s] == 0 : s == d->n) return NULL;
+        if (n % 64 == 0 && !slm__j_step(j, 1)) return NULL;
         jentry *e = d->slots ? &d->e[d->slots[s] - 1] : &d->e[s];
         if (e->hash == hash && e->key.kind == J_STRING && e->key.len == key.len &&
             memcmp(jbytes(&e->key), key.ptr, key.len) == 0)

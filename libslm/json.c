@@ -52,13 +52,9 @@ static int32_t read_hex(reader *r) {
     int32_t v = 0;
     if (r->n - r->at < 4) return -1;
     for (int i = 0; i < 4; i++) {
-        uint8_t c = r->text[r->at++], lower = c | 0x20;
-        if (c >= '0' && c <= '9')
-            v = v * 16 + (c - '0');
-        else if (lower >= 'a' && lower <= 'f')
-            v = v * 16 + (lower - 'a' + 10);
-        else
-            return -1;
+        int digit = slm__hex_digit(r->text[r->at++]);
+        if (digit < 0) return -1;
+        v = v * 16 + digit;
     }
     return v;
 }
@@ -252,16 +248,25 @@ static slm_status read_all(reader *r) {
     return r->at == r->n ? SLM_OK : fail(r, r->at, "something behind the value");
 }
 
+/* A value needs a comma, colon or bracket before it, but for the first. */
+static uint64_t count_values(const char *text, size_t n_bytes) {
+    uint64_t n = 1;
+    for (size_t i = 0; i < n_bytes; i++) n += text[i] == ',' || text[i] == '[' || text[i] == '{';
+    return n;
+}
+
+uint64_t slm__json_cost(const char *text, size_t n_bytes) {
+    return count_values(text, n_bytes) * (sizeof(slm__json_value) + sizeof(slm__json_value *)) +
+           n_bytes;
+}
+
 slm_status slm__json_parse(const slm_allocator *allocator, const char *text, size_t n_bytes,
                            slm__json *out, slm_error *err) {
     *out = (slm__json){.allocator = allocator};
     if (n_bytes > INT32_MAX)
         return slm__fail(err, SLM_ERR_LIMIT, "JSON of %zu bytes, at most %d", n_bytes, INT32_MAX);
     reader r = {.text = (const uint8_t *)text, .n = n_bytes, .out = out, .err = err};
-    uint64_t n_values =
-        1; /* a value needs a comma, colon or bracket before it, but for the first */
-    for (size_t i = 0; i < n_bytes; i++)
-        n_values += text[i] == ',' || text[i] == '[' || text[i] == '{';
+    uint64_t n_values = count_values(text, n_bytes);
     out->values = slm__alloc_array(allocator, n_values + 1, sizeof *out->values);
     out->text = slm__alloc(allocator, n_bytes + 4);
     r.sorted = slm__alloc_array(allocator, n_values, sizeof *r.sorted);

@@ -44,6 +44,9 @@ slm_status slm__json_parse(const slm_allocator *allocator, const char *text, siz
                            slm__json *out, slm_error *err);
 void slm__json_free(slm__json *json);
 
+/* Bytes that this will take while it reads, and at most afterwards. */
+uint64_t slm__json_cost(const char *text, size_t n_bytes);
+
 /* The member of that name; NULL if there is none or the value is no object. Looks at one after the other. */
 const slm__json_value *slm__json_get(const slm__json_value *object, const char *key);
 

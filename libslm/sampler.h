@@ -173,6 +173,7 @@ typedef struct slm__bans {
     int32_t state; /* of the text so far */
     int32_t n_vocab;
     uint64_t *whole;  /* [n_vocab / 64] bits of tokens with a whole banned string in them      */
+    uint64_t *marked; /* [n_vocab / 64] scratch: the tokens that are found                     */
     uint64_t *sorted; /* [n_vocab] tokens by their first four bytes, which are the upper half  */
     /* Tokens that complete a string in a state: ids, found when the state is first met; all forgotten when they are too many. */
     slm_token **completing; /* [nodes of strings] */

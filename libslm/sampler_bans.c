@@ -9,7 +9,7 @@
 #include "sampler.h"
 #include "sort.h"
 
-/* Ids that are kept for states of the text, at most: 4 MiB. */
+/* Ids that are kept for states of the text, at most: 4 MiB. Only those of one state alone may be more, as many as there are tokens. */
 enum { MAX_KEPT = 1 << 20 };
 
 /* ---- Tokens by their first bytes ---- */
@@ -37,11 +37,12 @@ static slm_status sort_tokens(slm__bans *b, const slm_model *model, const slm_al
                               slm_error *err) {
     int32_t n = slm__vocab_n_tokens(model->vocab);
     b->whole = slm__alloc_array(a, (uint64_t)n / 64 + 1, sizeof *b->whole);
+    b->marked = slm__alloc_array(a, (uint64_t)n / 64 + 1, sizeof *b->marked);
     b->sorted = slm__alloc_array(a, (uint64_t)n, sizeof *b->sorted);
     b->completing = slm__alloc_array(a, (uint64_t)b->strings.n_nodes, sizeof *b->completing);
     b->n_completing = slm__alloc_array(a, (uint64_t)b->strings.n_nodes, sizeof *b->n_completing);
     uint64_t *other = slm__alloc_array(a, (uint64_t)n, sizeof *other);
-    if (!b->whole || !b->sorted || !b->completing || !b->n_completing || !other) {
+    if (!b->whole || !b->marked || !b->sorted || !b->completing || !b->n_completing || !other) {
         slm__free(a, other);
         return slm__fail(err, SLM_ERR_NOMEM, "no memory for banned_strings");
     }
@@ -107,6 +108,7 @@ void slm__bans_free(slm__bans *b, const slm_allocator *a) {
     slm__free(a, b->tokens);
     slm__free(a, b->eog);
     slm__free(a, b->whole);
+    slm__free(a, b->marked);
     slm__free(a, b->sorted);
     slm__free(a, b->completing);
     slm__free(a, b->n_completing);
@@ -122,48 +124,57 @@ void slm__bans_add(slm__bans *b, const slm_model *model, slm_token token) {
 
 /* ---- What completes a string that the text has begun ---- */
 
-/* The tokens that begin with `rest`, into `out` unless that is NULL. Returns how many. */
-static int32_t begin_with(const slm__bans *b, const slm_model *model, slm__str rest,
-                          slm_token *out) {
+/* Mark the tokens that begin with `rest`. */
+static void mark_tokens(slm__bans *b, const slm_model *model, slm__str rest) {
     size_t n_key = rest.len < 4 ? rest.len : 4;
     uint64_t low = first_four(rest), high = low + ((uint64_t)1 << 8 * (4 - n_key));
-    int32_t n = 0, end = find_key(b, high);
+    int32_t end = find_key(b, high);
     for (int32_t i = find_key(b, low); i < end; i++) {
         slm_token t = (slm_token)(b->sorted[i] & 0xffffffff);
         slm__str text;
-        if (!slm__token_text(model, t, &text) || text.len < rest.len ||
-            memcmp(text.ptr, rest.ptr, rest.len) != 0)
-            continue;
-        if (out) out[n] = t;
-        n++;
+        if (slm__token_text(model, t, &text) && text.len >= rest.len &&
+            memcmp(text.ptr, rest.ptr, rest.len) == 0)
+            b->marked[t / 64] |= (uint64_t)1 << t % 64;
     }
-    return n;
 }
 
-/* For each begin of a string that the text ends with, the longest first, each rest. */
-static int32_t list_completing(const slm__bans *b, const slm_model *model, slm_token *out) {
-    int32_t n = 0;
+/* Whether string i, once the text ends with its first `depth` bytes, is needed: not if it is equal to one before it, or if another
+ * string ends on the way to its end. */
+static bool is_needed(const slm__strings *s, int32_t i, int32_t depth) {
+    const int32_t *path = s->path + s->path_of[i];
+    int32_t len = (int32_t)s->strings[i].len;
+    for (int32_t k = depth; k < len - 1; k++)
+        if (s->nodes[path[k]].found >= 0) return false;
+    return s->nodes[path[len - 1]].found == i;
+}
+
+/* For each begin of a string that the text ends with, the longest first, each rest. Tokens may begin with several of them. */
+static void mark_completing(slm__bans *b, const slm_model *model) {
     const slm__strings *s = &b->strings;
     for (int32_t node = b->state; node != 0; node = s->nodes[node].shorter) {
         int32_t depth = s->nodes[node].depth;
         for (int32_t i = 0; i < s->n; i++) {
             slm__str text = s->strings[i];
             if ((size_t)depth >= text.len || s->path[s->path_of[i] + depth - 1] != node) continue;
-            slm__str rest = {text.ptr + depth, text.len - (size_t)depth};
-            n += begin_with(b, model, rest, out ? out + n : NULL);
+            if (is_needed(s, i, depth))
+                mark_tokens(b, model, (slm__str){text.ptr + depth, text.len - (size_t)depth});
         }
     }
-    return n;
 }
 
 static slm_status find_completing(slm__bans *b, const slm_model *model, const slm_allocator *a,
                                   slm_error *err) {
     if (b->state == 0 || b->completing[b->state]) return SLM_OK;
-    int32_t n = list_completing(b, model, NULL);
+    int32_t n_words = slm__vocab_n_tokens(model->vocab) / 64 + 1, n = 0, used = 0;
+    memset(b->marked, 0, (size_t)n_words * sizeof *b->marked);
+    mark_completing(b, model);
+    for (int32_t w = 0; w < n_words; w++) n += __builtin_popcountll(b->marked[w]);
     if (b->n_kept + n > MAX_KEPT) forget_completing(b, a);
     slm_token *list = slm__alloc_array(a, (uint64_t)n, sizeof *list);
     if (!list) return slm__fail(err, SLM_ERR_NOMEM, "no memory for %d banned tokens", (int)n);
-    list_completing(b, model, list);
+    for (int32_t w = 0; w < n_words; w++)
+        for (uint64_t bits = b->marked[w]; bits; bits &= bits - 1)
+            list[used++] = w * 64 + __builtin_ctzll(bits);
     b->completing[b->state] = list;
     b->n_completing[b->state] = n;
     b->n_kept += n;

@@ -51,39 +51,40 @@ static bool is_text(const slm__bpe *b, slm_token token) {
     return !(b->attributes[token] & (SLM_TOKEN_CONTROL | SLM_TOKEN_UNKNOWN));
 }
 
-static uint32_t merge_slot(const slm__bpe *b, uint32_t left, uint32_t right) {
-    uint64_t key = (uint64_t)left << 32 | right;
-    return (uint32_t)((key ^ key >> 29) * 0x9e3779b97f4a7c15u >> b->shift);
+enum { TOKEN_BITS = 21, ORDER_BITS = 22 };
+_Static_assert(MAX_MERGES < 1 << ORDER_BITS && 2 * TOKEN_BITS + ORDER_BITS == 64, "of a pair");
+
+static inline uint64_t pair_of(slm_token left, slm_token right) {
+    return ((uint64_t)left << TOKEN_BITS | (uint64_t)right) << ORDER_BITS;
 }
 
-/* NULL if the two do not merge. */
-static inline const slm__merge *find_merge(const slm__bpe *b, slm_token left, slm_token right) {
-    uint32_t l = (uint32_t)left, r = (uint32_t)right;
-    uint32_t slot = merge_slot(b, l, r);
-    for (uint32_t i = 0; i <= MAX_PROBES; i++) {
-        const slm__merge *m = &b->merges[(slot + i) & b->mask];
-        if (m->left == l && m->right == r && m->order) return m;
-        if (!m->order) return NULL;
-    }
-    return NULL;
+static inline uint32_t pair_slot(const slm__bpe *b, uint64_t pair) {
+    return (uint32_t)((pair ^ pair >> 32) * 0x9e3779b97f4a7c15u >> b->shift);
 }
 
 /* 0 if the two do not merge. */
 static inline uint32_t merge_order(const slm__bpe *b, slm_token left, slm_token right) {
-    const slm__merge *m = find_merge(b, left, right);
-    return m ? m->order : 0;
+    if (left < 0 || right < 0) return 0; /* a byte that has no token */
+    uint64_t pair = pair_of(left, right);
+    uint32_t slot = pair_slot(b, pair);
+    for (uint32_t i = 0; i <= MAX_PROBES; i++) {
+        uint64_t order = b->pairs[(slot + i) & b->mask] ^ pair;
+        if (order >> ORDER_BITS == 0) return (uint32_t)order;
+        if (order == pair) return 0;
+    }
+    return 0;
 }
 
 /* A merge that is there already stays: the earlier one counts. */
-static slm_status insert_merge(slm__bpe *b, slm__merge merge, slm_error *err) {
-    uint32_t i = merge_slot(b, merge.left, merge.right);
-    for (int probes = 0; b->merges[i].order; probes++, i = (i + 1) & b->mask) {
+static slm_status insert_pair(slm__bpe *b, uint64_t pair, uint32_t order, slm_error *err) {
+    uint32_t i = pair_slot(b, pair);
+    for (int probes = 0; b->pairs[i] != 0; probes++, i = (i + 1) & b->mask) {
         if (probes == MAX_PROBES)
             return slm__fail(err, SLM_ERR_LIMIT, "tokenizer.ggml.merges: %d merges share a hash",
                              MAX_PROBES);
-        if (b->merges[i].left == merge.left && b->merges[i].right == merge.right) return SLM_OK;
+        if ((b->pairs[i] ^ pair) >> ORDER_BITS == 0) return SLM_OK;
     }
-    b->merges[i] = merge;
+    b->pairs[i] = pair | order;
     return SLM_OK;
 }
 
@@ -100,9 +101,33 @@ typedef struct pending {
     slm__str raw;
     const char *text; /* both parts decoded, one behind the other */
     size_t n_left, n_right;
-    uint32_t hash[3]; /* left, right, merged */
-    slm__merge merge;
+    slm__token_key left, right, both; /* `both` only where `merged` is not known yet */
+    slm_token merged;
+    uint64_t pair;
 } pending;
+
+/* Where the tokens are in the order of the merges that make them, the next one, or where several merges make a token the same
+ * once more: then nothing has to be looked up. SLM_TOKEN_NONE: neither. */
+static slm_token guess_merged(const slm__tokens *t, slm_token last, const pending *p) {
+    size_t n = p->n_left + p->n_right;
+    if (t->has_equal) return SLM_TOKEN_NONE; /* it has to be the lowest */
+    for (slm_token id = last; id < t->n && id <= last + 1; id++) {
+        slm__str text = slm__tokens_text(t, id);
+        if (text.len == n && memcmp(text.ptr, p->text, n) == 0 && !slm__tokens_is_raw(t, id))
+            return id;
+    }
+    return SLM_TOKEN_NONE;
+}
+
+static void find_merged(const slm__tokens *t, pending *p, slm_token *last) {
+    p->merged = guess_merged(t, *last, p);
+    if (p->merged != SLM_TOKEN_NONE) {
+        *last = p->merged;
+        return;
+    }
+    p->both = slm__tokens_key(p->text, p->n_left + p->n_right);
+    slm__tokens_prefetch(t, &p->both);
+}
 
 static slm_status decode_merge(const slm__bpe *b, uint64_t index, pending *p, char *text,
                                slm_error *err) {
@@ -113,29 +138,31 @@ static slm_status decode_merge(const slm__bpe *b, uint64_t index, pending *p, ch
     if (!b->decode(l, text, &p->n_left) || !b->decode(r, text + p->n_left, &p->n_right))
         return bad_merge(index, s, "has a character that stands for no byte", err);
     p->text = text;
-    p->hash[0] = slm__tokens_hash(text, p->n_left);
-    p->hash[1] = slm__tokens_hash(text + p->n_left, p->n_right);
-    p->hash[2] = slm__tokens_hash(text, p->n_left + p->n_right);
-    for (int i = 0; i < 3; i++) slm__tokens_prefetch(b->tokens, p->hash[i]);
+    p->left = slm__tokens_key(text, p->n_left);
+    p->right = slm__tokens_key(text + p->n_left, p->n_right);
+    slm__tokens_prefetch(b->tokens, &p->left);
+    slm__tokens_prefetch(b->tokens, &p->right);
     return SLM_OK;
 }
 
 /* Both parts and their sum must be tokens: what no token covers could never be written out. */
 static slm_status resolve_merge(const slm__bpe *b, uint64_t index, pending *p, slm_error *err) {
     const slm__tokens *t = b->tokens;
-    slm_token left = slm__tokens_find_hashed(t, p->hash[0], p->text, p->n_left);
-    slm_token right = slm__tokens_find_hashed(t, p->hash[1], p->text + p->n_left, p->n_right);
-    slm_token merged = slm__tokens_find_hashed(t, p->hash[2], p->text, p->n_left + p->n_right);
-    if (left < 0 || right < 0 || merged < 0)
+    slm_token left = slm__tokens_find_key(t, &p->left, p->text);
+    slm_token right = slm__tokens_find_key(t, &p->right, p->text + p->n_left);
+    if (p->merged == SLM_TOKEN_NONE) p->merged = slm__tokens_find_key(t, &p->both, p->text);
+    if (left < 0 || right < 0 || p->merged < 0)
         return bad_merge(index, p->raw, "has a part or a result that is no token", err);
-    p->merge = (slm__merge){(uint32_t)left, (uint32_t)right, (uint32_t)index + 1, merged};
-    __builtin_prefetch(&b->merges[merge_slot(b, p->merge.left, p->merge.right)]);
+    b->merged[index] = p->merged;
+    p->pair = pair_of(left, right);
+    __builtin_prefetch(&b->pairs[pair_slot(b, p->pair)], 1);
     return SLM_OK;
 }
 
 /* `text` has room for GROUP_BYTES. */
 static slm_status fill_merges(slm__bpe *b, const slm__key *key, char *text, slm_error *err) {
     pending group[GROUP];
+    slm_token last = 0;
     const uint8_t *at = key->data;
     for (uint64_t first = 0, next = 0; first < key->n; first = next) {
         size_t used = 0;
@@ -151,10 +178,13 @@ static slm_status fill_merges(slm__bpe *b, const slm__key *key, char *text, slm_
             }
             SLM_TRY(decode_merge(b, next, &group[n], text + used, err));
             used += group[n].n_left + group[n].n_right;
+            find_merged(b->tokens, &group[n], &last);
         }
         for (int i = 0; i < n; i++) SLM_TRY(resolve_merge(b, first + (uint64_t)i, &group[i], err));
+        last = group[n - 1].merged;
         for (int i = 0; i < n; i++) {
-            if (is_text(b, group[i].merge.merged)) SLM_TRY(insert_merge(b, group[i].merge, err));
+            if (is_text(b, group[i].merged))
+                SLM_TRY(insert_pair(b, group[i].pair, (uint32_t)first + (uint32_t)i + 1, err));
         }
     }
     return SLM_OK;
@@ -169,11 +199,13 @@ static slm_status load_merges(slm__bpe *b, const slm__key *key, const slm_alloca
     while ((uint64_t)1 << bits < key->n + key->n / 2) bits++;
     b->mask = ((uint32_t)1 << bits) - 1;
     b->shift = 64 - bits;
-    b->merges = slm__alloc_array(allocator, (uint64_t)b->mask + 1, sizeof *b->merges);
+    b->pairs = slm__alloc_array(allocator, (uint64_t)b->mask + 1, sizeof *b->pairs);
+    b->merged = slm__alloc_array(allocator, key->n, sizeof *b->merged);
     char *text = slm__alloc(allocator, GROUP_BYTES);
-    slm_status s = b->merges && text ? fill_merges(b, key, text, err)
-                                     : slm__fail(err, SLM_ERR_NOMEM, "no memory for %llu merges",
-                                                 (unsigned long long)key->n);
+    slm_status s = b->pairs && b->merged && text
+                       ? fill_merges(b, key, text, err)
+                       : slm__fail(err, SLM_ERR_NOMEM, "no memory for %llu merges",
+                                   (unsigned long long)key->n);
     slm__free(allocator, text);
     return s;
 }
@@ -232,7 +264,8 @@ slm_status slm__bpe_load(slm__bpe *b, const slm__gguf *g, const slm__tokens *tok
 void slm__bpe_free(slm__bpe *b, const slm_allocator *allocator) {
     slm__splitter_free(&b->splitter, allocator);
     slm__free(allocator, b->seams);
-    slm__free(allocator, b->merges);
+    slm__free(allocator, b->pairs);
+    slm__free(allocator, b->merged);
     *b = (slm__bpe){0};
 }
 
@@ -266,7 +299,7 @@ static int merge_short(const slm__bpe *b, slm_token *ids, int n) {
         int best = 0;
         for (int i = 1; i + 1 < n; i++) best = order[i] < order[best] ? i : best;
         if (order[best] == UINT32_MAX) break;
-        ids[best] = find_merge(b, ids[best], ids[best + 1])->merged;
+        ids[best] = b->merged[order[best]];
         n--;
         memmove(ids + best + 1, ids + best + 2, (size_t)(n - best - 1) * sizeof *ids);
         memmove(order + best, order + best + 1, (size_t)(n - best - 1) * sizeof *order);
@@ -282,12 +315,11 @@ static int merge_short(const slm__bpe *b, slm_token *ids, int n) {
 
 struct symbol {
     slm_token token;
-    uint32_t merge; /* with the next, a slot of b->merges; NOWHERE: none */
+    uint32_t order; /* of the merge with the next; 0: none */
     uint32_t next, prev;
 };
 
 static bool reserve(slm__bpe_work *w, size_t n) {
-    if (n >= UINT32_MAX) return false; /* places are 32 bits */
     if (n <= w->n_symbols) return true;
     slm__free(w->allocator, w->symbols);
     slm__free(w->allocator, w->heap);
@@ -304,10 +336,8 @@ static bool reserve(slm__bpe_work *w, size_t n) {
 static void renew(const slm__bpe *b, slm__bpe_work *w, uint32_t i, size_t *n_heap) {
     struct symbol *s = w->symbols;
     if (i == NOWHERE) return;
-    const slm__merge *m =
-        s[i].next == NOWHERE ? NULL : find_merge(b, s[i].token, s[s[i].next].token);
-    s[i].merge = m ? (uint32_t)(m - b->merges) : NOWHERE;
-    if (m) slm__heap_push(w->heap, n_heap, (uint64_t)m->order << 32 | i);
+    s[i].order = s[i].next == NOWHERE ? 0 : merge_order(b, s[i].token, s[s[i].next].token);
+    if (s[i].order) slm__heap_push(w->heap, n_heap, (uint64_t)s[i].order << 32 | i);
 }
 
 static bool encode_long(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
@@ -321,7 +351,7 @@ static bool encode_long(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text
         int n_ids = 0;
         at += start(b, text + at, ids, &n_ids);
         for (int k = 0; k < n_ids; k++, count++) /* before the first: 0 - 1 is NOWHERE */
-            s[count] = (struct symbol){ids[k], NOWHERE, count + 1, count - 1};
+            s[count] = (struct symbol){ids[k], 0, count + 1, count - 1};
     }
     s[count - 1].next = NOWHERE;
     for (uint32_t i = 0; i < count; i++) renew(b, w, i, &n_heap);
@@ -329,11 +359,11 @@ static bool encode_long(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text
         uint64_t top = slm__heap_pop(w->heap, &n_heap);
         uint32_t i = (uint32_t)top;
         /* the pair may have changed, or its left one been taken, since it was put there */
-        if (s[i].merge == NOWHERE || b->merges[s[i].merge].order != top >> 32) continue;
+        if (s[i].order != top >> 32) continue;
         uint32_t gone = s[i].next;
-        s[i].token = b->merges[s[i].merge].merged;
+        s[i].token = b->merged[s[i].order - 1];
         s[i].next = s[gone].next;
-        s[gone].merge = NOWHERE;
+        s[gone].order = 0;
         if (s[i].next != NOWHERE) s[s[i].next].prev = i;
         renew(b, w, s[i].prev, &n_heap);
         renew(b, w, i, &n_heap);
@@ -395,16 +425,17 @@ static bool encode_line(const slm__bpe *b, slm__bpe_work *w, const uint8_t *line
     return true;
 }
 
-bool slm__bpe_encode(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
-                     slm__sink *sink) {
+slm_status slm__bpe_encode(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
+                           slm__sink *sink) {
     slm__pieces pieces = {{0}};
+    if (n >= UINT32_MAX) return SLM_ERR_LIMIT; /* places are 32 bits */
     for (size_t at = 0, end; at < n; at = end) {
         end = slm__splitter_next(&b->splitter, &pieces, text, n, at);
         bool ok = b->seams ? encode_line(b, w, text + at, end - at, sink)
                            : encode_word(b, w, text + at, end - at, sink);
-        if (!ok) return false;
+        if (!ok) return SLM_ERR_NOMEM;
     }
-    return true;
+    return SLM_OK;
 }
 
 void slm__bpe_work_free(slm__bpe_work *w) {

@@ -5,13 +5,6 @@
 #include "pretok.h"
 #include "words.h"
 
-/* "left right" at place order - 1 of tokenizer.ggml.merges makes `merged`. */
-typedef struct slm__merge {
-    uint32_t left, right;
-    uint32_t order; /* 0: an empty slot */
-    slm_token merged;
-} slm__merge;
-
 typedef struct slm__bpe {
     const slm__tokens *tokens;
     const uint8_t *attributes; /* of the tokens */
@@ -20,9 +13,12 @@ typedef struct slm__bpe {
     slm__splitter splitter;
     slm__seams *seams;         /* PRETOK_CHARACTERS; or NULL */
     slm_token byte_token[256]; /* or SLM_TOKEN_NONE */
-    slm__merge *merges;        /* open-addressed */
+    /* Open-addressed: left << 43 | right << 22 | order, where "left right" is at place order - 1 of tokenizer.ggml.merges; 0 is
+     * an empty slot. Small, as it is read at random places. */
+    uint64_t *pairs;
     uint32_t mask;
-    int shift; /* of the 64-bit hash, to an index */
+    int shift;         /* of the 64-bit hash, to an index */
+    slm_token *merged; /* [merges] what the two become, at place order - 1 */
 } slm__bpe;
 
 /* Memory of one call; {.allocator = a} to begin. */
@@ -53,9 +49,9 @@ slm_status slm__bpe_load(slm__bpe *b, const slm__gguf *g, const slm__tokens *tok
 void slm__bpe_free(slm__bpe *b, const slm_allocator *allocator);
 
 /* Text without special tokens, slm__utf8_clean(). A byte that has no token gives none, as in the reference.
- * False if there is no memory. */
-bool slm__bpe_encode(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
-                     slm__sink *sink);
+ * NOMEM; LIMIT: 2^32 bytes. No message. */
+slm_status slm__bpe_encode(const slm__bpe *b, slm__bpe_work *w, const uint8_t *text, size_t n,
+                           slm__sink *sink);
 void slm__bpe_work_free(slm__bpe_work *w);
 
 #endif

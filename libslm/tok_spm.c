@@ -270,10 +270,11 @@ static bool encode_words(work *w, size_t n, slm__sink *sink) {
     return true;
 }
 
-bool slm__spm_encode(const slm__spm *m, const slm_allocator *allocator, const slm__words *words,
-                     const uint8_t *text, size_t n, slm__sink *sink) {
-    if (n == 0) return true;
-    if (n >= UINT32_MAX / SPACE_BYTES - 1) return false; /* places are 32 bits */
+slm_status slm__spm_encode(const slm__spm *m, const slm_allocator *allocator,
+                           const slm__words *words, const uint8_t *text, size_t n,
+                           slm__sink *sink) {
+    if (n == 0) return SLM_OK;
+    if (n >= UINT32_MAX / SPACE_BYTES - 1) return SLM_ERR_LIMIT; /* places are 32 bits */
     work w = {.m = m, .allocator = allocator, .words = words};
     w.text = slm__alloc(allocator, (n + 1) * SPACE_BYTES);
     bool ok = w.text != NULL;
@@ -284,5 +285,5 @@ bool slm__spm_encode(const slm__spm *m, const slm_allocator *allocator, const sl
     slm__free(allocator, w.heap);
     slm__free(allocator, w.symbols);
     slm__free(allocator, w.text);
-    return ok;
+    return ok ? SLM_OK : SLM_ERR_NOMEM;
 }

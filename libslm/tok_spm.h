@@ -26,8 +26,8 @@ void slm__spm_free(slm__spm *m, const slm_allocator *allocator);
 
 /* Text without special tokens, any bytes: what is in no piece becomes the tokens of its bytes. n log n, however long it is, and
  * three bytes of memory for each of the text, 40 more for each of its longest word. `words` are of this
- * vocabulary. False if there is no memory, or the text has more than 1.4e9 bytes. */
-bool slm__spm_encode(const slm__spm *m, const slm_allocator *allocator, const slm__words *words,
-                     const uint8_t *text, size_t n, slm__sink *sink);
+ * vocabulary. NOMEM; LIMIT: more than 1.4e9 bytes. No message. */
+slm_status slm__spm_encode(const slm__spm *m, const slm_allocator *allocator,
+                           const slm__words *words, const uint8_t *text, size_t n, slm__sink *sink);
 
 #endif

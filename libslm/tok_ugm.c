@@ -5,7 +5,9 @@
  *
  * Before that the text is normalized: the file's map replaces the longest texts that it has, spaces are put in front or made one.
  *
- * Sums are doubles, added in the order of the text, as the reference has them: of ways whose sums are nearly equal the same wins.
+ * Sums are doubles, added in the order of the text, as the reference has them: of ways whose sums are nearly equal the same wins. Scores
+ * are floats, so up to a length that their exponents say nothing is rounded. Then a text can be cut where no piece lies across
+ * (words.h), and words that come back are looked up.
  */
 #include "tok_ugm.h"
 
@@ -13,69 +15,50 @@
 #include <math.h>
 
 enum {
-    MAX_PIECE = 1024,    /* bytes; published ones have up to 48. It bounds the time of a text */
-    MAX_NODES = 1 << 24, /* 24 bits of an edge */
-    FIRST_BITS = 14,     /* of the table of edges, which grows */
-    MAX_TEXT = 1 << 28
+    MAX_PIECE = 1024,     /* bytes; published ones have up to 48. It bounds the time of a text */
+    MAX_PIECES = 1 << 24, /* bytes of all */
+    MAX_TEXT = 1 << 28,
+    SHORT = 64 /* bytes of a word whose ways are on the stack */
 };
 static const float UNKNOWN_PRICE = 10; /* below the least score */
 
-/* ---- The trie of pieces ---- */
+/* ---- Pieces ---- */
 
-static uint32_t edge_slot(const slm__ugm_trie *t, uint32_t from) {
-    return (uint32_t)(from * 0x9e3779b97f4a7c15u >> t->shift);
+enum { BEGIN = 1, PIECE = 2 }; /* a longer piece begins so; one ends here */
+
+static inline uint64_t add_byte(uint64_t hash, uint8_t byte) {
+    return (hash + byte + 1) * 0x9e3779b97f4a7c15u;
 }
 
-/* The slot of an edge, or where it would be. `from` is node << 8 | byte. */
-static uint64_t *find_edge(const slm__ugm_trie *t, uint32_t from) {
-    uint32_t i = edge_slot(t, from);
-    while (t->edges[i] != 0 && t->edges[i] >> 32 != from) i = (i + 1) & t->mask;
-    return &t->edges[i];
+static inline int begin_at(const slm__ugm_begins *b, uint64_t hash) {
+    uint64_t i = (hash ^ hash << 23) >> b->shift;
+    return b->bits[i >> 2] >> 2 * (i & 3) & 3;
 }
 
-/* The next node, or 0, which is the root. */
-static inline uint32_t step(const slm__ugm_trie *t, uint32_t node, uint8_t byte) {
-    return (uint32_t)*find_edge(t, node << 8 | byte);
-}
-
-static bool grow(slm__ugm_trie *t, const slm_allocator *allocator) {
-    slm__ugm_trie bigger = *t;
-    bigger.mask = t->mask * 2 + 1;
-    bigger.shift = t->shift - 1;
-    bigger.edges = slm__alloc_array(allocator, (uint64_t)bigger.mask + 1, sizeof *bigger.edges);
-    if (!bigger.edges) return false;
-    for (uint32_t i = 0; i <= t->mask && t->n_edges > 0; i++)
-        if (t->edges[i]) *find_edge(&bigger, (uint32_t)(t->edges[i] >> 32)) = t->edges[i];
-    slm__free(allocator, t->edges);
-    *t = bigger;
-    return true;
-}
-
-static bool add_piece(slm__ugm_trie *t, slm__str text, slm_token token,
-                      const slm_allocator *allocator) {
-    uint32_t node = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        if (t->n_edges >= t->mask / 2 && !grow(t, allocator)) return false;
-        uint32_t from = node << 8 | (uint8_t)text.ptr[i];
-        uint64_t *edge = find_edge(t, from);
-        if (*edge == 0) {
-            *edge = (uint64_t)from << 32 | t->n_nodes;
-            t->tokens[t->n_nodes++] = SLM_TOKEN_NONE;
-            t->n_edges++;
-        }
-        node = (uint32_t)*edge;
+static void add_piece(slm__ugm_begins *b, slm__str text) {
+    uint64_t hash = 0;
+    for (size_t k = 0; k < text.len; k++) {
+        hash = add_byte(hash, (uint8_t)text.ptr[k]);
+        uint64_t i = (hash ^ hash << 23) >> b->shift;
+        b->bits[i >> 2] |= (uint8_t)((k + 1 < text.len ? BEGIN : PIECE) << 2 * (i & 3));
     }
-    if (t->tokens[node] == SLM_TOKEN_NONE) t->tokens[node] = token; /* of equal ones the lowest */
-    return true;
 }
 
 static bool is_text(const slm__ugm *m, slm_token t) {
     return !(m->attributes[t] & (SLM_TOKEN_CONTROL | SLM_TOKEN_UNKNOWN | SLM_TOKEN_BYTE));
 }
 
-static slm_status load_trie(slm__ugm *m, const slm_allocator *allocator, slm_error *err) {
-    slm__ugm_trie *t = &m->trie;
-    uint64_t n_bytes = 1;
+/* A raw one has a space of its own, where texts have U+2581. */
+static bool is_piece(const slm__ugm *m, slm_token t) {
+    return is_text(m, t) && !slm__tokens_is_raw(m->tokens, t);
+}
+
+static slm_status no_memory(const slm__ugm *m, slm_error *err) {
+    return slm__fail(err, SLM_ERR_NOMEM, "no memory for %d pieces", m->tokens->n);
+}
+
+static slm_status measure_pieces(const slm__ugm *m, uint64_t *n_bytes, slm_error *err) {
+    *n_bytes = 1;
     for (slm_token k = 0; k < m->tokens->n; k++) {
         size_t len = slm__tokens_text(m->tokens, k).len;
         if (!is_text(m, k)) continue;
@@ -83,44 +66,102 @@ static slm_status load_trie(slm__ugm *m, const slm_allocator *allocator, slm_err
             return slm__fail(err, SLM_ERR_LIMIT,
                              "tokenizer.ggml.tokens: piece %d has %zu bytes, at most %d", k, len,
                              MAX_PIECE);
-        n_bytes += len;
+        *n_bytes += len;
     }
-    if (n_bytes > MAX_NODES)
+    if (*n_bytes > MAX_PIECES)
         return slm__fail(err, SLM_ERR_LIMIT, "tokenizer.ggml.tokens: pieces of %llu bytes",
-                         (unsigned long long)n_bytes);
-    t->mask = (1u << FIRST_BITS) - 1;
-    t->shift = 64 - FIRST_BITS;
-    t->edges = slm__alloc_array(allocator, (uint64_t)t->mask + 1, sizeof *t->edges);
-    t->tokens = slm__alloc_array(allocator, n_bytes, sizeof *t->tokens);
-    bool ok = t->edges && t->tokens;
-    if (ok) t->tokens[t->n_nodes++] = SLM_TOKEN_NONE;
-    for (slm_token k = 0; k < m->tokens->n && ok; k++) {
-        slm__str text = slm__tokens_text(m->tokens, k);
-        /* a raw one has a space of its own, where texts have U+2581 */
-        bool usable = is_text(m, k) &&
-                      (!m->tokens->has_raw || slm__tokens_find(m->tokens, text.ptr, text.len) == k);
-        if (usable) ok = add_piece(t, text, k, allocator);
+                         (unsigned long long)*n_bytes);
+    return SLM_OK;
+}
+
+static slm_status load_pieces(slm__ugm *m, const slm_allocator *allocator, slm_error *err) {
+    uint64_t n_bytes;
+    int bits = 12;
+    SLM_TRY(measure_pieces(m, &n_bytes, err));
+    while ((uint64_t)1 << bits < 2 * n_bytes) bits++;
+    m->begins.shift = 64 - bits;
+    m->begins.bits = slm__alloc(allocator, (uint64_t)1 << (bits - 2));
+    if (!m->begins.bits) return no_memory(m, err);
+    if (m->tokens->has_equal) {
+        m->first = slm__alloc_array(allocator, (uint64_t)m->tokens->n, sizeof *m->first);
+        if (!m->first) return no_memory(m, err);
+        for (slm_token k = 0; k < m->tokens->n; k++) m->first[k] = SLM_TOKEN_NONE;
     }
-    return ok ? SLM_OK : slm__fail(err, SLM_ERR_NOMEM, "no memory for %d pieces", m->tokens->n);
+    for (slm_token k = 0; k < m->tokens->n; k++) {
+        slm__str text = slm__tokens_text(m->tokens, k);
+        if (!is_piece(m, k)) continue;
+        add_piece(&m->begins, text);
+        slm__seams_add(&m->seams, text);
+        if (!m->first) continue;
+        slm_token lowest = slm__tokens_find(m->tokens, text.ptr, text.len);
+        if (lowest != SLM_TOKEN_NONE && m->first[lowest] == SLM_TOKEN_NONE) m->first[lowest] = k;
+    }
+    return SLM_OK;
 }
 
-static float score_of(const slm__ugm *m, slm_token t) {
-    return m->scores ? slm__read_f32(m->scores + 4 * (size_t)t) : 0;
+/* The piece of these bytes, or SLM_TOKEN_NONE. */
+static slm_token find_piece(const slm__ugm *m, const uint8_t *text, size_t n) {
+    slm_token t = slm__tokens_find(m->tokens, text, n);
+    if (t != SLM_TOKEN_NONE && m->first) t = m->first[t];
+    return t == SLM_TOKEN_NONE || !isnan(m->scores[t]) ? t : SLM_TOKEN_NONE;
 }
 
-static slm_status load_scores(slm__ugm *m, const slm__gguf *g, slm_error *err) {
+/* ---- Scores ---- */
+
+/* As powers of two: what all scores are multiples of; what none reaches; what none of those reaches by which a best way changes from
+ * the end of a character to the next one's. */
+typedef struct range {
+    int low, high, step;
+} range;
+
+static void widen(range *r, float x, bool is_step) {
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    uint32_t e = u >> 23 & 255, digits = (u & 0x7fffff) | (e ? 0x800000 : 0);
+    int unit = (int)(e ? e : 1) - 150;
+    if (digits == 0) return;
+    if (unit + __builtin_ctz(digits) < r->low) r->low = unit + __builtin_ctz(digits);
+    if (unit + 24 > r->high) r->high = unit + 24;
+    if (is_step && unit + 24 > r->step) r->step = unit + 24;
+}
+
+/* A best way is at least as good as the one before with the character by itself, so it is never worse than all of them, and none of its
+ * comparisons is of sums beyond that and one score. */
+static size_t exact_bytes(const range *r) {
+    int bits = DBL_MANT_DIG + r->low;
+    if (r->high >= bits || r->step >= bits) return 0;
+    bits -= r->step + 1;
+    return (size_t)1 << (bits < 40 ? bits : 40);
+}
+
+static bool is_character(slm__str s) {
+    return s.len > 0 && s.len == slm__utf8_length((uint8_t)*s.ptr);
+}
+
+static slm_status load_scores(slm__ugm *m, const slm__gguf *g, const slm_allocator *allocator,
+                              slm_error *err) {
     const slm__key *scores;
     SLM_TRY(slm__gguf_array(g, "tokenizer.ggml.scores", GGUF_F32, &scores, err));
-    m->scores = scores ? scores->data : NULL;
+    m->scores = slm__alloc_array(allocator, (uint64_t)m->tokens->n, sizeof *m->scores);
+    if (!m->scores) return no_memory(m, err);
     float least = FLT_MAX;
+    range r = {0};
     for (slm_token t = 0; t < m->tokens->n; t++) {
-        float score = score_of(m, t);
+        float score = scores ? slm__read_f32(scores->data + 4 * (size_t)t) : 0;
         if (!isfinite(score))
             return slm__fail(err, SLM_ERR_FORMAT,
                              "tokenizer.ggml.scores: that of token %d is no number", t);
         if (m->attributes[t] == 0 && score < least) least = score;
+        if (m->attributes[t] & SLM_TOKEN_USER) score = 0;
+        m->scores[t] = is_piece(m, t) ? score : NAN;
+        if (is_piece(m, t))
+            widen(&r, score, score > 0 || is_character(slm__tokens_text(m->tokens, t)));
     }
     m->unknown_score = least - UNKNOWN_PRICE;
+    if (isfinite(m->unknown_score)) {
+        widen(&r, m->unknown_score, true);
+        m->cut_bytes = exact_bytes(&r);
+    }
     return SLM_OK;
 }
 
@@ -153,7 +194,31 @@ static slm_status check_units(const slm__charsmap *c, slm_error *err) {
     return SLM_OK;
 }
 
-static slm_status load_charsmap(slm__charsmap *c, const slm__gguf *g, slm_error *err) {
+/* Where `byte` leads to from `node`, which is where the children of the unit before begin. */
+static bool follow(const slm__charsmap *c, uint32_t node, uint8_t byte, uint32_t *at,
+                   uint32_t *unit) {
+    *at = node ^ byte;
+    if (*at >= c->n_units) return false;
+    *unit = unit_at(c, *at);
+    return (*unit & (IS_TEXT | LABEL)) == byte;
+}
+
+/* What is not replaced, nor begins a text whose second byte is ASCII. */
+static void find_copied(slm__charsmap *c) {
+    for (int i = 0; i < 128; i++) {
+        uint32_t at, unit, next, other;
+        c->copied[i] = true;
+        if (i == 0 || c->n_units == 0 ||
+            !follow(c, children_of(unit_at(c, 0)), (uint8_t)i, &at, &unit))
+            continue;
+        c->copied[i] = !(unit & HAS_TEXT);
+        for (int k = 1; k < 128 && c->copied[i]; k++)
+            c->copied[i] = !follow(c, at ^ children_of(unit), (uint8_t)k, &next, &other);
+    }
+}
+
+static slm_status load_charsmap(slm__charsmap *c, const slm__gguf *g,
+                                const slm_allocator *allocator, slm_error *err) {
     static const char name[] = "tokenizer.ggml.precompiled_charsmap";
     const slm__key *key = slm__gguf_key(g, name);
     if (!key) return SLM_OK;
@@ -168,9 +233,13 @@ static slm_status load_charsmap(slm__charsmap *c, const slm__gguf *g, slm_error 
     if (key->n > INT32_MAX)
         return slm__fail(err, SLM_ERR_LIMIT, "key %s: %llu bytes", name,
                          (unsigned long long)key->n);
-    c->units = key->data + 4;
+    c->bytes = slm__alloc(allocator, key->n);
+    if (!c->bytes) return slm__fail(err, SLM_ERR_NOMEM, "no memory for key %s", name);
+    memcpy(c->bytes, key->data, key->n);
+    c->bytes[key->n - 1] = 0; /* whatever has become of the file since */
+    c->units = c->bytes + 4;
     c->n_units = (uint32_t)n_units / 4;
-    c->texts = (const char *)key->data + 4 + n_units;
+    c->texts = (const char *)c->bytes + 4 + n_units;
     c->n_texts = (uint32_t)(key->n - 4 - n_units);
     return check_units(c, err);
 }
@@ -179,12 +248,8 @@ static slm_status load_charsmap(slm__charsmap *c, const slm__gguf *g, slm_error 
 static const char *replacement(const slm__charsmap *c, const uint8_t *p, size_t n, size_t *len) {
     if (c->n_units == 0) return NULL;
     const char *found = NULL;
-    uint32_t node = children_of(unit_at(c, 0));
-    for (size_t i = 0; i < n && p[i] != 0; i++) {
-        node ^= p[i];
-        if (node >= c->n_units) break;
-        uint32_t unit = unit_at(c, node);
-        if ((unit & (IS_TEXT | LABEL)) != p[i]) break;
+    uint32_t node = children_of(unit_at(c, 0)), unit;
+    for (size_t i = 0; i < n && p[i] != 0 && follow(c, node, p[i], &node, &unit); i++) {
         node ^= children_of(unit);
         if (!(unit & HAS_TEXT)) continue;
         found = c->texts + (unit_at(c, node) & ~IS_TEXT);
@@ -203,52 +268,62 @@ typedef struct normal {
     bool in_word, prefixed;
 } normal;
 
-static bool put(normal *o, const char *bytes, size_t n) {
-    if (o->room - o->n < n) {
-        size_t room = (o->n + n) * 2;
-        uint8_t *text = slm__alloc(o->allocator, room);
-        if (!text) return false;
-        memcpy(text, o->text, o->n);
-        slm__free(o->allocator, o->text);
-        o->text = text;
-        o->room = room;
-    }
-    memcpy(o->text + o->n, bytes, n);
-    o->n += n;
+/* Room for n bytes more. */
+static inline bool reserve(normal *o, size_t n) {
+    if (o->room - o->n >= n) return true;
+    size_t room = (o->n + n) * 2;
+    uint8_t *text = slm__alloc(o->allocator, room);
+    if (!text) return false;
+    memcpy(text, o->text, o->n);
+    slm__free(o->allocator, o->text);
+    o->text = text;
+    o->room = room;
     return true;
 }
 
-/* A piece of normalized text: a word begins with a space if spaces are merged, and the first one if there is a prefix. */
-static bool put_normal(normal *o, const char *p, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        if (p[i] == ' ') {
-            o->in_word = false;
-            if (!o->m->merge_spaces && !put(o, " ", 1)) return false;
-            continue;
-        }
-        if (!o->in_word && (o->m->merge_spaces || (o->m->space_prefix && !o->prefixed))) {
-            if (!put(o, " ", 1)) return false;
-            o->prefixed = true;
-        }
-        o->in_word = true;
-        if (!put(o, p + i, 1)) return false;
+/* A byte of normalized text: a word begins with a space if spaces are merged, and the first one if there is a prefix. There is room for
+ * two. */
+static inline void put_normal(normal *o, uint8_t byte) {
+    if (byte == ' ') {
+        o->in_word = false;
+        if (!o->m->merge_spaces) o->text[o->n++] = ' ';
+        return;
     }
+    if (!o->in_word && (o->m->merge_spaces || (o->m->space_prefix && !o->prefixed))) {
+        o->text[o->n++] = ' ';
+        o->prefixed = true;
+    }
+    o->in_word = true;
+    o->text[o->n++] = byte;
+}
+
+static bool put_all(normal *o, const void *bytes, size_t n) {
+    const uint8_t *p = bytes;
+    if (!reserve(o, 2 * n)) return false;
+    for (size_t i = 0; i < n; i++) put_normal(o, p[i]);
     return true;
 }
 
 static bool normalize(normal *o, const uint8_t *text, size_t n) {
+    const slm__charsmap *c = &o->m->charsmap;
     for (size_t at = 0, len = 0; at < n; at += len) {
-        const char *other = replacement(&o->m->charsmap, text + at, n - at, &len);
+        uint8_t byte = text[at];
+        if (byte < 128 && c->copied[byte] && (at + 1 == n || text[at + 1] < 128)) {
+            len = 1;
+            if (!reserve(o, 2)) return false;
+            put_normal(o, byte);
+            continue;
+        }
+        const char *other = replacement(c, text + at, n - at, &len);
         if (other) {
-            if (!put_normal(o, other, strlen(other))) return false;
+            if (!put_all(o, other, strlen(other))) return false;
             continue;
         }
         uint8_t read[4];
         uint32_t cp = slm__utf8_read(text + at, n - at, &len);
         bool broken = cp == 0xfffd && len == 1;
         size_t n_read = broken ? slm__utf8_write(cp, read) : len;
-        const uint8_t *from = broken ? read : text + at;
-        if (!put_normal(o, (const char *)from, n_read)) return false;
+        if (!put_all(o, broken ? read : text + at, n_read)) return false;
     }
     o->n = slm__spaces_read(o->text, o->n);
     return true;
@@ -272,46 +347,97 @@ static void offer_pieces(const slm__ugm *m, const uint8_t *text, size_t n, size_
                          best *ways) {
     double sum = ways[at].sum;
     bool single = false;
-    uint32_t node = 0;
-    for (size_t end = at; end < n && (node = step(&m->trie, node, text[end++])) != 0;) {
-        slm_token t = m->trie.tokens[node];
+    uint64_t hash = 0;
+    int begins = BEGIN;
+    if (n - at > m->tokens->max_len) n = at + m->tokens->max_len;
+    for (size_t end = at; begins & BEGIN && end < n;) {
+        hash = add_byte(hash, text[end++]);
+        begins = begin_at(&m->begins, hash);
+        if (!(begins & PIECE)) continue;
+        slm_token t = find_piece(m, text + at, end - at);
         if (t == SLM_TOKEN_NONE) continue;
         if (end == at + len) single = true;
-        offer(&ways[end], sum + (m->attributes[t] & SLM_TOKEN_USER ? 0 : (double)score_of(m, t)),
-              at, t);
+        offer(&ways[end], sum + (double)m->scores[t], at, t);
     }
     if (!single) offer(&ways[at + len], sum + (double)m->unknown_score, at, m->unknown);
 }
 
-/* Turn the way round: tokens in the order of the text, several unknown ones as one. */
-static void put_way(const slm__ugm *m, best *ways, size_t n, slm__sink *sink) {
-    size_t count = 0, at = n;
-    bool after_unknown = false;
-    while (at > 0) { /* the tokens go where ways from[count] have been read: count <= n - at */
+/* Turn the way round: tokens in the order of the text. They lie behind one another at the end; returns the first. */
+static best *turn(best *ways, size_t n) {
+    size_t count = 0;
+    for (size_t at = n; at > 0; count++) { /* they go where ways have been read: count <= n - at */
         best b = ways[at];
-        bool unknown = b.token == m->unknown;
-        if (!(unknown && after_unknown)) ways[n - count++].token = b.token;
-        after_unknown = unknown;
+        ways[n - count].token = b.token;
         at = b.from;
     }
-    for (; count > 0; count--) {
-        slm_token t = ways[n - count + 1].token;
-        if (t != SLM_TOKEN_NONE) slm__sink_put(sink, t);
-    }
+    return &ways[n + 1 - count];
 }
 
-static bool encode_normal(const slm__ugm *m, const slm_allocator *allocator, const uint8_t *text,
-                          size_t n, slm__sink *sink) {
-    best *ways = slm__alloc_array(allocator, n + 1, sizeof *ways);
+typedef struct work {
+    const slm__ugm *m;
+    const slm_allocator *allocator;
+    const slm__words *words;
+    best *ways; /* of a long word */
+    size_t room;
+    bool after_unknown;
+} work;
+
+/* Several unknown ones are one. */
+static void put(work *w, slm_token t, slm__sink *sink) {
+    bool unknown = t == w->m->unknown;
+    if (!(unknown && w->after_unknown) && t != SLM_TOKEN_NONE) slm__sink_put(sink, t);
+    w->after_unknown = unknown;
+}
+
+static best *reserve_ways(work *w, size_t n) {
+    if (n > w->room) {
+        slm__free(w->allocator, w->ways);
+        w->room = n + n / 4;
+        w->ways = slm__alloc_array(w->allocator, w->room, sizeof *w->ways);
+        if (!w->ways) w->room = 0;
+    }
+    return w->ways;
+}
+
+/* What has no unknown token is kept for the next time. */
+static bool encode_word(work *w, const uint8_t *text, size_t n, slm__sink *sink) {
+    uint64_t key[2];
+    slm__word *entry = slm__words_find(w->words, text, n, key);
+    if (slm__words_get(entry, key, sink)) {
+        w->after_unknown = false;
+        return true;
+    }
+    best few[SHORT + 1], *ways = n <= SHORT ? few : reserve_ways(w, n + 1);
     if (!ways) return false;
-    for (size_t i = 1; i <= n; i++) ways[i] = (best){-DBL_MAX, 0, m->unknown};
+    ways[0] = (best){0, 0, SLM_TOKEN_NONE};
+    for (size_t i = 1; i <= n; i++) ways[i] = (best){-DBL_MAX, 0, w->m->unknown};
     for (size_t at = 0, len; at < n; at += len) {
         len = slm__utf8_length(text[at]);
         if (len > n - at) len = n - at;
-        offer_pieces(m, text, n, at, len, ways);
+        offer_pieces(w->m, text, n, at, len, ways);
     }
-    put_way(m, ways, n, sink);
-    slm__free(allocator, ways);
+    slm_token ids[SLM__WORD_TOKENS];
+    int count = 0;
+    for (const best *b = turn(ways, n); b <= &ways[n]; b++, count++) {
+        if (b->token == w->m->unknown) entry = NULL;
+        if (count < SLM__WORD_TOKENS) ids[count] = b->token;
+        put(w, b->token, sink);
+    }
+    slm__words_keep(entry, key, ids, count);
+    return true;
+}
+
+static bool encode_normal(work *w, const uint8_t *text, size_t n, slm__sink *sink) {
+    const slm__seams *seams = n <= w->m->cut_bytes ? &w->m->seams : NULL;
+    for (size_t at = 0, end; at < n; at = end) {
+        end = seams ? at : n;
+        while (end < n) {
+            end += slm__utf8_length(text[end]);
+            if (end >= n || slm__seams_cut(seams, text[end - 1], text[end])) break;
+        }
+        if (end > n) end = n;
+        if (!encode_word(w, text + at, end - at, sink)) return false;
+    }
     return true;
 }
 
@@ -326,24 +452,35 @@ slm_status slm__ugm_load(slm__ugm *m, const slm__gguf *g, const slm__tokens *tok
     SLM_TRY(slm__gguf_bool(g, "tokenizer.ggml.add_space_prefix", &m->space_prefix, &found, err));
     SLM_TRY(slm__gguf_bool(g, "tokenizer.ggml.remove_extra_whitespaces", &m->merge_spaces, &found,
                            err));
-    SLM_TRY(load_scores(m, g, err));
-    SLM_TRY(load_charsmap(&m->charsmap, g, err));
-    return load_trie(m, allocator, err);
+    SLM_TRY(load_scores(m, g, allocator, err));
+    SLM_TRY(load_charsmap(&m->charsmap, g, allocator, err));
+    find_copied(&m->charsmap);
+    return load_pieces(m, allocator, err);
 }
 
 void slm__ugm_free(slm__ugm *m, const slm_allocator *allocator) {
-    slm__free(allocator, m->trie.edges);
-    slm__free(allocator, m->trie.tokens);
+    slm__free(allocator, m->scores);
+    slm__free(allocator, m->first);
+    slm__free(allocator, m->begins.bits);
+    slm__free(allocator, m->charsmap.bytes);
     *m = (slm__ugm){0};
 }
 
-bool slm__ugm_encode(const slm__ugm *m, const slm_allocator *allocator, const uint8_t *text,
-                     size_t n, slm__sink *sink) {
-    if (n == 0) return true;
-    if (n > MAX_TEXT) return false;
+slm_status slm__ugm_encode(const slm__ugm *m, const slm_allocator *allocator,
+                           const slm__words *words, const uint8_t *text, size_t n,
+                           slm__sink *sink) {
+    if (n == 0) return SLM_OK;
+    if (n > MAX_TEXT) return SLM_ERR_LIMIT;
     normal o = {.m = m, .allocator = allocator, .room = n + n / 2 + 16};
+    work w = {.m = m, .allocator = allocator, .words = words};
+    slm_status s = SLM_ERR_NOMEM;
     o.text = slm__alloc(allocator, o.room);
-    bool ok = o.text && normalize(&o, text, n) && encode_normal(m, allocator, o.text, o.n, sink);
+    if (o.text && normalize(&o, text, n)) {
+        s = o.n >= UINT32_MAX                      ? SLM_ERR_LIMIT /* places are 32 bits */
+            : encode_normal(&w, o.text, o.n, sink) ? SLM_OK
+                                                   : SLM_ERR_NOMEM;
+    }
+    slm__free(allocator, w.ways);
     slm__free(allocator, o.text);
-    return ok;
+    return s;
 }

@@ -4,28 +4,33 @@
 
 #include "words.h"
 
-/* Which bytes lead on from which node: a hash table of node << 40 | byte << 32 | next node; 0 is empty. */
-typedef struct slm__ugm_trie {
-    uint64_t *edges;
-    uint32_t mask, n_edges, n_nodes;
-    int shift;         /* of the 64-bit hash, to an index */
-    slm_token *tokens; /* [n_nodes] that end at each node, or SLM_TOKEN_NONE */
-} slm__ugm_trie;
+/* What pieces begin with: two bits for each begin of a piece, at a place that its hash says. Others may have set them, so they say where
+ * it is worth looking, and where it is not. */
+typedef struct slm__ugm_begins {
+    uint8_t *bits; /* four pairs in a byte: BEGIN, PIECE */
+    int shift;     /* of the 64-bit hash, to a place */
+} slm__ugm_begins;
 
 /* tokenizer.ggml.precompiled_charsmap: a double array (Kanda et al. 2018) of what is replaced, and the replacements, each with a NUL
  * behind it. */
 typedef struct slm__charsmap {
-    const uint8_t *units; /* of 4 bytes each, in the mapping */
+    uint8_t *bytes;       /* a copy of the value; the others are in it */
+    const uint8_t *units; /* of 4 bytes each */
     uint32_t n_units;
     const char *texts;
     uint32_t n_texts;
+    bool copied[128]; /* ASCII that stays as it is where ASCII follows */
 } slm__charsmap;
 
 typedef struct slm__ugm {
     const slm__tokens *tokens;
     const uint8_t *attributes; /* of the tokens */
-    const uint8_t *scores;     /* [n] f32 of the mapping; or NULL: all 0 */
-    slm__ugm_trie trie;
+    float *scores; /* [n] what a piece adds; NaN: it is none, or not the first of equal ones */
+    slm_token
+        *first; /* [n] the piece among equal tokens, by the lowest of them; NULL: none are equal */
+    slm__ugm_begins begins;
+    slm__seams seams;
+    size_t cut_bytes; /* up to here sums are exact, whatever is added to what: a text may be cut */
     slm__charsmap charsmap;
     float unknown_score;
     slm_token unknown; /* or SLM_TOKEN_NONE */
@@ -45,8 +50,8 @@ slm_status slm__ugm_load(slm__ugm *m, const slm__gguf *g, const slm__tokens *tok
 void slm__ugm_free(slm__ugm *m, const slm_allocator *allocator);
 
 /* Text without special tokens, any bytes: what is not UTF-8 is U+FFFD, what is in no piece the unknown token. Time n times the longest
- * piece at most. False if there is no memory, or the text has more than 2^28 bytes. */
-bool slm__ugm_encode(const slm__ugm *m, const slm_allocator *allocator, const uint8_t *text,
-                     size_t n, slm__sink *sink);
+ * piece at most. `words` are of this vocabulary. NOMEM; LIMIT: more than 2^28 bytes, or 2^32 when normalized. No message. */
+slm_status slm__ugm_encode(const slm__ugm *m, const slm_allocator *allocator,
+                           const slm__words *words, const uint8_t *text, size_t n, slm__sink *sink);
 
 #endif

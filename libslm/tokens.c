@@ -8,65 +8,74 @@ enum {
     MAX_PROBES = 512
 };
 
-/* Eight bytes at a time: loading a vocabulary is mostly this. */
-uint32_t slm__tokens_hash(const void *bytes, size_t n) {
-    const char *p = bytes;
-    const uint64_t k = 0x9e3779b97f4a7c15u;
-    uint64_t h = n * k, w = 0;
+/* Up to eight bytes as a number, without reading behind them; parts that are read twice agree. */
+static uint64_t load_word(const char *p, size_t n) {
+    uint64_t w = 0;
+    uint32_t a, b;
     if (n >= 8) {
-        for (size_t i = 0; i + 8 < n; i += 8) {
-            memcpy(&w, p + i, 8);
-            h = (h ^ w) * k;
-            h ^= h >> 32;
-        }
-        memcpy(&w, p + n - 8, 8);
+        memcpy(&w, p, 8);
     } else if (n >= 4) {
-        uint32_t a, b;
         memcpy(&a, p, 4);
         memcpy(&b, p + n - 4, 4);
-        w = a | (uint64_t)b << 32;
+        w = a | (uint64_t)b << 8 * (n - 4);
     } else if (n > 0) {
-        w = (uint8_t)p[0] | (uint64_t)(uint8_t)p[n / 2] << 8 | (uint64_t)(uint8_t)p[n - 1] << 16;
+        w = (uint8_t)p[0] | (uint64_t)(uint8_t)p[n / 2] << 8 * (n / 2) |
+            (uint64_t)(uint8_t)p[n - 1] << 8 * (n - 1);
     }
-    h = (h ^ w) * k;
-    h ^= h >> 29;
-    h *= 0xbf58476d1ce4e5b9u;
-    return (uint32_t)(h >> 32);
+    return w;
 }
 
-slm_token slm__tokens_find_hashed(const slm__tokens *t, uint32_t h, const void *bytes, size_t n) {
-    if (n == 0 || n > t->max_len) return SLM_TOKEN_NONE;
+/* Eight bytes at a time: loading a vocabulary is mostly this. */
+slm__token_key slm__tokens_key(const void *bytes, size_t n) {
+    const char *p = bytes;
+    const uint64_t k = 0x9e3779b97f4a7c15u;
+    uint64_t w = load_word(p, n);
+    for (size_t i = 8; i < n; i += 8) {
+        size_t at = n - i < 8 ? n - 8 : i;
+        w = (w ^ w >> 32) * k ^ load_word(p + at, 8);
+    }
+    uint64_t h = (w ^ n * 0xd6e8feb86659fd93u) * k;
+    h ^= h >> 29;
+    h *= 0xbf58476d1ce4e5b9u;
+    return (slm__token_key){w, (uint32_t)n, (uint32_t)(h >> 32)};
+}
+
+/* Whether the slot has the text; a long one may still be another of the same hash. */
+static inline bool is_key(const slm__tokens *t, const slm__token_slot *slot,
+                          const slm__token_key *key, const void *bytes) {
+    if (slot->word != key->word || slot->len != key->len) return false;
+    return key->len <= 8 || memcmp(t->text + t->at[slot->id_1 - 1], bytes, key->len) == 0;
+}
+
+slm_token slm__tokens_find_key(const slm__tokens *t, const slm__token_key *key, const void *bytes) {
+    if (key->len == 0 || key->len > t->max_len) return SLM_TOKEN_NONE;
     for (uint32_t i = 0; i <= MAX_PROBES; i++) {
-        uint64_t slot = t->slots[(h + i) & t->mask];
-        if (slot == 0) return SLM_TOKEN_NONE;
-        if (slot >> 32 != h) continue;
-        slm_token id = (slm_token)((uint32_t)slot - 1);
-        slm__str s = slm__tokens_text(t, id);
-        if (s.len == n && memcmp(s.ptr, bytes, n) == 0) return id;
+        const slm__token_slot *slot = &t->slots[(key->hash + i) & t->mask];
+        if (slot->id_1 == 0) return SLM_TOKEN_NONE;
+        if (is_key(t, slot, key, bytes)) return (slm_token)(slot->id_1 - 1);
     }
     return SLM_TOKEN_NONE;
 }
 
 slm_token slm__tokens_find(const slm__tokens *t, const void *bytes, size_t n) {
     if (n > t->max_len) return SLM_TOKEN_NONE; /* before hashing a word of any length */
-    return slm__tokens_find_hashed(t, slm__tokens_hash(bytes, n), bytes, n);
+    slm__token_key key = slm__tokens_key(bytes, n);
+    return slm__tokens_find_key(t, &key, bytes);
 }
 
-static slm_status insert(slm__tokens *t, uint32_t h, slm_token id, slm_error *err) {
-    slm__str s = slm__tokens_text(t, id);
-    uint32_t i = h & t->mask;
-    for (int probes = 0; t->slots[i] != 0; probes++, i = (i + 1) & t->mask) {
+static slm_status insert(slm__tokens *t, const slm__token_key *key, slm_token id, slm_error *err) {
+    const char *text = t->text + t->at[id];
+    uint32_t i = key->hash & t->mask;
+    for (int probes = 0; t->slots[i].id_1 != 0; probes++, i = (i + 1) & t->mask) {
         if (probes == MAX_PROBES)
             return slm__fail(err, SLM_ERR_LIMIT, "tokenizer.ggml.tokens: %d tokens share a hash",
                              MAX_PROBES);
-        if (t->slots[i] >> 32 != h) continue;
-        slm__str other = slm__tokens_text(t, (slm_token)((uint32_t)t->slots[i] - 1));
-        if (other.len == s.len && memcmp(other.ptr, s.ptr, s.len) == 0) {
+        if (is_key(t, &t->slots[i], key, text)) {
             t->has_equal = true;
             return SLM_OK;
         }
     }
-    t->slots[i] = (uint64_t)h << 32 | ((uint32_t)id + 1);
+    t->slots[i] = (slm__token_slot){key->word, key->len, (uint32_t)id + 1};
     return SLM_OK;
 }
 
@@ -84,14 +93,15 @@ static slm_status allocate(slm__tokens *t, const slm__key *key, const slm_alloca
     t->text = slm__alloc(allocator, key->n_bytes - 8 * key->n); /* decoding never makes longer */
     t->at = slm__alloc_array(allocator, key->n + 1, sizeof *t->at);
     t->slots = slm__alloc_array(allocator, n_slots, sizeof *t->slots);
-    if (!t->text || !t->at || !t->slots)
+    t->raw = slm__alloc_array(allocator, key->n / 64 + 1, sizeof *t->raw);
+    if (!t->text || !t->at || !t->slots || !t->raw)
         return slm__fail(err, SLM_ERR_NOMEM, "no memory for %d tokens", t->n);
     return SLM_OK;
 }
 
 /* Tokens decoded but not yet in the table: their slots are on the way from memory. */
 typedef struct waiting {
-    uint32_t hash;
+    slm__token_key key;
     slm_token id; /* SLM_TOKEN_NONE: nothing waits here */
 } waiting;
 
@@ -105,7 +115,7 @@ static slm_status decode_all(slm__tokens *t, const slm__key *key, slm__token_dec
     uint32_t used = 0;
     for (int32_t i = 0; i < t->n + AHEAD; i++) {
         waiting *w = &ring[i % AHEAD];
-        if (w->id != SLM_TOKEN_NONE) SLM_TRY(insert(t, w->hash, w->id, err));
+        if (w->id != SLM_TOKEN_NONE) SLM_TRY(insert(t, &w->key, w->id, err));
         w->id = SLM_TOKEN_NONE;
         if (i >= t->n) continue;
         slm__str raw = slm__gguf_next_string(&at);
@@ -119,11 +129,12 @@ static slm_status decode_all(slm__tokens *t, const slm__key *key, slm__token_dec
         if (!usable) {
             memcpy(t->text + used, raw.ptr, raw.len);
             n = raw.len;
-            t->has_raw = true;
+            t->raw[i / 64] |= (uint64_t)1 << i % 64;
+            t->n_raw++;
         }
         if (usable && n > 0) {
-            *w = (waiting){slm__tokens_hash(t->text + used, n), i};
-            slm__tokens_prefetch(t, w->hash);
+            *w = (waiting){slm__tokens_key(t->text + used, n), i};
+            slm__tokens_prefetch(t, &w->key);
         }
         used += (uint32_t)n;
         t->at[i + 1] = used;
@@ -142,5 +153,6 @@ void slm__tokens_free(slm__tokens *t, const slm_allocator *allocator) {
     slm__free(allocator, t->text);
     slm__free(allocator, t->at);
     slm__free(allocator, t->slots);
+    slm__free(allocator, t->raw);
     *t = (slm__tokens){0};
 }

@@ -4,14 +4,22 @@
 
 #include "gguf.h"
 
+/* Texts of up to eight bytes are told apart by the slot alone, which is most look-ups: memory is read once for them. */
+typedef struct slm__token_slot {
+    uint64_t word; /* up to 8 bytes: the text, padded with zeros; of longer ones a hash */
+    uint32_t len;  /* bytes of the text */
+    uint32_t id_1; /* id + 1; 0: the slot is empty */
+} slm__token_slot;
+
 typedef struct slm__tokens {
     int32_t n;
     uint32_t max_len; /* of the longest token, bytes                                  */
     bool has_equal;   /* some tokens stand for the same bytes                         */
-    bool has_raw;     /* some have no bytes: their text is as in the file */
     char *text;       /* all decoded texts, one behind the other                      */
     uint32_t *at;     /* [n + 1] where in `text` each begins                          */
-    uint64_t *slots;  /* open-addressed: hash << 32 | id + 1; 0 is empty               */
+    uint64_t *raw;    /* a bit for each: it stands for no bytes, its text is as in the file */
+    int32_t n_raw;
+    slm__token_slot *slots; /* open-addressed */
     uint32_t mask;
 } slm__tokens;
 
@@ -28,11 +36,16 @@ void slm__tokens_free(slm__tokens *t, const slm_allocator *allocator);
 slm_token slm__tokens_find(const slm__tokens *t, const void *bytes, size_t n);
 
 /* The same in three steps, for many at a time: memory is waited for once and not for each. */
-uint32_t slm__tokens_hash(const void *bytes, size_t n);
-static inline void slm__tokens_prefetch(const slm__tokens *t, uint32_t hash) {
-    __builtin_prefetch(&t->slots[hash & t->mask]);
+typedef struct slm__token_key {
+    uint64_t word; /* as in a slot */
+    uint32_t len;
+    uint32_t hash; /* where the search begins, from its low bits */
+} slm__token_key;
+slm__token_key slm__tokens_key(const void *bytes, size_t n);
+static inline void slm__tokens_prefetch(const slm__tokens *t, const slm__token_key *key) {
+    __builtin_prefetch(&t->slots[key->hash & t->mask]);
 }
-slm_token slm__tokens_find_hashed(const slm__tokens *t, uint32_t hash, const void *bytes, size_t n);
+slm_token slm__tokens_find_key(const slm__tokens *t, const slm__token_key *key, const void *bytes);
 
 /* Where tokens go: stored as long as there is room, counted always. */
 typedef struct slm__sink {
@@ -47,6 +60,10 @@ static inline void slm__sink_put(slm__sink *s, slm_token token) {
 
 static inline slm__str slm__tokens_text(const slm__tokens *t, slm_token token) {
     return (slm__str){t->text + t->at[token], t->at[token + 1] - t->at[token]};
+}
+
+static inline bool slm__tokens_is_raw(const slm__tokens *t, slm_token token) {
+    return t->raw[token / 64] >> token % 64 & 1;
 }
 
 #endif

@@ -21,18 +21,18 @@ static slm_status load_bpe(slm__vocab *v, const slm__gguf *g, slm_error *err) {
 static void free_bpe(slm__vocab *v) { slm__bpe_free(&v->bpe, v->allocator); }
 
 /* What is not clean UTF-8 is encoded as the text that the reference reads in it. */
-static bool encode_bpe(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
-                       slm__sink *sink) {
+static slm_status encode_bpe(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
+                             slm__sink *sink) {
     const uint8_t *p = (const uint8_t *)text;
     bool spaced = v->bpe.pretok->flags & PRETOK_CHARACTERS;
     if (!spaced && slm__utf8_clean(p, n) == n) return slm__bpe_encode(&v->bpe, work, p, n, sink);
     uint8_t *normal = slm__alloc_array(v->allocator, n, 3);
-    if (!normal) return false;
+    if (!normal) return SLM_ERR_NOMEM;
     size_t n_normal = slm__utf8_normalize(p, n, normal);
     if (spaced) n_normal = slm__spaces_read(normal, n_normal);
-    bool ok = slm__bpe_encode(&v->bpe, work, normal, n_normal, sink);
+    slm_status s = slm__bpe_encode(&v->bpe, work, normal, n_normal, sink);
     slm__free(v->allocator, normal);
-    return ok;
+    return s;
 }
 
 static slm_status prepare_pieces(slm__vocab *v, const slm__gguf *g, slm_error *err) {
@@ -50,8 +50,8 @@ static slm_status load_spm(slm__vocab *v, const slm__gguf *g, slm_error *err) {
 
 static void free_spm(slm__vocab *v) { slm__spm_free(&v->spm, v->allocator); }
 
-static bool encode_spm(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
-                       slm__sink *sink) {
+static slm_status encode_spm(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
+                             slm__sink *sink) {
     return slm__spm_encode(&v->spm, v->allocator, &work->words, (const uint8_t *)text, n, sink);
 }
 
@@ -62,10 +62,9 @@ static slm_status load_ugm(slm__vocab *v, const slm__gguf *g, slm_error *err) {
 
 static void free_ugm(slm__vocab *v) { slm__ugm_free(&v->ugm, v->allocator); }
 
-static bool encode_ugm(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
-                       slm__sink *sink) {
-    (void)work;
-    return slm__ugm_encode(&v->ugm, v->allocator, (const uint8_t *)text, n, sink);
+static slm_status encode_ugm(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
+                             slm__sink *sink) {
+    return slm__ugm_encode(&v->ugm, v->allocator, &work->words, (const uint8_t *)text, n, sink);
 }
 
 #define NONE SLM_TOKEN_NONE
@@ -175,8 +174,13 @@ static slm_token find_text(const slm__vocab *v, const char *text) {
     size_t n = strlen(text);
     if (v->decode((slm__str){text, n}, decoded, &n))
         return slm__tokens_find(&v->tokens, decoded, n);
-    for (slm_token t = 0; t < v->tokens.n && v->tokens.has_raw; t++) {
-        if (slm__str_eq(slm__tokens_text(&v->tokens, t), text)) return t;
+    n = strlen(text);
+    int32_t left = v->tokens.n_raw;
+    for (slm_token t = 0; left > 0; t++) {
+        if (!slm__tokens_is_raw(&v->tokens, t)) continue;
+        left--;
+        slm__str raw = slm__tokens_text(&v->tokens, t);
+        if (raw.len == n && memcmp(raw.ptr, text, n) == 0) return t;
     }
     return SLM_TOKEN_NONE;
 }
@@ -306,30 +310,16 @@ static slm_status read_types(slm__vocab *v, const slm__gguf *g, slm_error *err) 
 
 /* ---- Tokens with another text than their decoded one ---- */
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* "<0xZZ>" -> its byte, or -1 */
 static int parse_byte(slm__str s) {
     if (s.len != 6 || memcmp(s.ptr, "<0x", 3) != 0 || s.ptr[5] != '>') return -1;
-    int high = hex_digit(s.ptr[3]), low = hex_digit(s.ptr[4]);
+    int high = slm__hex_digit(s.ptr[3]), low = slm__hex_digit(s.ptr[4]);
     return high < 0 || low < 0 ? -1 : high << 4 | low;
-}
-
-/* The text of a byte token: one of 256 bytes that live as long as the library. */
-static const char *byte_text(int byte) {
-#define B4(n)  (char)(n), (char)((n) + 1), (char)((n) + 2), (char)((n) + 3)
-#define B16(n) B4(n), B4((n) + 4), B4((n) + 8), B4((n) + 12)
-#define B64(n) B16(n), B16((n) + 16), B16((n) + 32), B16((n) + 48)
-    static const char bytes[256] = {B64(0), B64(64), B64(128), B64(192)};
-    return &bytes[byte];
 }
 
 enum { FOUND = SLM_TOKEN_CONTROL | SLM_TOKEN_USER | SLM_TOKEN_UNKNOWN };
 
+/* `raw` is in the file. */
 static slm_status name_token(slm__vocab *v, slm_token t, slm__str raw, slm_error *err) {
     if (v->attributes[t] & SLM_TOKEN_BYTE) {
         int byte = parse_byte(raw);
@@ -339,7 +329,7 @@ static slm_status name_token(slm__vocab *v, slm_token t, slm__str raw, slm_error
                 "tokenizer.ggml.tokens: byte token %d is \"%s\", expected <0x00> to <0xFF>", t,
                 slm__show(raw).text);
         }
-        raw = (slm__str){byte_text(byte), 1};
+        raw = (slm__str){&v->bytes[byte], 1};
     }
     v->named[v->n_named++] = (slm__special_token){.text = raw, .token = t};
     return SLM_OK;
@@ -389,27 +379,44 @@ static slm_status mark_strip(const slm__gguf *g, slm__special_token *tokens, uin
     return SLM_OK;
 }
 
+/* The file may be cut short while the model is open, so the texts leave it. */
+static slm_status copy_names(slm__vocab *v, slm_error *err) {
+    uint64_t n_bytes = 0;
+    for (uint32_t i = 0; i < v->n_named; i++) n_bytes += v->named[i].text.len;
+    char *to = v->names = slm__alloc(v->allocator, n_bytes);
+    if (!to) return slm__fail(err, SLM_ERR_NOMEM, "no memory for %u special tokens", v->n_named);
+    for (uint32_t i = 0; i < v->n_named; i++) {
+        slm__str *text = &v->named[i].text;
+        if (text->len) memcpy(to, text->ptr, text->len);
+        text->ptr = to;
+        to += text->len;
+    }
+    return SLM_OK;
+}
+
 static slm_status name_tokens(slm__vocab *v, const slm__gguf *g, const slm__key *tokens,
                               slm_error *err) {
-    uint32_t n = 0;
+    uint32_t n = 0, n_special = 0;
     for (slm_token t = 0; t < v->tokens.n; t++)
         n += (v->attributes[t] & (FOUND | SLM_TOKEN_BYTE)) != 0;
     v->named = slm__alloc_array(v->allocator, n, sizeof *v->named);
-    slm__special_token *special = slm__alloc_array(v->allocator, n, sizeof *special);
-    slm_status s = SLM_OK;
-    if (!v->named || !special)
-        s = slm__fail(err, SLM_ERR_NOMEM, "no memory for %u special tokens", n);
+    if (!v->named) return slm__fail(err, SLM_ERR_NOMEM, "no memory for %u special tokens", n);
+    for (int i = 0; i < 256; i++) v->bytes[i] = (char)i;
     const uint8_t *at = tokens->data;
-    uint32_t n_special = 0;
-    for (slm_token t = 0; t < v->tokens.n && s == SLM_OK; t++) {
+    for (slm_token t = 0; t < v->tokens.n; t++) {
         slm__str raw = slm__gguf_next_string(&at);
-        uint8_t a = v->attributes[t];
-        if (a & (FOUND | SLM_TOKEN_BYTE)) s = name_token(v, t, raw, err);
-        if (a & FOUND)
-            special[n_special++] = (slm__special_token){
-                .text = raw, .token = t, .plain = (a & FOUND) == SLM_TOKEN_USER};
+        if (v->attributes[t] & (FOUND | SLM_TOKEN_BYTE)) SLM_TRY(name_token(v, t, raw, err));
     }
-    if (s == SLM_OK) s = mark_strip(g, special, n_special, err);
+    SLM_TRY(copy_names(v, err));
+    slm__special_token *special = slm__alloc_array(v->allocator, n, sizeof *special);
+    if (!special) return slm__fail(err, SLM_ERR_NOMEM, "no memory for %u special tokens", n);
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t a = v->attributes[v->named[i].token] & FOUND;
+        if (!a) continue;
+        special[n_special] = v->named[i];
+        special[n_special++].plain = a == SLM_TOKEN_USER;
+    }
+    slm_status s = mark_strip(g, special, n_special, err);
     if (s == SLM_OK) return slm__special_build(&v->special, special, n_special, v->allocator, err);
     slm__free(v->allocator, special);
     return s;
@@ -466,6 +473,7 @@ void slm__vocab_free(slm__vocab *v) {
     slm__special_free(&v->special, allocator);
     slm__free(allocator, v->attributes);
     slm__free(allocator, v->named);
+    slm__free(allocator, v->names);
     slm__free(allocator, v);
 }
 
@@ -477,15 +485,21 @@ slm_status slm__vocab_encode(const slm__vocab *v, slm__bpe_work *work, const cha
     size_t n_spans, at = 0;
     slm__words_make(&work->words, n,
                     v->allocator); /* here, as special tokens may cut a text small */
-    bool ok = slm__special_find(&v->special, text, n, all, marks, v->allocator, &spans, &n_spans);
-    for (size_t i = 0; i < n_spans && ok; i++) {
-        if (spans[i].at > at) ok = v->tokenizer->encode(v, work, text + at, spans[i].at - at, sink);
+    slm_status s = SLM_ERR_NOMEM;
+    if (slm__special_find(&v->special, text, n, all, marks, v->allocator, &spans, &n_spans))
+        s = SLM_OK;
+    for (size_t i = 0; i < n_spans && s == SLM_OK; i++) {
+        if (spans[i].at > at) s = v->tokenizer->encode(v, work, text + at, spans[i].at - at, sink);
         slm__sink_put(sink, spans[i].token);
         at = spans[i].at + spans[i].len;
     }
-    if (ok && n > at) ok = v->tokenizer->encode(v, work, text + at, n - at, sink);
+    if (s == SLM_OK && n > at) s = v->tokenizer->encode(v, work, text + at, n - at, sink);
     slm__free(v->allocator, spans);
-    return ok ? SLM_OK : slm__fail(err, SLM_ERR_NOMEM, "no memory to tokenize %zu bytes", n);
+    if (s == SLM_OK) return s;
+    return slm__fail(err, s,
+                     s == SLM_ERR_LIMIT ? "a text of %zu bytes is too long for its tokenizer"
+                                        : "no memory to tokenize %zu bytes",
+                     n);
 }
 
 slm_status slm__vocab_tokenize(const slm__vocab *v, const char *text, size_t n_bytes,

@@ -18,6 +18,8 @@ struct slm__vocab {
     /* Tokens whose text is not the decoded one of `tokens` (control tokens, bytes), by id. */
     slm__special_token *named;
     uint32_t n_named;
+    char *names;     /* their texts, one behind the other */
+    char bytes[256]; /* [b] is b: what byte tokens stand for */
     slm__special special;
     slm__bpe bpe;
     slm__spm spm;
@@ -39,9 +41,9 @@ struct slm__tokenizer {
     slm_status (*prepare)(slm__vocab *v, const slm__gguf *g, slm_error *err);
     slm_status (*load)(slm__vocab *v, const slm__gguf *g, slm_error *err);
     void (*free)(slm__vocab *v);
-    /* Text without special tokens, any bytes; false: no memory. */
-    bool (*encode)(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
-                   slm__sink *sink);
+    /* Text without special tokens, any bytes. NOMEM, LIMIT; no message. */
+    slm_status (*encode)(const slm__vocab *v, slm__bpe_work *work, const char *text, size_t n,
+                         slm__sink *sink);
 };
 
 /* Text to the sink: special tokens (of plain text only the user-defined, without `all`), then the tokenizer. Where `marks`, which has a

@@ -20,6 +20,12 @@ size_t slm__spaces_read(uint8_t *text, size_t n) {
     const size_t n_space = sizeof SLM__SPACE - 1;
     size_t used = 0;
     for (size_t at = 0, len; at < n; at += len) {
+        uint64_t eight;
+        if (n - at >= 8 && (memcpy(&eight, text + at, 8), (eight & 0x8080808080808080u) == 0)) {
+            memcpy(text + used, &eight, len = 8); /* ASCII */
+            used += 8;
+            continue;
+        }
         len = slm__utf8_length(text[at]);
         if (len > n - at) len = n - at;
         if (len == n_space && memcmp(text + at, SLM__SPACE, n_space) == 0) {

@@ -285,6 +285,58 @@ START_TEST(test_fault_63_limits) {
 }
 END_TEST
 
+static uint32_t fnv(const char *s) {
+    uint32_t h = 2166136261u;
+    for (; *s; s++) h = (h ^ (uint8_t)*s) * 16777619u;
+    return h;
+}
+
+/* Looking for characters, names, keywords and keys costs steps by how many are looked at. Each of these has thousands to look at, and would
+ * otherwise take minutes, or do its work uncounted. */
+START_TEST(test_fault_63_work_is_counted) {
+    static const failing rows[] = {
+        {"{% set s = 'a' * 1000000 %}{{ s.strip('b' * 1000000 ~ 'a') }}", SLM_ERR_LIMIT, "steps"},
+        {"{% set s = 'a' * 1000000 %}{{ s.rstrip('b' * 1000000 ~ 'a') }}", SLM_ERR_LIMIT, "steps"},
+        {"{% set s = ' ' * 4000000 %}{% for i in range(100000) %}{{ s|int }}{% endfor %}",
+         SLM_ERR_LIMIT, "steps"},
+        {"{% set s = 'a' * 4000000 %}{% for i in range(100000) %}{{ 'b'|truncate(1, end=s) }}"
+         "{% endfor %}",
+         SLM_ERR_LIMIT, "steps"},
+        {"{{ ('[' ~ '0,' * 300000 ~ '0]')|from_json }}", SLM_ERR_LIMIT, "memory"},
+    };
+    expect_failures(rows, sizeof rows / sizeof *rows);
+    enum { N = 20000, SAME = 1000, ROOM = 64 * N };
+    char *text = malloc(ROOM), out[100], *p = text;
+    for (int i = 0; i < N; i++) p += sprintf(p, "{%% set a%d = 1 %%}", i);
+    strcpy(p, "{% for i in range(10000) %}{{ a19999 }}{% endfor %}");
+    ck_assert_int_eq(render(text, out, sizeof out), SLM_ERR_LIMIT);
+
+    slm_chat c = with("{% set n = dict(**d) %}");
+    size_t n;
+    c.extra_json = text;
+    p = text + sprintf(text, "{\"d\": {\"k\": 0");
+    for (int i = 0; i < N; i++) p += sprintf(p, ", \"k%d\": 0", i);
+    c.extra_bytes = (size_t)(stpcpy(p, "}}") - text);
+    ck_assert_int_eq(slm_chat_render(model, &c, out, sizeof out, &n, &err), SLM_ERR_LIMIT);
+
+    /* all at one place of a table of 2048, as jinja_value.c hashes them */
+    c = with("{% for i in range(50000) %}{{ d.get('k') }}{{ d.k }}{% endfor %}");
+    c.extra_json = text;
+    p = text + sprintf(text, "{\"d\": {\"x\": 0");
+    for (int i = 0, found = 0; found < SAME; i++) {
+        char key[16];
+        sprintf(key, "%d", i);
+        if ((fnv(key) & 2047) != (fnv("k") & 2047)) continue;
+        p += sprintf(p, ", \"%s\": 0", key);
+        found++;
+    }
+    c.extra_bytes = (size_t)(stpcpy(p, "}}") - text);
+    ck_assert_int_eq(slm_chat_render(model, &c, out, sizeof out, &n, &err), SLM_ERR_LIMIT);
+    ck_assert_ptr_nonnull(strstr(err.message, "steps"));
+    free(text);
+}
+END_TEST
+
 /* Brackets, signs, conditions and blocks inside each other: a status, and no deep stack. */
 START_TEST(test_fault_63_nested_sources) {
     static const char *const open[] = {"(",  "[",  "{1:",          "-",    "not ",
@@ -635,6 +687,7 @@ int main(void) {
     tcase_add_test(c, test_expressions_as_jinja2);
     tcase_add_test(c, test_templates_as_jinja2);
     tcase_add_test(c, test_fault_63_limits);
+    tcase_add_test(c, test_fault_63_work_is_counted);
     tcase_add_test(c, test_fault_63_nested_sources);
     tcase_add_test(c, test_fault_64_nothing_of_python);
     tcase_add_test(c, test_fault_65_errors_of_templates);

@@ -147,6 +147,32 @@ START_TEST(test_banned_strings_by_brute_force) {
 }
 END_TEST
 
+/* Strings that are equal, end with each other or have each other inside take no more memory than one of them. */
+START_TEST(test_strings_that_repeat) {
+    enum { N = 900 };
+    static slm_string many[N];
+    uint64_t peak[2];
+    for (int i = 0; i < N; i++) many[i] = (slm_string){"aaaa ", 2 + (size_t)i % 4};
+    for (int k = 0; k < 2; k++) {
+        static float row[1000];
+        check_alloc c = {0};
+        slm_sampler_params p = slm_sampler_defaults();
+        p.model = model;
+        p.allocator = check_allocator(&c);
+        p.banned_strings = many;
+        p.n_banned_strings = k ? N : 4;
+        slm_sampler *s = new_sampler(p);
+        uint64_t before = c.n_bytes;
+        slm_token token;
+        slm_sampler_accept(s, 'a'); /* the text now ends with the begin of all */
+        GOOD(slm_sampler_sample(s, row, n_vocab, &token, &err));
+        peak[k] = c.n_bytes - before;
+        slm_sampler_free(s);
+    }
+    ck_assert_uint_eq(peak[0], peak[1]);
+}
+END_TEST
+
 /* What was told counts as text; a new text begins after a reset. */
 START_TEST(test_banned_strings_span_the_prompt) {
     static float row[1000];
@@ -426,6 +452,7 @@ int main(void) {
     tcase_set_timeout(c, 120);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_loop_test(c, test_banned_strings_by_brute_force, 0, 8);
+    tcase_add_test(c, test_strings_that_repeat);
     tcase_add_test(c, test_banned_strings_span_the_prompt);
     tcase_add_test(c, test_min_tokens);
     tcase_add_test(c, test_biases_and_bans_by_number);

@@ -87,14 +87,19 @@ class Templates(unittest.TestCase):
         self.assertGreater(rendered, 2400)
 
     def test_random_templates(self):
-        rendered = 0
+        rendered = left_out = 0
         for seed in range(N_RANDOM):
             template, variables = random_templates.case(seed)
             want, got = jinja_oracle.oracle(template, variables, jinja_oracle.EAGER), self.library.render(template, variables)
-            rendered += want[1] is None
-            if not jinja_oracle.same(want, got) and not random_templates.expected_to_differ(template, want, got):
+            rendered += want[1] is None and got[1] is None
+            if jinja_oracle.same(want, got):
+                continue
+            if not random_templates.expected_to_differ(template, want, got):
                 self.fail(f"seed {seed}: {template!r}\n  jinja2  {want!r:.1500}\n  library {got!r:.1500}")
-        self.assertGreater(rendered, N_RANDOM // 3)
+            left_out += 1
+        print(f"{N_RANDOM} random templates: both rendered {rendered}, {left_out} left out", file=sys.stderr)
+        self.assertGreater(rendered, N_RANDOM * 3 // 8)
+        self.assertLess(left_out, N_RANDOM // 100)
 
 
 if __name__ == "__main__":

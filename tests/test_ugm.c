@@ -102,13 +102,16 @@ static uint32_t below(uint32_t n) {
     return (random_state >> 8) % n;
 }
 
+enum { PLAIN_MAX = 1200, PIECE_MAX = 8 };
+
 static size_t plain(const char *text, size_t n, double unknown, slm_token *out) {
-    double sum[64];
-    int from[64], last[64];
+    static double sum[PLAIN_MAX + 1];
+    static size_t from[PLAIN_MAX + 1];
+    static int last[PLAIN_MAX + 1];
     sum[0] = 0;
     for (size_t end = 1; end <= n; end++) {
         sum[end] = -1e300;
-        for (size_t at = 0; at < end; at++) {
+        for (size_t at = end < PIECE_MAX ? 0 : end - PIECE_MAX; at < end; at++) {
             int found = -1;
             for (int t = 3; t < v.n && found < 0; t++)
                 if (strlen(v.tokens[t]) == end - at &&
@@ -118,14 +121,14 @@ static size_t plain(const char *text, size_t n, double unknown, slm_token *out) 
             if (found < 0 && end - at > 1) continue;
             if (sum[at] + price > sum[end]) {
                 sum[end] = sum[at] + price;
-                from[end] = (int)at;
+                from[end] = at;
                 last[end] = found >= 0 ? found : UNKNOWN;
             }
         }
     }
-    slm_token turned[64];
+    static slm_token turned[PLAIN_MAX];
     size_t n_turned = 0, n_out = 0;
-    for (size_t end = n; end > 0; end = (size_t)from[end])
+    for (size_t end = n; end > 0; end = from[end])
         if (!(last[end] == UNKNOWN && n_turned && turned[n_turned - 1] == UNKNOWN))
             turned[n_turned++] = last[end];
     while (n_turned > 0) out[n_out++] = turned[--n_turned];
@@ -153,6 +156,61 @@ START_TEST(test_random_vocabularies_against_a_plain_search) {
         }
         slm_model_close(m);
     }
+}
+END_TEST
+
+/* Long enough for words to be remembered. Dots are in no piece, so texts are cut before each; '!' and the letters that follow are in one.
+ * Scores whose sums are exact, and such of all sizes that are not: there each sum depends on all before it. */
+START_TEST(test_long_texts_against_a_plain_search) {
+    static char text[PLAIN_MAX];
+    static slm_token want[PLAIN_MAX];
+    for (int round = 0; round < 40; round++) {
+        bool exact = round % 2 == 0;
+        begin(false, false);
+        float least = 1e9f;
+        for (int i = 0; i < 60; i++) {
+            static const char letters[] = "abc!";
+            char piece_text[PIECE_MAX] = {0};
+            for (uint32_t k = 0, n = 1 + below(PIECE_MAX - 2); k < n; k++)
+                piece_text[k] = letters[below(k ? 3 : 4)];
+            float price = (float)(1 + below(1 << 20));
+            int id = piece(piece_text, exact ? -price / 1024 : -ldexpf(price, -(int)below(60)));
+            if (scores[id] < least) least = scores[id];
+        }
+        slm_model *m = open_scored();
+        for (int k = 0; k < 4; k++) {
+            size_t n = 300 + below(PLAIN_MAX - 300);
+            for (size_t i = 0; i < n; i++) text[i] = "abc!.xabcab"[below(i % 3 ? 3 : 11)];
+            size_t n_want = plain(text, n, (double)(least - 10), want);
+            vb_expect(m, text, n, 0, want, n_want);
+        }
+        slm_model_close(m);
+    }
+}
+END_TEST
+
+/* A control token is no piece, even if it is the lowest of equal ones. */
+START_TEST(test_equal_tokens) {
+    begin(false, false);
+    piece("a", -1), piece("b", -1);
+    piece_of("ab", -1, VB_CONTROL);
+    int first = piece("ab", -1);
+    piece("ab", -0.5f);
+    slm_model *m = open_scored();
+    VB_EXPECT(m, "ab", 0, first);
+    slm_model_close(m);
+}
+END_TEST
+
+START_TEST(test_text_too_long) {
+    size_t n = ((size_t)1 << 28) + 1, n_out = 0;
+    char *text = calloc(1, n); /* never written to */
+    ck_assert_ptr_nonnull(text);
+    begin(false, false);
+    slm_model *m = open_scored();
+    ASSERT_FAILS(slm_tokenize(m, text, n, 0, NULL, 0, &n_out, &err), SLM_ERR_LIMIT, "268435457");
+    slm_model_close(m);
+    free(text);
 }
 END_TEST
 
@@ -215,6 +273,7 @@ START_TEST(test_the_longest_text_is_replaced) {
         map_add("e\xcc\x81", "\xc3\xa9");
         map_add("\t", " ");
         map_add("\x01", "");
+        map_add("Bxy", "f"); /* neither B nor Bx is replaced */
         map_put(types[i], map_bytes());
         slm_model *m = open_scored();
         VB_EXPECT(m, "A", 0, s, a);
@@ -230,6 +289,7 @@ START_TEST(test_the_longest_text_is_replaced) {
                   "a\xff",
                   0, s, broken, broken, a, broken); /* fault 47 */
         VB_EXPECT(m, "A\0A", 0, s, a, UNKNOWN, a);
+        VB_EXPECT(m, "BxyBx", 0, s, f, UNKNOWN);
         slm_model_close(m);
     }
 }
@@ -390,6 +450,9 @@ int main(void) {
     tcase_add_test(c, test_of_equal_sums_the_one_found_first);
     tcase_add_test(c, test_spaces);
     tcase_add_test(c, test_random_vocabularies_against_a_plain_search);
+    tcase_add_test(c, test_long_texts_against_a_plain_search);
+    tcase_add_test(c, test_equal_tokens);
+    tcase_add_test(c, test_text_too_long);
     tcase_add_test(c, test_the_longest_text_is_replaced);
     tcase_add_test(c, test_fault_45_broken_charsmaps);
     tcase_add_test(c, test_fault_45_changed_charsmaps);

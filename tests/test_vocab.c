@@ -508,7 +508,7 @@ static void add_words(uint32_t from, uint32_t to, int each, char spare[5]) {
     for (uint32_t i = 0; i < 26 * 26 * 26 * 26; i++) {
         char word[5];
         four_letters(i, word);
-        uint32_t at = slm__tokens_hash(word, 4) & 2047;
+        uint32_t at = slm__tokens_key(word, 4).hash & 2047;
         if (found[at] < 200) memcpy(words[at][found[at]++], word, 5);
     }
     for (uint32_t at = from; at < to; at++) {
@@ -539,8 +539,8 @@ END_TEST
 
 /* The same for merges; as tok_bpe.c hashes a pair, in a table of 1024. */
 static uint32_t place_of_pair(uint32_t left, uint32_t right) {
-    uint64_t key = (uint64_t)left << 32 | right;
-    return (uint32_t)((key ^ key >> 29) * 0x9e3779b97f4a7c15u >> 54);
+    uint64_t pair = ((uint64_t)left << 21 | right) << 22;
+    return (uint32_t)((pair ^ pair >> 32) * 0x9e3779b97f4a7c15u >> 54);
 }
 
 static bool is_letter(uint32_t c) { return c >= 'a' && c <= 'z'; }
@@ -578,6 +578,64 @@ START_TEST(test_merges_that_share_a_hash) {
     slm_model *m = vb_open(&v);
     vb_expect(m, spare, 2, 0, (slm_token[]){spare[0], spare[1]}, 2);
     slm_model_close(m);
+}
+END_TEST
+
+/* Merges whose tokens come in their order are found without a look-up: not where a token is the same but stands for other bytes, or for
+ * none, or is not the lowest of equal ones. */
+START_TEST(test_tokens_in_the_order_of_merges) {
+    int ab = vb_token(&v, "ab", VB_NORMAL);
+    int abc = vb_token(&v, "abc", VB_NORMAL);
+    int bc = vb_token(&v, "bc", VB_NORMAL);                        /* out of order */
+    vb_token(&v, "\xc3\xaf\xc2\xbd", VB_NORMAL);                   /* EF BD */
+    vb_token(&v, "\xef\xbd\x9c", VB_NORMAL);                       /* U+FF5C stands for no bytes */
+    int bar = vb_token(&v, "\xc3\xaf\xc2\xbd\xc4\xbe", VB_NORMAL); /* EF BD 9C */
+    vb_merge(&v, "a", "b");
+    vb_merge(&v, "ab", "c");
+    vb_merge(&v, "a", "bc");
+    vb_merge(&v, "b", "c");
+    vb_merge(&v, "\xef", "\xbd");
+    vb_merge(&v, "\xef\xbd", "\x9c");
+    slm_model *m = vb_open(&v);
+    VB_EXPECT(m, "abcbcab", 0, abc, bc, ab);
+    VB_EXPECT(m, "\xef\xbd\x9c", 0, bar);
+    slm_model_close(m);
+    again();
+    ab = vb_token(&v, "ab", VB_NORMAL);
+    abc = vb_token(&v, "abc", VB_NORMAL);
+    vb_token(&v, "abcd", VB_NORMAL);
+    vb_token(&v, "abc", VB_NORMAL);
+    vb_merge(&v, "a", "b");
+    vb_merge(&v, "abc", "d");
+    vb_merge(&v, "ab", "c"); /* the token behind the last one has this text, too */
+    m = vb_open(&v);
+    VB_EXPECT(m, "abc", 0, abc);
+    slm_model_close(m);
+}
+END_TEST
+
+/* Tokens are looked up, shown and found when the file is no longer there: it may be cut short while it is open. */
+START_TEST(test_fault_85_nothing_is_read_from_the_file_later) {
+    int end = vb_token(&v, "<|im_end|>", VB_CONTROL), user = vb_token(&v, "<user>", VB_USER);
+    int ab = vb_merge(&v, "a", "b");
+    size_t n, n_bytes;
+    const void *file = vb_finish(&v, &n);
+    void *copy = aligned_alloc(64, (n + 63) / 64 * 64);
+    ck_assert_ptr_nonnull(copy);
+    memcpy(copy, file, n);
+    slm_model_params p = slm_model_defaults();
+    slm_model *m;
+    p.vocab_only = true;
+    ck_assert_int_eq(slm_model_open_memory(copy, n, &p, &m, &err), SLM_OK);
+    memset(copy, 0, n);
+    VB_EXPECT(m, "ab<user><|im_end|>", SLM_TOKENIZE_SPECIAL, ab, user, end);
+    const char *text;
+    ck_assert_int_eq(slm_token_get(m, user, &text, &n_bytes, NULL), SLM_OK);
+    ck_assert(n_bytes == 6 && memcmp(text, "<user>", 6) == 0);
+    ck_assert_int_eq(slm_token_get(m, end, &text, &n_bytes, NULL), SLM_OK);
+    ck_assert(n_bytes == 10 && memcmp(text, "<|im_end|>", 10) == 0);
+    slm_model_close(m);
+    free(copy);
 }
 END_TEST
 
@@ -674,6 +732,8 @@ int main(void) {
     tcase_add_test(c, test_numbers_have_a_limit);
     tcase_add_test(c, test_tokens_that_share_a_hash);
     tcase_add_test(c, test_merges_that_share_a_hash);
+    tcase_add_test(c, test_tokens_in_the_order_of_merges);
+    tcase_add_test(c, test_fault_85_nothing_is_read_from_the_file_later);
     tcase_add_test(c, test_special_tokens_have_a_limit);
     tcase_add_test(c, test_special_tokens_that_end_each_other_have_a_limit);
     tcase_add_test(c, test_fault_84_nth_allocation_fails);
