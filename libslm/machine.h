@@ -15,6 +15,10 @@ enum {
     SET_FAILED = UINT32_MAX, /* machine->status says why; nothing has changed                */
 };
 
+/* A machine is full when it has so many more sets, places or frames than it had, and fails with MOST times as many. That is room for what a machine begins with
+ * after a copy, what comes to it until it is full, what a clamp adds, and two walks that each fill it. */
+enum { SLM__FULL_SETS = 1 << 14, SLM__FULL_PLACES = 1 << 17, SLM__FULL_FRAMES = 1 << 16 };
+
 enum { SLM__NO_STATE = UINT32_MAX, SLM__MAX_PLACES = 8192, SLM__LOCAL_ROUNDS = 1 << 30 };
 
 typedef struct slm__frame {
@@ -58,7 +62,10 @@ typedef struct slm__machine {
     uint32_t n_found, stamp;
     bool ends, escapes;
     uint32_t left;
-    slm_status status; /* of the last SET_FAILED: LIMIT, NOMEM */
+    uint64_t work,
+        work_end; /* places and calls that were looked at; more than that is LIMIT for slm__machine_byte() */
+    slm_status status; /* of the last SET_FAILED: LIMIT, NOMEM                           */
+    const char *why;   /* LIMIT: what there is too much of                               */
 } slm__machine;
 
 slm_status slm__machine_init(slm__machine *m, const slm_grammar *g, const slm_allocator *a,
@@ -107,7 +114,13 @@ void slm__machine_release(slm__machine *m, slm__mark mark);
 /* Is it time to release or to copy? */
 bool slm__machine_full(const slm__machine *m, slm__mark since);
 
-/* Put the sets `ids` [n] of another machine into this one, which is new; ids become those of this one. NOMEM: false. */
+/* Release if it is time. */
+static inline void slm__machine_trim(slm__machine *m, slm__mark mark) {
+    if (slm__machine_full(m, mark)) slm__machine_release(m, mark);
+}
+
+/* Put the sets `ids` [n] of another machine into this one, which is new; ids become those of this one. False: as with SET_FAILED; LIMIT if they
+ * alone would fill it. */
 bool slm__machine_copy(slm__machine *m, const slm__machine *from, uint32_t *ids, uint32_t n);
 
 /* The message that belongs to SET_FAILED. */

@@ -43,6 +43,13 @@ static inline size_t slm__utf8_length(uint8_t first) {
     return first < 0xc0 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
 }
 
+/* The value of a hexadecimal digit; -1: it is none. */
+static inline int slm__hex_digit(int c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 /* Bytes stored in `out` (1 to 4); cp <= 10FFFF. */
 size_t slm__utf8_write(uint32_t cp, uint8_t out[4]);
 
