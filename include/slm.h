@@ -654,7 +654,7 @@ typedef struct slm_grammar slm_grammar;
  *
  * FORMAT (with line:column: syntax, an escape, a rule that is not defined or defined twice, no root; and left recursion, or that no text
  * fits), LIMIT (1 MiB of text; groups 256 deep; a count above 1,000,000, or counts inside of each other whose product is above 100,000,000; more than
- * 262,144 states: too many ways to read a text), NOMEM, ARGUMENT.
+ * 262,144 states, or more steps to find them than take about half a second: too many ways to read a text), NOMEM, ARGUMENT.
  */
 SLM_API slm_status slm_grammar_parse(const char *text, size_t n_bytes,
                                      const slm_allocator *allocator, slm_grammar **out,
@@ -781,7 +781,7 @@ SLM_API slm_schema_params slm_schema_defaults(void);
  * ARGUMENT, RANGE (params; limits that contradict each other); FORMAT (no JSON; a keyword with a value that it cannot have; $ref to nothing or in
  * a circle; nothing satisfies the schema); UNSUPPORTED (keywords, formats, parts of regular expressions; $ref to another document,
  * which is never fetched; oneOf whose alternatives are not seen to exclude each other); LIMIT (256 levels of JSON; 2,000 combinations
- * of alternatives in one place; 20,000 combinations of schemas, 4,096 properties; regular expressions, see the docs; what the engine
+ * of alternatives in one place; 20,000 combinations of schemas, 4,096 properties; regular expressions, see the docs; half a second of work; what the engine
  * says of the grammar); NOMEM.
  */
 SLM_API slm_status slm_grammar_from_schema(const char *json, size_t n_bytes,

@@ -1,4 +1,5 @@
 #include "machine.h"
+#include "sort.h"
 
 enum { HEADS = 1 << 15, STEPS = 1 << 14, MOST = 5, CLAMPED_FRAMES = 8 };
 
@@ -158,10 +159,6 @@ static uint32_t set_hash(const slm__place *p, uint32_t n, bool ends, bool escape
     return h % HEADS;
 }
 
-static bool before(slm__place a, slm__place b) {
-    return a.state != b.state ? a.state < b.state : a.frame < b.frame;
-}
-
 /* Keep the places that read, sorted. */
 static void sort_found(slm__machine *m) {
     slm__place *p = m->found;
@@ -169,14 +166,11 @@ static void sort_found(slm__machine *m) {
     for (uint32_t i = 0; i < m->n_found; i++)
         if (m->grammar->states.p[p[i].state].reads) p[n++] = p[i];
     m->n_found = n;
-    for (uint32_t gap = n / 2; gap > 0; gap /= 2) {
-        for (uint32_t i = gap; i < n; i++) {
-            slm__place x = p[i];
-            uint32_t j = i;
-            for (; j >= gap && before(x, p[j - gap]); j -= gap) p[j] = p[j - gap];
-            p[j] = x;
-        }
-    }
+    if (n < 2) return;
+    for (uint32_t i = 0; i < n; i++) m->room[i] = (uint64_t)p[i].state << 32 | p[i].frame;
+    slm__sort(m->room, m->room + n, n, 0);
+    for (uint32_t i = 0; i < n; i++)
+        p[i] = (slm__place){(uint32_t)(m->room[i] >> 32), (uint32_t)m->room[i]};
 }
 
 /* The number of the set of all that was found and is closed. */
@@ -426,7 +420,8 @@ slm_status slm__machine_init(slm__machine *m, const slm_grammar *g, const slm_al
     m->steps = slm__alloc_array(a, STEPS, sizeof *m->steps);
     m->found = slm__alloc_array(a, SLM__MAX_PLACES, sizeof *m->found);
     m->seen = slm__alloc_array(a, 2 * SLM__MAX_PLACES, sizeof *m->seen);
-    bool ok = m->frame_heads && m->set_heads && m->steps && m->found && m->seen;
+    m->room = slm__alloc_array(a, 2 * SLM__MAX_PLACES, sizeof *m->room);
+    bool ok = m->frame_heads && m->set_heads && m->steps && m->found && m->seen && m->room;
     /* in this order they get the numbers that machine.h gives them */
     slm__frame none = {.ret = SLM__NO_STATE, .body = SLM__NO_STATE};
     for (uint32_t i = 0; ok && i <= FRAME_UNKNOWN; i++) {
@@ -452,5 +447,6 @@ void slm__machine_free(slm__machine *m) {
     slm__free(&m->allocator, m->steps);
     slm__free(&m->allocator, m->found);
     slm__free(&m->allocator, m->seen);
+    slm__free(&m->allocator, m->room);
     *m = (slm__machine){0};
 }

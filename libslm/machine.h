@@ -59,6 +59,7 @@ typedef struct slm__machine {
     slm__machine_step *steps;          /* [SLM__STEPS] what was found lately    */
     slm__place *found;                 /* [SLM__MAX_PLACES] of the set that is being made */
     slm__seen *seen;                   /* [2 * MAX_PLACES] hash table of them */
+    uint64_t *room;                    /* [2 * MAX_PLACES] to sort them       */
     uint32_t n_found, stamp;
     bool ends, escapes;
     uint32_t left;
