@@ -29,6 +29,11 @@ static uint32_t fail(slm__machine *m, const char *why) {
     return SET_FAILED;
 }
 
+bool slm__machine_spend(slm__machine *m, uint64_t n) {
+    m->work += n;
+    return m->work <= m->work_end || fail(m, too_much_work) != SET_FAILED;
+}
+
 static uint32_t mix(uint32_t h, uint32_t v) {
     h = (h ^ v) * 0x9e3779b1u;
     return h ^ h >> 15;
@@ -288,7 +293,7 @@ uint32_t slm__machine_clamp(slm__machine *m, uint32_t set, uint32_t n) {
 
 static uint32_t compute_byte(slm__machine *m, uint32_t set, uint8_t byte) {
     slm__place_set s = m->sets.p[set];
-    if ((m->work += s.n) > m->work_end) return fail(m, too_much_work);
+    if (!slm__machine_spend(m, s.n)) return SET_FAILED;
     begin(m);
     for (uint32_t i = 0; i < s.n; i++) {
         slm__place p = m->places.p[s.at + i];

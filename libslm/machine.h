@@ -63,10 +63,9 @@ typedef struct slm__machine {
     uint32_t n_found, stamp;
     bool ends, escapes;
     uint32_t left;
-    uint64_t work,
-        work_end; /* places and calls that were looked at; more than that is LIMIT for slm__machine_byte() */
-    slm_status status; /* of the last SET_FAILED: LIMIT, NOMEM                           */
-    const char *why;   /* LIMIT: what there is too much of                               */
+    uint64_t work, work_end; /* steps; see slm__machine_spend() */
+    slm_status status;       /* of the last SET_FAILED: LIMIT, NOMEM                           */
+    const char *why;         /* LIMIT: what there is too much of                               */
 } slm__machine;
 
 slm_status slm__machine_init(slm__machine *m, const slm_grammar *g, const slm_allocator *a,
@@ -95,6 +94,9 @@ uint32_t slm__machine_without(slm__machine *m, uint32_t set, const uint8_t *mark
 /* A set from which the same follows for texts of up to n bytes: rounds of loops that so few bytes cannot use up do not count. Many sets become one by
  * that. */
 uint32_t slm__machine_clamp(slm__machine *m, uint32_t set, uint32_t n);
+
+/* Work of n steps is to be done. False: it is too much, as with SET_FAILED. */
+bool slm__machine_spend(slm__machine *m, uint64_t n);
 
 /* The set after a byte. */
 uint32_t slm__machine_byte(slm__machine *m, uint32_t set, uint8_t byte);
@@ -129,9 +131,12 @@ slm_status slm__machine_error(const slm__machine *m, slm_error *err);
 
 /* Edges of a state. */
 static inline uint32_t slm__after_byte(const slm_grammar *g, const slm__astate *s, uint8_t byte) {
-    const slm__byte_edge *e = g->bytes.p + s->bytes;
-    for (uint32_t i = 0; i < s->n_bytes && e[i].first <= byte; i++)
-        if (byte <= e[i].last) return e[i].to;
+    for (uint32_t i = 0; i < s->n_bytes;
+         i++) { /* a grammar of tokens has no edges of bytes at all */
+        const slm__byte_edge *e = &g->bytes.p[s->bytes + i];
+        if (e->first > byte) break;
+        if (byte <= e->last) return e->to;
+    }
     return SLM__NO_STATE;
 }
 

@@ -61,6 +61,7 @@ static bool renew_path(slm__walk *w, uint32_t depth) {
 /* Down to node i, whose parent is on the path. The set there, or SET_FAILED. */
 static inline uint32_t step(slm__walk *w, uint32_t i) {
     const slm__trie_node *x = &w->t->nodes[i];
+    if (!slm__machine_spend(w->m, 1)) return SET_FAILED;
     if (slm__machine_full(w->m, w->mark) && !renew_path(w, x->depth)) return SET_FAILED;
     w->n_steps++;
     w->nodes[x->depth] = i;
