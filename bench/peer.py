@@ -38,6 +38,10 @@ def sha256_of(path):
     return h.hexdigest()
 
 
+class NotFetched(SystemExit):
+    """pip has not got it: mostly there is no network."""
+
+
 def fetch(folder):
     """The source folder, fetched if it is not there. It appears by one rename: nobody ever sees half of it."""
     source = os.path.join(folder, f"llama.cpp-{VERSION}")
@@ -45,8 +49,11 @@ def fetch(folder):
         return source
     os.makedirs(folder, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as tmp:
-        must_run([sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps", "--no-cache-dir",
-                  "--no-binary", "llama-cpp-python", "--dest", tmp, f"llama-cpp-python=={VERSION}"])
+        try:
+            must_run([sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps", "--no-cache-dir",
+                      "--no-binary", "llama-cpp-python", "--dest", tmp, f"llama-cpp-python=={VERSION}"])
+        except SystemExit as e:
+            raise NotFetched(e.code) from None
         (archive,) = glob.glob(os.path.join(tmp, "*.tar.gz"))
         if sha256_of(archive) != SHA256:
             sys.exit(f"side-by-side: {os.path.basename(archive)} is not what it should be: its SHA-256 is not {SHA256}")

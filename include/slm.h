@@ -655,7 +655,7 @@ typedef struct slm_grammar slm_grammar;
  *
  * FORMAT (with line:column: syntax, an escape, a rule that is not defined or defined twice, no root; and left recursion, or that no text
  * fits), LIMIT (1 MiB of text; groups 256 deep; a count above 1,000,000, or counts inside of each other whose product is above 100,000,000; more than
- * 262,144 states: too many ways to read a text), NOMEM, ARGUMENT.
+ * 262,144 states, or more steps to find them than take about half a second: too many ways to read a text), NOMEM, ARGUMENT.
  */
 SLM_API slm_status slm_grammar_parse(const char *text, size_t n_bytes,
                                      const slm_allocator *allocator, slm_grammar **out,
@@ -673,7 +673,8 @@ typedef struct slm_constraint slm_constraint;
  * allocator       NULL: malloc and free; for what belongs to the constraint. Called while matchers work, too, from their threads.
  * out             free with slm_constraint_free(), after all matchers of it.
  *
- * MISMATCH (a token of the grammar that the model has not), UNSUPPORTED (keys_only), NOMEM, ARGUMENT.
+ * MISMATCH (a token of the grammar that the model has not), UNSUPPORTED (keys_only), CHANGED (the model's file, see slm_model_open()), LIMIT (tokens
+ * of so many bytes that they cannot be sorted), NOMEM, ARGUMENT.
  */
 SLM_API slm_status slm_constraint_create(const slm_grammar *grammar, const slm_model *model,
                                          const slm_allocator *allocator, slm_constraint **out,
@@ -686,7 +687,7 @@ typedef struct slm_matcher slm_matcher;
 enum { SLM_MATCHER_STEPS = 256 };
 
 /*
- * A matcher at the begin of a text. It takes, with its allocator (NULL: malloc and free), up to 16 MiB, and the masks of up to 64 places of
+ * A matcher at the begin of a text. It takes, with its allocator (NULL: malloc and free), up to 24 MiB, and the masks of up to 64 places of
  * the grammar, n_vocab / 8 bytes each. LIMIT (too many ways to read the first byte), NOMEM, ARGUMENT. Free with slm_matcher_free().
  */
 SLM_API slm_status slm_matcher_create(const slm_constraint *constraint,
@@ -694,7 +695,8 @@ SLM_API slm_status slm_matcher_create(const slm_constraint *constraint,
                                       slm_error *err);
 SLM_API void slm_matcher_free(slm_matcher *matcher);
 
-/* Another matcher, of the same allocator, at the same place and with the same steps to take back. NOMEM, ARGUMENT. */
+/* Another matcher, of the same allocator, at the same place and with the same steps to take back. NOMEM, ARGUMENT; LIMIT if the text
+ * is open in more than 65,536 rules (brackets in brackets). */
 SLM_API slm_status slm_matcher_clone(const slm_matcher *matcher, slm_matcher **out, slm_error *err);
 
 /* Back to the begin of a text; what was found out stays. Accepts NULL. */
@@ -707,7 +709,8 @@ SLM_API void slm_matcher_reset(slm_matcher *matcher);
  * names them.
  *
  * MISMATCH: the vocabulary has no token for what must come next; the text cannot go on. LIMIT: too many ways to read the text (more than 8,192
- * places in the grammar at a time). NOMEM, ARGUMENT. *mask is then NULL.
+ * places in the grammar at a time, or a mask that would take more than about a second), or it is open in more than 65,536 rules (brackets in
+ * brackets). NOMEM, ARGUMENT. *mask is then NULL.
  */
 SLM_API slm_status slm_matcher_mask(slm_matcher *matcher, const uint64_t **mask, slm_error *err);
 
@@ -779,7 +782,7 @@ SLM_API slm_schema_params slm_schema_defaults(void);
  * ARGUMENT, RANGE (params; limits that contradict each other); FORMAT (no JSON; a keyword with a value that it cannot have; $ref to nothing or in
  * a circle; nothing satisfies the schema); UNSUPPORTED (keywords, formats, parts of regular expressions; $ref to another document,
  * which is never fetched; oneOf whose alternatives are not seen to exclude each other); LIMIT (256 levels of JSON; 2,000 combinations
- * of alternatives in one place; 20,000 combinations of schemas, 4,096 properties; regular expressions, see the docs; what the engine
+ * of alternatives in one place; 20,000 combinations of schemas, 4,096 properties; regular expressions, see the docs; half a second of work; what the engine
  * says of the grammar); NOMEM.
  */
 SLM_API slm_status slm_grammar_from_schema(const char *json, size_t n_bytes,

@@ -2,6 +2,11 @@
  * to itself before it reads. */
 #include "automaton.h"
 
+/* An edge, by its number among those of a state (see named()). */
+typedef struct watcher {
+    uint32_t state, edge;
+} watcher;
+
 typedef struct call_list {
     uint32_t unit, at, end; /* into `list` */
 } call_list;
@@ -11,12 +16,12 @@ enum { WHITE, GREY, BLACK };
 typedef struct check {
     slm_grammar *g;
     const slm_allocator *a;
-    uint32_t *out;      /* [n_states + 2], into `watchers` */
-    uint32_t *watchers; /* whose edges lead to a state or call it */
-    bool *empty;        /* [n_states] may return without reading  */
-    bool *live;         /* [n_states] may return                  */
-    uint8_t *colour;    /* [n_states] of units                    */
-    uint32_t *seen;     /* [n_states] the unit that came here last, + 1 */
+    uint32_t *out;     /* [n_states + 2], into `watchers` */
+    watcher *watchers; /* edges that lead to a state or call it */
+    bool *empty;       /* [n_states] may return without reading  */
+    bool *live;        /* [n_states] may return                  */
+    uint8_t *colour;   /* [n_states] of units                    */
+    uint32_t *seen;    /* [n_states] the unit that came here last, + 1 */
     SLM_VEC(uint32_t) queue, list;
     SLM_VEC(call_list) stack;
 } check;
@@ -57,7 +62,7 @@ static slm_status watch(check *c, slm_error *err) {
     for (uint32_t i = 2; i <= n + 1; i++) c->out[i] += c->out[i - 1];
     for (uint32_t s = 0; s < n; s++)
         for (uint32_t i = 0; named(g, &g->states.p[s], i, &to); i++)
-            c->watchers[c->out[to + 1]++] = s;
+            c->watchers[c->out[to + 1]++] = (watcher){s, i};
     return SLM_OK;
 }
 
@@ -68,14 +73,11 @@ static bool call_holds(const slm_grammar *g, const slm__call_edge *e, const bool
     return marks[callee(g, e)] || (e->kind == CALL_LOOP && g->loops.p[e->target].min == 0);
 }
 
-static bool holds(const slm_grammar *g, uint32_t state, const bool *marks, bool reading) {
-    const slm__astate *s = &g->states.p[state];
-    if (s->final) return true;
-    for (uint32_t i = 0; reading && i < s->n_bytes; i++)
-        if (marks[g->bytes.p[s->bytes + i].to]) return true;
-    for (uint32_t i = 0; i < s->n_calls; i++)
-        if (call_holds(g, &g->calls.p[s->calls + i], marks, reading)) return true;
-    return false;
+/* Does an edge of a state lead to the end of the unit? */
+static bool holds(const slm_grammar *g, watcher w, const bool *marks, bool reading) {
+    const slm__astate *s = &g->states.p[w.state];
+    if (w.edge < s->n_bytes) return reading && marks[g->bytes.p[s->bytes + w.edge].to];
+    return call_holds(g, &g->calls.p[s->calls + (w.edge - s->n_bytes) / 2], marks, reading);
 }
 
 /* Mark states that may come to the end of their unit, with or without reading. */
@@ -91,8 +93,8 @@ static slm_status mark(check *c, bool *marks, bool reading, slm_error *err) {
     for (uint32_t i = 0; i < c->queue.n; i++) {
         uint32_t s = c->queue.p[i];
         for (uint32_t w = c->out[s]; w < c->out[s + 1]; w++) {
-            uint32_t state = c->watchers[w];
-            if (marks[state] || !holds(c->g, state, marks, reading)) continue;
+            uint32_t state = c->watchers[w].state;
+            if (marks[state] || !holds(c->g, c->watchers[w], marks, reading)) continue;
             marks[state] = true;
             c->queue.p[c->queue.n++] = state;
         }

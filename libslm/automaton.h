@@ -55,6 +55,9 @@ struct slm_grammar {
 /* The limits of a grammar: states and edges of the automaton, and those of one unit before it is made deterministic. */
 enum { SLM__MAX_STATES = 1 << 18, SLM__MAX_EDGES = 1 << 20 };
 
+/* And the work that all units of a grammar may take together: less than half a second. */
+enum { SLM__MAX_STEPS = 1 << 25 };
+
 /* ---- While it is compiled ---- */
 
 typedef enum slm__nfa_kind { NFA_EMPTY, NFA_BYTES, NFA_CALL } slm__nfa_kind;
@@ -73,9 +76,10 @@ typedef struct slm__nfa {
     SLM_VEC(slm__nfa_edge) edges;
 } slm__nfa;
 
-/* Make it deterministic, join states that are plainly equal, and add it to the grammar; *start receives the first state. LIMIT, NOMEM. */
-slm_status slm__determinise(slm_grammar *g, const slm__nfa *nfa, bool in_loop, uint32_t *start,
-                            slm_error *err);
+/* Make it deterministic, join states that are plainly equal, and add it to the grammar; *start receives the first state.
+ * *steps, SLM__MAX_STEPS at first, is what is left for all units. LIMIT, NOMEM. */
+slm_status slm__determinise(slm_grammar *g, const slm__nfa *nfa, bool in_loop, uint64_t *steps,
+                            uint32_t *start, slm_error *err);
 
 /*
  * When all units are there and calls lead to states: take away what can never come to an end, refuse left recursion. rule_of

@@ -6,7 +6,9 @@ enum {
     WIDE_BYTES =
         16, /* a state that so many bytes fit, and that share of the tokens begins with one of them */
     WIDE_SHARE = 64,
-    FIRST_STEPS = 8 << 20, /* of walks when a constraint is made */
+    /* When a constraint is made: steps of walks, and what else the machine may do for each of the two. */
+    FIRST_STEPS = 8 << 20,
+    FIRST_WORK = 32 << 20,
 };
 
 static slm_status no_memory(slm_error *err) {
@@ -31,20 +33,55 @@ static slm_status trie_of(const slm_model *model, const slm__trie **out, slm_err
 
 /* ---- Tokens of the grammar ---- */
 
-static bool has_text(const slm__vocab *v, slm_token token, slm__str text) {
-    slm__str found;
-    uint32_t attributes;
-    return slm__vocab_token(v, token, &found, &attributes) == SLM_OK && found.len == text.len &&
-           memcmp(found.ptr, text.ptr, text.len) == 0;
+static slm__str text_of(const slm_grammar *g, uint32_t symbol) {
+    const slm__token_symbol *t = &g->tokens.p[symbol];
+    return (slm__str){g->text.p + t->text, t->n_text};
+}
+
+/* The first token of each text, in one pass over the vocabulary: `heads` [n_heads] and `next` [symbols] are numbers of symbols + 1. */
+static void find_texts(slm_constraint *c, const uint32_t *heads, uint32_t n_heads,
+                       const uint32_t *next) {
+    for (slm_token token = 0; token < c->trie->n_vocab; token++) {
+        slm__str text;
+        uint32_t attributes;
+        if (slm__vocab_token(c->vocab, token, &text, &attributes) != SLM_OK) continue;
+        for (uint32_t i = heads[slm__hash(text.ptr, text.len) % n_heads]; i != 0; i = next[i - 1]) {
+            slm__str wanted = text_of(c->grammar, i - 1);
+            if (c->symbols[i - 1] == SLM_TOKEN_NONE && wanted.len == text.len &&
+                memcmp(wanted.ptr, text.ptr, text.len) == 0)
+                c->symbols[i - 1] = token;
+        }
+    }
+}
+
+static slm_status hash_symbols(slm_constraint *c, slm_error *err) {
+    const slm_grammar *g = c->grammar;
+    uint32_t n_heads = 2 * g->tokens.n + 1, n_texts = 0;
+    uint32_t *heads = slm__alloc_array(&c->allocator, n_heads, sizeof *heads);
+    uint32_t *next = slm__alloc_array(&c->allocator, g->tokens.n, sizeof *next);
+    for (uint32_t i = 0; heads && next && i < g->tokens.n; i++) {
+        c->symbols[i] = SLM_TOKEN_NONE;
+        if (!g->tokens.p[i].by_text) continue;
+        slm__str text = text_of(g, i);
+        uint32_t *head = &heads[slm__hash(text.ptr, text.len) % n_heads];
+        next[i] = *head;
+        *head = i + 1;
+        n_texts++;
+    }
+    bool ok = heads && next;
+    if (n_texts > 0) find_texts(c, heads, n_heads, next);
+    slm__free(&c->allocator, heads);
+    slm__free(&c->allocator, next);
+    return ok ? SLM_OK : no_memory(err);
 }
 
 static slm_status find_symbols(slm_constraint *c, slm_error *err) {
     const slm_grammar *g = c->grammar;
     c->symbols = slm__alloc_array(&c->allocator, g->tokens.n, sizeof *c->symbols);
     if (!c->symbols) return no_memory(err);
+    SLM_TRY(hash_symbols(c, err));
     for (uint32_t i = 0; i < g->tokens.n; i++) {
         const slm__token_symbol *t = &g->tokens.p[i];
-        slm_token token = 0;
         if (!t->by_text) {
             if (t->id >= (uint32_t)c->trie->n_vocab)
                 return slm__fail(err, SLM_ERR_MISMATCH,
@@ -53,13 +90,10 @@ static slm_status find_symbols(slm_constraint *c, slm_error *err) {
             c->symbols[i] = (slm_token)t->id;
             continue;
         }
-        slm__str text = {g->text.p + t->text, t->n_text};
-        while (token < c->trie->n_vocab && !has_text(c->vocab, token, text)) token++;
-        if (token == c->trie->n_vocab)
+        if (c->symbols[i] == SLM_TOKEN_NONE)
             return slm__fail(err, SLM_ERR_MISMATCH,
                              "the grammar names the token \"%s\", which the vocabulary has not",
-                             slm__show(text).text);
-        c->symbols[i] = token;
+                             slm__show(text_of(g, i)).text);
     }
     return SLM_OK;
 }
@@ -92,6 +126,7 @@ static bool is_wide(const slm_constraint *c, slm__machine *m, uint32_t state) {
         n_tokens += tokens_below(t, t->first[e->first], t->first[e->last + 1]);
     }
     if (n_tokens <= many || n_bytes >= WIDE_BYTES) return n_tokens > many;
+    if (m->work > FIRST_WORK) return false; /* it may be slow, but not wrong */
     n_tokens = 0;
     for (uint32_t i = 0; i < s->n_bytes; i++) {
         const slm__byte_edge *e = &c->grammar->bytes.p[s->bytes + i];
@@ -112,6 +147,7 @@ static void find_wide(slm_constraint *c, slm__machine *m) {
 
 static slm_status fill_locals(slm_constraint *c, slm__walk *w, slm_error *err) {
     slm__mark mark = slm__machine_mark(w->m);
+    w->m->work_end = w->m->work + FIRST_WORK;
     for (uint32_t i = 0; i < c->grammar->states.n && w->n_steps < FIRST_STEPS; i++) {
         if (!c->wide[i]) continue;
         const slm__local *l;
@@ -121,7 +157,7 @@ static slm_status fill_locals(slm_constraint *c, slm__walk *w, slm_error *err) {
         /* LIMIT will come again, and then matter, if a text comes there */
         if (s != SLM_OK && s != SLM_ERR_LIMIT) return s;
         if (s == SLM_OK && mine) slm__local_free((slm__local *)l, &c->allocator);
-        if (s == SLM_OK && mine) break;
+        if ((s == SLM_OK && mine) || w->m->work > w->m->work_end) break;
     }
     slm__clear(err);
     return SLM_OK;

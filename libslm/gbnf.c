@@ -2,7 +2,13 @@
 #include "automaton.h"
 #include "unicode.h"
 
-enum { MAX_TEXT = 1 << 20, MAX_DEPTH = 256, NAME_HEADS = 1 << 12, MAX_CODE_POINT = 0x10ffff };
+enum {
+    MAX_TEXT = 1 << 20,
+    MAX_DEPTH = 256,
+    NAME_HEADS = 1 << 16,
+    MAX_COMPARED = 1 << 24, /* names of one place in the table: more is a text made for that */
+    MAX_CODE_POINT = 0x10ffff,
+};
 
 /* The alternatives of a group so far, and the items of the one that is being read, begin there on `nodes`: first all alternatives,
  * then the items. */
@@ -28,7 +34,7 @@ typedef struct parser {
     SLM_VEC(rule_name) names;
     SLM_VEC(slm__range) ranges;
     SLM_VEC(char) bytes;
-    uint32_t *heads;
+    uint32_t *heads, n_compared;
     group groups[MAX_DEPTH + 1];
     uint32_t depth; /* 0: in no parentheses */
 } parser;
@@ -90,12 +96,6 @@ static void skip_space(parser *p, bool lines) {
     }
 }
 
-static int hex_digit(int c) {
-    if (is_digit(c)) return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Behind the backslash, which is at p->at. */
 static slm_status read_escape(parser *p, uint32_t *cp) {
     static const struct {
@@ -111,7 +111,7 @@ static slm_status read_escape(parser *p, uint32_t *cp) {
     uint32_t value = escapes[i].value;
     for (int k = 0; k < escapes[i].n_digits; k++) {
         size_t at = p->at + 2 + (size_t)k;
-        int digit = at < p->n ? hex_digit(p->text[at]) : -1;
+        int digit = at < p->n ? slm__hex_digit(p->text[at]) : -1;
         if (digit < 0) return wrong(p, "an escape of too few hexadecimal digits");
         value = value << 4 | (uint32_t)digit;
     }
@@ -222,6 +222,8 @@ static slm_status read_name(parser *p, rule_name **found) {
         *found = &p->names.p[i - 1];
         if ((*found)->n == n && memcmp(p->text + (*found)->at, p->text + begin, n) == 0)
             return SLM_OK;
+        if (++p->n_compared > MAX_COMPARED)
+            return fail_at(p, begin, SLM_ERR_LIMIT, "too many names of equal hashes");
     }
     if (!SLM_ROOM(p->a, &p->names, 1)) return no_memory(p);
     int32_t rule = slm__rules_new(p->r, (const char *)p->text + begin, n);

@@ -3,6 +3,7 @@
  * automaton with empty edges, and let determinise.c do the rest. All walks keep their own stack: the depth of a grammar does not matter.
  */
 #include "automaton.h"
+#include "unicode.h"
 
 enum {
     INLINE_WEIGHT = 32, /* rules up to so large are written out where they are called     */
@@ -44,6 +45,7 @@ typedef struct compiler {
     SLM_VEC(job) jobs;
     SLM_VEC(int32_t) rule_of; /* [states] */
     slm__nfa nfa;
+    uint64_t steps; /* that are left to make units deterministic */
 } compiler;
 
 static slm_status no_memory(slm_error *err) {
@@ -208,23 +210,11 @@ static slm_status write_text(compiler *c, const slm__node *x, const job *j, slm_
     return SLM_OK;
 }
 
-static int utf8_length(uint32_t cp) {
-    return cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
-}
-
-/* Byte i of n of a code point. */
-static uint8_t utf8_byte(uint32_t cp, int i, int n) {
-    static const uint8_t lead[5] = {0, 0, 0xc0, 0xe0, 0xf0};
-    uint32_t bits = cp >> 6 * (n - 1 - i);
-    return (uint8_t)(i == 0 ? lead[n] | bits : 0x80 | (bits & 0x3f));
-}
-
-/* The largest end such that the code points from first to it are, byte by byte, all combinations of ranges. */
-static uint32_t utf8_block(uint32_t first, uint32_t last) {
+/* The largest end such that the code points from first, of n bytes, to it are, byte by byte, all combinations of ranges. */
+static uint32_t utf8_block(uint32_t first, uint32_t last, size_t n) {
     static const uint32_t ends[] = {0x7f, 0x7ff, 0xffff, 0x10ffff};
-    uint32_t end = ends[utf8_length(first) - 1];
-    if (last > end) last = end;
-    for (int i = 1; i < utf8_length(first); i++) {
+    if (last > ends[n - 1]) last = ends[n - 1];
+    for (size_t i = 1; i < n; i++) {
         uint32_t low = (1u << 6 * i) - 1;
         if ((first & ~low) == (last & ~low)) break;
         if ((first & low) != 0) return first | low;
@@ -237,11 +227,13 @@ static slm_status write_class(compiler *c, const slm__node *x, const job *j, slm
     for (uint32_t i = 0; i < x->n; i++) {
         slm__range all = c->r->ranges.p[x->a + i];
         for (uint32_t first = all.first; first <= all.last;) {
-            uint32_t last = utf8_block(first, all.last), at = j->from;
-            int n = utf8_length(first);
-            for (int b = 0; b < n; b++) {
+            uint8_t low[4], high[4];
+            size_t n = slm__utf8_write(first, low);
+            uint32_t last = utf8_block(first, all.last, n), at = j->from;
+            slm__utf8_write(last, high);
+            for (size_t b = 0; b < n; b++) {
                 uint32_t next = b + 1 < n ? c->nfa.n_states++ : j->to;
-                SLM_TRY(add_bytes(c, at, next, utf8_byte(first, b, n), utf8_byte(last, b, n), err));
+                SLM_TRY(add_bytes(c, at, next, low[b], high[b], err));
                 at = next;
             }
             first = last + 1;
@@ -343,7 +335,7 @@ static slm_status write_unit(compiler *c, uint32_t number, slm_error *err) {
         job j = c->jobs.p[--c->jobs.n];
         SLM_TRY(write_node(c, &j, u.rule, err));
     }
-    SLM_TRY(slm__determinise(c->g, &c->nfa, u.in_loop, &c->units.p[number].start, err));
+    SLM_TRY(slm__determinise(c->g, &c->nfa, u.in_loop, &c->steps, &c->units.p[number].start, err));
     if (!SLM_ROOM(c->a, &c->rule_of, c->g->states.n - c->rule_of.n)) return no_memory(err);
     while (c->rule_of.n < c->g->states.n) c->rule_of.p[c->rule_of.n++] = u.rule;
     return SLM_OK;
@@ -401,7 +393,7 @@ slm_status slm__grammar_compile(slm__rules *r, int32_t root, slm_grammar **out, 
     slm_grammar *g = slm__alloc(&r->allocator, sizeof *g);
     if (!g) return no_memory(err);
     g->allocator = r->allocator;
-    compiler c = {.r = r, .a = &r->allocator, .g = g};
+    compiler c = {.r = r, .a = &r->allocator, .g = g, .steps = SLM__MAX_STEPS};
     slm_status s = compile(&c, root, err);
     slm__free(c.a, c.measures);
     slm__free(c.a, c.separate);

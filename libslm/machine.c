@@ -1,30 +1,37 @@
 #include "machine.h"
+#include "sort.h"
 
-enum {
-    HEADS = 1 << 13,
-    STEPS = 1 << 14,
-    /* A machine is full, or fails: */
-    FULL_SETS = 1 << 14,
-    FULL_PLACES = 1 << 17,
-    FULL_FRAMES = 1 << 16,
-    MOST = 4, /* times as much */
-    CLAMPED_FRAMES = 8,
-};
+enum { HEADS = 1 << 15, STEPS = 1 << 14, MOST = 5, CLAMPED_FRAMES = 8 };
+
+/* What there can be too much of. */
+static const char too_many_ways[] =
+    "too many ways to read the text: more than 8192 places in the grammar";
+static const char too_deep[] =
+    "the text is open in more than 65536 rules of the grammar at a time (brackets)";
+static const char too_much_work[] =
+    "too many ways to read the tokens that may come: more than 134217728 steps";
+static const char too_wide[] =
+    "too many places in the grammar are needed at a time, to go on and to step back";
 
 static slm_status no_memory(slm_error *err) {
     return slm__fail(err, SLM_ERR_NOMEM, "no memory for a matcher");
 }
 
 slm_status slm__machine_error(const slm__machine *m, slm_error *err) {
-    if (m->status == SLM_ERR_NOMEM) return no_memory(err);
-    return slm__fail(err, SLM_ERR_LIMIT,
-                     "too many ways to read the text: more than %d places in the grammar",
-                     SLM__MAX_PLACES);
+    return m->status == SLM_ERR_NOMEM ? no_memory(err)
+                                      : slm__fail(err, SLM_ERR_LIMIT, "%s", m->why);
 }
 
-static uint32_t fail(slm__machine *m, slm_status status) {
-    m->status = status;
+/* `why` NULL: there is no memory. */
+static uint32_t fail(slm__machine *m, const char *why) {
+    m->status = why ? SLM_ERR_LIMIT : SLM_ERR_NOMEM;
+    m->why = why;
     return SET_FAILED;
+}
+
+bool slm__machine_spend(slm__machine *m, uint64_t n) {
+    m->work += n;
+    return m->work <= m->work_end || fail(m, too_much_work) != SET_FAILED;
 }
 
 static uint32_t mix(uint32_t h, uint32_t v) {
@@ -48,8 +55,8 @@ static uint32_t intern_frame(slm__machine *m, slm__frame f) {
             o->max == f.max)
             return i - 1;
     }
-    if (m->frames.n >= MOST * FULL_FRAMES) return fail(m, SLM_ERR_LIMIT);
-    if (!SLM_ROOM(&m->allocator, &m->frames, 1)) return fail(m, SLM_ERR_NOMEM);
+    if (m->frames.n >= MOST * SLM__FULL_FRAMES) return fail(m, too_deep);
+    if (!SLM_ROOM(&m->allocator, &m->frames, 1)) return fail(m, NULL);
     f.next = m->frame_heads[h];
     m->frames.p[m->frames.n++] = f;
     m->frame_heads[h] = m->frames.n;
@@ -80,8 +87,9 @@ static slm__seen *slot_of(const slm__machine *m, uint32_t state, uint32_t frame)
 
 static bool visit(slm__machine *m, uint32_t state, uint32_t frame) {
     slm__seen *s = slot_of(m, state, frame);
+    m->work++;
     if (s->stamp == m->stamp) return true;
-    if (m->n_found >= SLM__MAX_PLACES) return fail(m, SLM_ERR_LIMIT) != SET_FAILED;
+    if (m->n_found >= SLM__MAX_PLACES) return fail(m, too_many_ways) != SET_FAILED;
     *s = (slm__seen){m->stamp, m->n_found};
     m->found[m->n_found++] = (slm__place){state, frame};
     return true;
@@ -141,6 +149,7 @@ static bool close_places(slm__machine *m) {
         slm__place p = m->found[i];
         const slm__astate *s = &g->states.p[p.state];
         if (s->final && !give_back(m, p.frame)) return false;
+        m->work += s->n_calls;
         for (uint32_t k = 0; k < s->n_calls; k++)
             if (!call(m, &g->calls.p[s->calls + k], p.frame)) return false;
     }
@@ -155,10 +164,6 @@ static uint32_t set_hash(const slm__place *p, uint32_t n, bool ends, bool escape
     return h % HEADS;
 }
 
-static bool before(slm__place a, slm__place b) {
-    return a.state != b.state ? a.state < b.state : a.frame < b.frame;
-}
-
 /* Keep the places that read, sorted. */
 static void sort_found(slm__machine *m) {
     slm__place *p = m->found;
@@ -166,14 +171,11 @@ static void sort_found(slm__machine *m) {
     for (uint32_t i = 0; i < m->n_found; i++)
         if (m->grammar->states.p[p[i].state].reads) p[n++] = p[i];
     m->n_found = n;
-    for (uint32_t gap = n / 2; gap > 0; gap /= 2) {
-        for (uint32_t i = gap; i < n; i++) {
-            slm__place x = p[i];
-            uint32_t j = i;
-            for (; j >= gap && before(x, p[j - gap]); j -= gap) p[j] = p[j - gap];
-            p[j] = x;
-        }
-    }
+    if (n < 2) return;
+    for (uint32_t i = 0; i < n; i++) m->room[i] = (uint64_t)p[i].state << 32 | p[i].frame;
+    slm__sort(m->room, m->room + n, n, 0);
+    for (uint32_t i = 0; i < n; i++)
+        p[i] = (slm__place){(uint32_t)(m->room[i] >> 32), (uint32_t)m->room[i]};
 }
 
 /* The number of the set of all that was found and is closed. */
@@ -186,10 +188,10 @@ static uint32_t intern_set(slm__machine *m) {
             (n == 0 || memcmp(m->places.p + s->at, m->found, n * sizeof *m->found) == 0))
             return i - 1;
     }
-    if (m->sets.n >= MOST * FULL_SETS || m->places.n + n > MOST * FULL_PLACES)
-        return fail(m, SLM_ERR_LIMIT);
+    if (m->sets.n >= MOST * SLM__FULL_SETS || m->places.n + n > MOST * SLM__FULL_PLACES)
+        return fail(m, too_wide);
     if (!SLM_ROOM(&m->allocator, &m->sets, 1) || !SLM_ROOM(&m->allocator, &m->places, n))
-        return fail(m, SLM_ERR_NOMEM);
+        return fail(m, NULL);
     slm__place_set s = {m->places.n, n, m->set_heads[h], m->ends, m->escapes, m->left};
     if (n > 0) memcpy(m->places.p + s.at, m->found, n * sizeof *m->found);
     m->places.n += n;
@@ -291,6 +293,7 @@ uint32_t slm__machine_clamp(slm__machine *m, uint32_t set, uint32_t n) {
 
 static uint32_t compute_byte(slm__machine *m, uint32_t set, uint8_t byte) {
     slm__place_set s = m->sets.p[set];
+    if (!slm__machine_spend(m, s.n)) return SET_FAILED;
     begin(m);
     for (uint32_t i = 0; i < s.n; i++) {
         slm__place p = m->places.p[s.at + i];
@@ -348,8 +351,9 @@ slm__mark slm__machine_mark(const slm__machine *m) {
 }
 
 bool slm__machine_full(const slm__machine *m, slm__mark since) {
-    return m->sets.n - since.sets > FULL_SETS || m->places.n - since.places > FULL_PLACES ||
-           m->frames.n - since.frames > FULL_FRAMES;
+    return m->sets.n - since.sets > SLM__FULL_SETS ||
+           m->places.n - since.places > SLM__FULL_PLACES ||
+           m->frames.n - since.frames > SLM__FULL_FRAMES;
 }
 
 void slm__machine_release(slm__machine *m, slm__mark mark) {
@@ -384,7 +388,7 @@ static bool copy_frames(slm__machine *m, const slm__machine *from, uint32_t *num
 
 bool slm__machine_copy(slm__machine *m, const slm__machine *from, uint32_t *ids, uint32_t n) {
     uint32_t *number = slm__alloc_array(&m->allocator, from->frames.n, sizeof *number);
-    if (!number) return false;
+    if (!number) return fail(m, NULL) != SET_FAILED;
     for (uint32_t i = 0; i < n; i++) {
         slm__place_set s = from->sets.p[ids[i]];
         for (uint32_t k = 0; k < s.n; k++)
@@ -405,20 +409,24 @@ bool slm__machine_copy(slm__machine *m, const slm__machine *from, uint32_t *ids,
         done = ids[i] != SET_FAILED;
     }
     slm__free(&m->allocator, number);
-    return done;
+    if (!done) return false;
+    if (m->frames.n > SLM__FULL_FRAMES) return fail(m, too_deep) != SET_FAILED;
+    if (m->places.n > SLM__FULL_PLACES) return fail(m, too_wide) != SET_FAILED;
+    return true;
 }
 
 /* ---- Life ---- */
 
 slm_status slm__machine_init(slm__machine *m, const slm_grammar *g, const slm_allocator *a,
                              slm_error *err) {
-    *m = (slm__machine){.allocator = *a, .grammar = g};
+    *m = (slm__machine){.allocator = *a, .grammar = g, .work_end = UINT64_MAX};
     m->frame_heads = slm__alloc_array(a, HEADS, sizeof *m->frame_heads);
     m->set_heads = slm__alloc_array(a, HEADS, sizeof *m->set_heads);
     m->steps = slm__alloc_array(a, STEPS, sizeof *m->steps);
     m->found = slm__alloc_array(a, SLM__MAX_PLACES, sizeof *m->found);
     m->seen = slm__alloc_array(a, 2 * SLM__MAX_PLACES, sizeof *m->seen);
-    bool ok = m->frame_heads && m->set_heads && m->steps && m->found && m->seen;
+    m->room = slm__alloc_array(a, 2 * SLM__MAX_PLACES, sizeof *m->room);
+    bool ok = m->frame_heads && m->set_heads && m->steps && m->found && m->seen && m->room;
     /* in this order they get the numbers that machine.h gives them */
     slm__frame none = {.ret = SLM__NO_STATE, .body = SLM__NO_STATE};
     for (uint32_t i = 0; ok && i <= FRAME_UNKNOWN; i++) {
@@ -444,5 +452,6 @@ void slm__machine_free(slm__machine *m) {
     slm__free(&m->allocator, m->steps);
     slm__free(&m->allocator, m->found);
     slm__free(&m->allocator, m->seen);
+    slm__free(&m->allocator, m->room);
     *m = (slm__machine){0};
 }

@@ -15,6 +15,10 @@ enum {
     SET_FAILED = UINT32_MAX, /* machine->status says why; nothing has changed                */
 };
 
+/* A machine is full when it has so many more sets, places or frames than it had, and fails with MOST times as many. That is room for what a machine begins with
+ * after a copy, what comes to it until it is full, what a clamp adds, and two walks that each fill it. */
+enum { SLM__FULL_SETS = 1 << 14, SLM__FULL_PLACES = 1 << 17, SLM__FULL_FRAMES = 1 << 16 };
+
 enum { SLM__NO_STATE = UINT32_MAX, SLM__MAX_PLACES = 8192, SLM__LOCAL_ROUNDS = 1 << 30 };
 
 typedef struct slm__frame {
@@ -55,10 +59,13 @@ typedef struct slm__machine {
     slm__machine_step *steps;          /* [SLM__STEPS] what was found lately    */
     slm__place *found;                 /* [SLM__MAX_PLACES] of the set that is being made */
     slm__seen *seen;                   /* [2 * MAX_PLACES] hash table of them */
+    uint64_t *room;                    /* [2 * MAX_PLACES] to sort them       */
     uint32_t n_found, stamp;
     bool ends, escapes;
     uint32_t left;
-    slm_status status; /* of the last SET_FAILED: LIMIT, NOMEM */
+    uint64_t work, work_end; /* steps; see slm__machine_spend() */
+    slm_status status;       /* of the last SET_FAILED: LIMIT, NOMEM                           */
+    const char *why;         /* LIMIT: what there is too much of                               */
 } slm__machine;
 
 slm_status slm__machine_init(slm__machine *m, const slm_grammar *g, const slm_allocator *a,
@@ -88,6 +95,9 @@ uint32_t slm__machine_without(slm__machine *m, uint32_t set, const uint8_t *mark
  * that. */
 uint32_t slm__machine_clamp(slm__machine *m, uint32_t set, uint32_t n);
 
+/* Work of n steps is to be done. False: it is too much, as with SET_FAILED. */
+bool slm__machine_spend(slm__machine *m, uint64_t n);
+
 /* The set after a byte. */
 uint32_t slm__machine_byte(slm__machine *m, uint32_t set, uint8_t byte);
 
@@ -107,7 +117,13 @@ void slm__machine_release(slm__machine *m, slm__mark mark);
 /* Is it time to release or to copy? */
 bool slm__machine_full(const slm__machine *m, slm__mark since);
 
-/* Put the sets `ids` [n] of another machine into this one, which is new; ids become those of this one. NOMEM: false. */
+/* Release if it is time. */
+static inline void slm__machine_trim(slm__machine *m, slm__mark mark) {
+    if (slm__machine_full(m, mark)) slm__machine_release(m, mark);
+}
+
+/* Put the sets `ids` [n] of another machine into this one, which is new; ids become those of this one. False: as with SET_FAILED; LIMIT if they
+ * alone would fill it. */
 bool slm__machine_copy(slm__machine *m, const slm__machine *from, uint32_t *ids, uint32_t n);
 
 /* The message that belongs to SET_FAILED. */
@@ -115,9 +131,12 @@ slm_status slm__machine_error(const slm__machine *m, slm_error *err);
 
 /* Edges of a state. */
 static inline uint32_t slm__after_byte(const slm_grammar *g, const slm__astate *s, uint8_t byte) {
-    const slm__byte_edge *e = g->bytes.p + s->bytes;
-    for (uint32_t i = 0; i < s->n_bytes && e[i].first <= byte; i++)
-        if (byte <= e[i].last) return e[i].to;
+    for (uint32_t i = 0; i < s->n_bytes;
+         i++) { /* a grammar of tokens has no edges of bytes at all */
+        const slm__byte_edge *e = &g->bytes.p[s->bytes + i];
+        if (e->first > byte) break;
+        if (byte <= e->last) return e->to;
+    }
     return SLM__NO_STATE;
 }
 

@@ -9,7 +9,10 @@
  */
 #include "constraint.h"
 
-enum { MAX_LOCAL_BYTES = 32 << 20 };
+enum {
+    MAX_LOCAL_BYTES = 32 << 20,
+    MAX_WORK = 1 << 27 /* of the machine, for one mask: about a second */
+};
 
 static slm_status no_memory(slm_error *err) {
     return slm__fail(err, SLM_ERR_NOMEM, "no memory for a token mask");
@@ -39,7 +42,7 @@ void slm__walk_free(slm__walk *w) {
 
 /* ---- Walking ---- */
 
-static void begin_walk(slm__walk *w, uint32_t set) {
+static void begin_walk(slm__walk *w, uint32_t set) { /* the machine is not full */
     w->sets[0] = set;
     w->escaped[0] = false;
     w->mark = slm__machine_mark(w->m);
@@ -58,6 +61,7 @@ static bool renew_path(slm__walk *w, uint32_t depth) {
 /* Down to node i, whose parent is on the path. The set there, or SET_FAILED. */
 static inline uint32_t step(slm__walk *w, uint32_t i) {
     const slm__trie_node *x = &w->t->nodes[i];
+    if (!slm__machine_spend(w->m, 1)) return SET_FAILED;
     if (slm__machine_full(w->m, w->mark) && !renew_path(w, x->depth)) return SET_FAILED;
     w->n_steps++;
     w->nodes[x->depth] = i;
@@ -250,56 +254,77 @@ static slm_status few_rounds(slm__walk *w, const slm__local *l, uint32_t frame, 
     return SLM_OK;
 }
 
-/* One place with frames in which many tokens fit. */
-static slm_status mask_of_place(slm__walk *w, const slm_constraint *c, uint32_t set,
-                                slm__place place, uint64_t *bits, slm_error *err) {
+/* The same for place i of a set alone. Sets behind `start` may be forgotten before. */
+static slm_status walk_place(slm__walk *w, uint32_t set, uint32_t i, slm__mark start,
+                             const slm__nodes *ranges, uint32_t n, uint32_t longer, uint64_t *bits,
+                             slm_error *err) {
+    if (n == 0) return SLM_OK;
+    slm__machine_trim(w->m, start);
+    uint32_t single = slm__machine_single(w->m, set, i);
+    if (single == SET_FAILED) return slm__machine_error(w->m, err);
+    return walk_nodes(w, single, ranges, n, longer, bits, err);
+}
+
+/* Place i of a set, with frames, in which many tokens fit. */
+static slm_status mask_of_place(slm__walk *w, const slm_constraint *c, uint32_t set, uint32_t i,
+                                slm__mark start, uint64_t *bits, slm_error *err) {
     const slm__trie *t = w->t;
     const slm__nodes all = {0, t->n_nodes};
+    slm__place place = w->m->places.p[w->m->sets.p[set].at + i];
     const slm__local *l;
     bool mine, again = false, in_loop = c->grammar->states.p[place.state].in_loop;
     uint32_t rounds = in_loop ? w->m->frames.p[place.frame].max : UINT32_MAX;
     slm_status s = SLM_OK;
+    slm__machine_trim(w->m, start);
     SLM_TRY(slm__walk_local(w, c, place.state, &l, &mine, err));
+    slm__machine_trim(w->m, start);
     const uint64_t *sure = l->sure;
     if (rounds < t->longest) {
         s = few_rounds(w, l, place.frame, &again, err);
         sure = w->bits;
     }
-    for (uint32_t i = 0; s == SLM_OK && i < t->n_words; i++) bits[i] |= sure[i];
-    if (s == SLM_OK) s = walk_nodes(w, set, l->open, l->n_open, 0, bits, err);
-    if (s == SLM_OK && again) s = walk_nodes(w, set, &all, 1, rounds, bits, err);
+    for (uint32_t k = 0; s == SLM_OK && k < t->n_words; k++) bits[k] |= sure[k];
+    if (s == SLM_OK) s = walk_place(w, set, i, start, l->open, l->n_open, 0, bits, err);
+    if (s == SLM_OK && again) s = walk_place(w, set, i, start, &all, 1, rounds, bits, err);
     if (mine) slm__local_free((slm__local *)l, &c->allocator);
     return s;
 }
 
-/* Tokens that places read whole. */
-static void mask_of_tokens(const slm_constraint *c, const slm__astate *x, uint64_t *bits) {
+/* Tokens that the places of a set read whole. Those that negated symbols fit: all but one, or all if there are two of them. */
+static void mask_of_tokens(const slm_constraint *c, const slm__machine *m, slm__place_set s,
+                           uint64_t *bits) {
     const slm_grammar *g = c->grammar;
-    for (uint32_t k = 0; k < x->n_calls; k++) {
-        const slm__call_edge *e = &g->calls.p[x->calls + k];
-        if (e->kind != CALL_TOKEN) continue;
-        slm_token token = c->symbols[e->target];
-        if (!g->tokens.p[e->target].negated) {
-            slm__set_bit(bits, token);
-            continue;
+    slm_token but = SLM_TOKEN_NONE;
+    bool others = false, all = false;
+    for (uint32_t i = 0; i < s.n; i++) {
+        const slm__astate *x = &g->states.p[m->places.p[s.at + i].state];
+        for (uint32_t k = 0; k < x->n_calls; k++) {
+            const slm__call_edge *e = &g->calls.p[x->calls + k];
+            if (e->kind != CALL_TOKEN) continue;
+            slm_token token = c->symbols[e->target];
+            if (!g->tokens.p[e->target].negated) {
+                slm__set_bit(bits, token);
+                continue;
+            }
+            all = all || (others && token != but);
+            others = true;
+            but = token;
         }
-        for (uint32_t i = 0; i < c->trie->n_tokens; i++)
-            if (c->trie->tokens[i] != token) slm__set_bit(bits, c->trie->tokens[i]);
     }
+    for (uint32_t i = 0; others && i < c->trie->n_tokens; i++)
+        if (all || c->trie->tokens[i] != but) slm__set_bit(bits, c->trie->tokens[i]);
 }
 
-slm_status slm__walk_mask(slm__walk *w, const slm_constraint *c, uint32_t set, uint64_t *bits,
-                          slm_error *err) {
-    const slm_grammar *g = c->grammar;
+static slm_status walk_mask(slm__walk *w, const slm_constraint *c, uint32_t set, uint64_t *bits,
+                            slm_error *err) {
     slm__machine *m = w->m;
     slm__place_set s = m->sets.p[set];
     slm__mark start = slm__machine_mark(m);
     uint32_t n_wide = 0;
     for (uint32_t i = 0; i < s.n; i++) {
-        uint32_t state = m->places.p[s.at + i].state;
-        n_wide += c->wide[state];
-        mask_of_tokens(c, &g->states.p[state], bits);
+        n_wide += c->wide[m->places.p[s.at + i].state];
     }
+    mask_of_tokens(c, m, s, bits);
     if (n_wide < s.n) {
         const slm__nodes all = {0, w->t->n_nodes};
         uint32_t narrow = n_wide == 0 ? set : slm__machine_without(m, set, c->wide);
@@ -308,12 +333,16 @@ slm_status slm__walk_mask(slm__walk *w, const slm_constraint *c, uint32_t set, u
     }
     for (uint32_t i = 0; i < s.n; i++) {
         slm__place p = m->places.p[s.at + i];
-        if (!c->wide[p.state]) continue;
-        uint32_t single = slm__machine_single(m, set, i);
-        if (single == SET_FAILED) return slm__machine_error(m, err);
-        SLM_TRY(mask_of_place(w, c, single, p, bits, err));
-        if (slm__machine_full(m, start)) slm__machine_release(m, start);
+        if (c->wide[p.state]) SLM_TRY(mask_of_place(w, c, set, i, start, bits, err));
     }
     for (uint32_t i = 0; s.ends && i < w->t->n_eog; i++) slm__set_bit(bits, w->t->eog[i]);
     return SLM_OK;
+}
+
+slm_status slm__walk_mask(slm__walk *w, const slm_constraint *c, uint32_t set, uint64_t *bits,
+                          slm_error *err) {
+    w->m->work_end = w->m->work + MAX_WORK;
+    slm_status s = walk_mask(w, c, set, bits, err);
+    w->m->work_end = UINT64_MAX;
+    return s;
 }

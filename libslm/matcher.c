@@ -15,8 +15,9 @@ struct slm_matcher {
     slm__machine machine;
     slm__walk walk;
     uint32_t start, set;
-    uint32_t reading;                 /* while a long text is read: the set so far */
+    uint32_t reading;                 /* while bytes are read: the set so far */
     uint32_t back[SLM_MATCHER_STEPS]; /* the set before step i is at i % SLM_MATCHER_STEPS */
+    slm__mark kept;                   /* what of the machine was needed when it was made */
     uint64_t n_steps;
     uint32_t n_back; /* that can be taken back */
     kept_mask masks[N_MASKS];
@@ -105,16 +106,19 @@ slm_status slm_matcher_clone(const slm_matcher *m, slm_matcher **out, slm_error 
     slm_matcher *copy;
     SLM_TRY(create(m->c, &m->allocator, &copy, err));
     if (!copy_sets(&copy->machine, m, copy)) {
+        slm_status s = slm__machine_error(&copy->machine, err);
         slm_matcher_free(copy);
-        return no_memory(err);
+        return s;
     }
+    copy->kept = slm__machine_mark(&copy->machine);
     *out = copy;
     return SLM_OK;
 }
 
-/* Once in a while, a new machine with nothing but what is needed. */
+/* Once in a while, a new machine with nothing but what is needed. What is needed does not count when it is time again: behind many open rules each
+ * step would copy them all. */
 static slm_status tidy(slm_matcher *m, slm_error *err) {
-    if (!slm__machine_full(&m->machine, (slm__mark){0})) return SLM_OK;
+    if (!slm__machine_full(&m->machine, m->kept)) return SLM_OK;
     slm__machine fresh;
     SLM_TRY(slm__machine_init(&fresh, m->c->grammar, &m->allocator, err));
     if (!copy_sets(&fresh, m, m)) {
@@ -124,6 +128,7 @@ static slm_status tidy(slm_matcher *m, slm_error *err) {
     }
     slm__machine_free(&m->machine);
     m->machine = fresh;
+    m->kept = slm__machine_mark(&m->machine);
     for (int i = 0; i < N_MASKS; i++) m->masks[i].set = SET_DEAD;
     return SLM_OK;
 }
@@ -132,7 +137,7 @@ static slm_status tidy(slm_matcher *m, slm_error *err) {
 
 void slm_matcher_reset(slm_matcher *m) {
     if (!m) return;
-    m->set = m->start;
+    m->set = m->reading = m->start;
     m->n_back = 0;
 }
 
@@ -153,13 +158,13 @@ slm_status slm_matcher_rollback(slm_matcher *m, int32_t n, slm_error *err) {
     return SLM_OK;
 }
 
-/* The set after the bytes. *at: how many were read before it was dead. */
-static slm_status read_bytes(slm_matcher *m, slm__str text, uint32_t *set, size_t *at,
-                             slm_error *err) {
+/* From m->reading on, which is dead where the bytes do not fit. *at: how many were read before. */
+static slm_status read_bytes(slm_matcher *m, slm__str text, size_t *at, slm_error *err) {
     for (*at = 0; *at < text.len; ++*at) {
-        uint32_t next = slm__machine_byte(&m->machine, *set, (uint8_t)text.ptr[*at]);
+        SLM_TRY(tidy(m, err));
+        uint32_t next = slm__machine_byte(&m->machine, m->reading, (uint8_t)text.ptr[*at]);
         if (next == SET_FAILED) return slm__machine_error(&m->machine, err);
-        *set = next;
+        m->reading = next;
         if (next == SET_DEAD) return SLM_OK;
     }
     return SLM_OK;
@@ -170,15 +175,12 @@ slm_status slm_matcher_accept_text(slm_matcher *m, const char *text, size_t n_by
     slm__clear(err);
     if (!m || (!text && n_bytes > 0))
         return slm__fail(err, SLM_ERR_ARGUMENT, "matcher or text is NULL");
+    size_t at;
     m->reading = m->set;
-    for (size_t done = 0, at; done < n_bytes; done += at) {
-        SLM_TRY(tidy(m, err));
-        slm__str part = {text + done, n_bytes - done < LOOK_AHEAD ? n_bytes - done : LOOK_AHEAD};
-        SLM_TRY(read_bytes(m, part, &m->reading, &at, err));
-        if (m->reading == SET_DEAD)
-            return slm__fail(err, SLM_ERR_MISMATCH, "the grammar does not allow byte %zu, \"%s\"",
-                             done + at, slm__show((slm__str){part.ptr + at, 1}).text);
-    }
+    SLM_TRY(read_bytes(m, (slm__str){text, n_bytes}, &at, err));
+    if (m->reading == SET_DEAD)
+        return slm__fail(err, SLM_ERR_MISMATCH, "the grammar does not allow byte %zu, \"%s\"", at,
+                         slm__show((slm__str){text + at, 1}).text);
     make_step(m, m->reading);
     return SLM_OK;
 }
@@ -200,17 +202,17 @@ slm_status slm_matcher_accept(slm_matcher *m, slm_token token, slm_error *err) {
     slm__clear(err);
     if (!m) return slm__fail(err, SLM_ERR_ARGUMENT, "matcher is NULL");
     slm__str text;
-    uint32_t attributes, whole, set;
+    uint32_t attributes, whole;
     if (slm__vocab_token(m->c->vocab, token, &text, &attributes) != SLM_OK)
         return slm__fail(err, SLM_ERR_RANGE, "token is %d, expected 0 to %d", token,
                          m->c->trie->n_vocab - 1);
-    SLM_TRY(tidy(m, err));
-    bool is_text = slm__trie_has(text, attributes);
-    SLM_TRY(read_token(m, token, is_text, &whole, err));
-    set = m->set;
     size_t at = 0;
-    if (is_text) SLM_TRY(read_bytes(m, text, &set, &at, err));
-    if (!is_text) set = SET_DEAD;
+    bool is_text = slm__trie_has(text, attributes);
+    m->reading = is_text ? m->set : SET_DEAD;
+    if (is_text) SLM_TRY(read_bytes(m, text, &at, err));
+    SLM_TRY(tidy(m, err));
+    SLM_TRY(read_token(m, token, is_text, &whole, err));
+    uint32_t set = m->reading;
     if (attributes & SLM_TOKEN_EOG && m->machine.sets.p[m->set].ends) set = SET_ENDED;
     set = slm__machine_join(&m->machine, set, whole);
     if (set == SET_FAILED) return slm__machine_error(&m->machine, err);
@@ -249,7 +251,7 @@ static slm_status fill_mask(slm_matcher *m, uint32_t set, kept_mask *k, slm_erro
     if (!k->bits) return no_memory(err);
     slm__mark mark = slm__machine_mark(&m->machine);
     slm_status s = slm__walk_mask(&m->walk, m->c, set, k->bits, err);
-    if (slm__machine_full(&m->machine, mark)) slm__machine_release(&m->machine, mark);
+    slm__machine_trim(&m->machine, mark);
     SLM_TRY(s);
     uint64_t any = 0;
     for (uint32_t i = 0; i < n_words; i++) any |= k->bits[i];
@@ -265,6 +267,7 @@ slm_status slm_matcher_mask(slm_matcher *m, const uint64_t **mask, slm_error *er
     if (!mask) return slm__fail(err, SLM_ERR_ARGUMENT, "mask is NULL");
     *mask = NULL;
     if (!m) return slm__fail(err, SLM_ERR_ARGUMENT, "matcher is NULL");
+    m->reading = m->set;
     SLM_TRY(tidy(m, err));
     uint32_t set = slm__machine_clamp(&m->machine, m->set, m->c->trie->longest);
     if (set == SET_FAILED) return slm__machine_error(&m->machine, err);
@@ -292,17 +295,15 @@ static bool only_byte(const slm__machine *m, uint32_t set, uint8_t *byte) {
     return true;
 }
 
-/* *end: the set after them. */
-static slm_status forced(slm_matcher *m, char *buffer, size_t capacity, size_t *n, uint32_t *end,
-                         slm_error *err) {
-    *end = m->set;
+/* m->reading is the set after them. */
+static slm_status forced(slm_matcher *m, char *buffer, size_t capacity, size_t *n, slm_error *err) {
+    m->reading = m->set;
     *n = 0;
     for (uint8_t byte = 0;
-         *n < capacity && *n < MOST_FORCED && only_byte(&m->machine, *end, &byte);) {
-        uint32_t next = slm__machine_byte(&m->machine, *end, byte);
-        if (next == SET_FAILED) return slm__machine_error(&m->machine, err);
+         *n < capacity && *n < MOST_FORCED && only_byte(&m->machine, m->reading, &byte);) {
+        size_t read;
         buffer[(*n)++] = (char)byte;
-        *end = next;
+        SLM_TRY(read_bytes(m, (slm__str){&buffer[*n - 1], 1}, &read, err));
     }
     return SLM_OK;
 }
@@ -314,9 +315,7 @@ slm_status slm_matcher_forced_text(slm_matcher *m, char *buffer, size_t capacity
     *n_bytes = 0;
     if (!m || (!buffer && capacity > 0))
         return slm__fail(err, SLM_ERR_ARGUMENT, "matcher or buffer is NULL");
-    SLM_TRY(tidy(m, err));
-    uint32_t end;
-    return forced(m, buffer, capacity, n_bytes, &end, err);
+    return forced(m, buffer, capacity, n_bytes, err);
 }
 
 /* Tokens whose bytes are those of the text, as the tokenizer has them; false if it changes them (a space in front). */
@@ -363,15 +362,13 @@ slm_status slm_matcher_forced_tokens(slm_matcher *m, slm_token *out, size_t capa
     *n_tokens = 0;
     if (!m || (!out && capacity > 0))
         return slm__fail(err, SLM_ERR_ARGUMENT, "matcher or out is NULL");
-    SLM_TRY(tidy(m, err));
     char text[LOOK_AHEAD];
     slm_token tokens[LOOK_AHEAD];
     size_t n_bytes, n;
-    uint32_t end;
-    SLM_TRY(forced(m, text, sizeof text, &n_bytes, &end, err));
+    SLM_TRY(forced(m, text, sizeof text, &n_bytes, err));
     slm__str all = {text, n_bytes};
     if (!split_by_tokenizer(m, all, tokens, &n)) split_by_length(m->c->trie, all, tokens, &n);
-    if (end != SET_ENDED && n > 0) n--;
+    if (m->reading != SET_ENDED && n > 0) n--;
     if (n > capacity) n = capacity;
     if (n > 0) memcpy(out, tokens, n * sizeof *out);
     *n_tokens = n;

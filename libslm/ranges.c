@@ -1,6 +1,55 @@
 #include "ranges.h"
 
-#include "heap.h"
+#include "sort.h"
+
+enum { LAST_CODE_POINT = 0x10FFFF, SURROGATES = 0xD800, SURROGATES_END = 0xE000 };
+
+/* ---- Lists ---- */
+
+/* first to last without surrogates, behind the n that are there. */
+static size_t put(slm__range *out, size_t n, uint32_t first, uint32_t last) {
+    if (first < SURROGATES && first <= last)
+        out[n++] = (slm__range){first, last < SURROGATES ? last : SURROGATES - 1};
+    if (last >= SURROGATES_END && first <= last)
+        out[n++] = (slm__range){first >= SURROGATES_END ? first : SURROGATES_END, last};
+    return n;
+}
+
+static uint64_t key_of(slm__range r) { return (uint64_t)r.first << 32 | r.last; }
+
+bool slm__ranges_sorted(const slm__range *x, size_t n) {
+    for (size_t i = 1; i < n; i++)
+        if (key_of(x[i - 1]) > key_of(x[i])) return false;
+    return true;
+}
+
+void slm__ranges_sort(slm__range *x, size_t n, uint64_t *room) {
+    for (size_t i = 0; i < n; i++) room[i] = key_of(x[i]);
+    slm__sort(room, room + n, n, 0);
+    for (size_t i = 0; i < n; i++)
+        x[i] = (slm__range){(uint32_t)(room[i] >> 32), (uint32_t)room[i]};
+}
+
+size_t slm__ranges_tidy(const slm__range *x, size_t n, bool negated, slm__range *out) {
+    size_t used = 0;
+    uint32_t next = 0; /* code points below are done */
+    for (size_t i = 0; i < n;) {
+        uint32_t first = x[i].first, last = x[i].last;
+        if (first > last || first > LAST_CODE_POINT) {
+            i++;
+            continue;
+        }
+        for (i++; i < n && (x[i].first <= last || x[i].first == last + 1); i++)
+            if (x[i].last > last) last = x[i].last;
+        if (last > LAST_CODE_POINT) last = LAST_CODE_POINT;
+        if (!negated) used = put(out, used, first, last);
+        if (negated && first > next) used = put(out, used, next, first - 1);
+        next = last + 1;
+    }
+    return negated && next <= LAST_CODE_POINT ? put(out, used, next, LAST_CODE_POINT) : used;
+}
+
+/* ---- Sets ---- */
 
 bool slm__chars_add(slm__arena *a, slm__chars *s, uint32_t first, uint32_t last) {
     slm__range *r = slm__arena_room(a, s->ranges, &s->room, (uint64_t)s->n + 1, sizeof *r);
@@ -10,66 +59,25 @@ bool slm__chars_add(slm__arena *a, slm__chars *s, uint32_t first, uint32_t last)
     return true;
 }
 
-static uint64_t key_of(slm__range r) { return (uint64_t)r.first << 32 | r.last; }
-
-static bool sort(slm__arena *a, slm__chars *s) {
-    bool sorted = true;
-    for (uint32_t i = 1; i < s->n; i++)
-        sorted = sorted && key_of(s->ranges[i - 1]) <= key_of(s->ranges[i]);
-    if (sorted) return true;
-    uint64_t *heap = slm__arena_take(a, s->n, sizeof *heap);
-    if (!heap) return false;
-    size_t n = 0;
-    for (uint32_t i = 0; i < s->n; i++) slm__heap_push(heap, &n, key_of(s->ranges[i]));
-    for (uint32_t i = 0; i < s->n; i++) {
-        uint64_t key = slm__heap_pop(heap, &n);
-        s->ranges[i] = (slm__range){(uint32_t)(key >> 32), (uint32_t)key};
-    }
+static bool tidy(slm__arena *a, slm__chars *s, bool negated) {
+    slm__chars out = {.room = s->n + 2};
+    out.ranges = slm__arena_take(a, out.room, sizeof *out.ranges);
+    if (!out.ranges) return false;
+    out.n = (uint32_t)slm__ranges_tidy(s->ranges, s->n, negated, out.ranges);
+    *s = out;
     return true;
-}
-
-/* Cuts the surrogates out; in place, as tidying only joins: the one range that may become two is added by the caller. */
-static void join(slm__chars *s) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < s->n; i++) {
-        slm__range r = s->ranges[i];
-        if (r.first >= 0xD800 && r.first <= 0xDFFF) r.first = 0xE000;
-        if (r.last >= 0xD800 && r.last <= 0xDFFF) r.last = 0xD7FF;
-        if (r.first > r.last) continue;
-        if (n && (r.first <= s->ranges[n - 1].last || r.first == s->ranges[n - 1].last + 1)) {
-            if (r.last > s->ranges[n - 1].last) s->ranges[n - 1].last = r.last;
-        } else {
-            s->ranges[n++] = r;
-        }
-    }
-    s->n = n;
 }
 
 bool slm__chars_tidy(slm__arena *a, slm__chars *s) {
-    if (!sort(a, s)) return false;
-    join(s);
-    for (uint32_t i = 0; i < s->n; i++) {
-        uint32_t last = s->ranges[i].last;
-        if (s->ranges[i].first >= 0xD800 || last <= 0xDFFF) continue;
-        s->ranges[i].last = 0xD7FF;
-        if (!slm__chars_add(a, s, 0xE000, last)) return false;
-        return sort(a, s);
+    if (!slm__ranges_sorted(s->ranges, s->n)) {
+        uint64_t *room = slm__arena_take(a, 2 * (uint64_t)s->n, sizeof *room);
+        if (!room) return false;
+        slm__ranges_sort(s->ranges, s->n, room);
     }
-    return true;
+    return tidy(a, s, false);
 }
 
-bool slm__chars_negate(slm__arena *a, slm__chars *s) {
-    slm__chars out = {0};
-    uint32_t next = 0;
-    for (uint32_t i = 0; i < s->n; i++) {
-        if (s->ranges[i].first > next && !slm__chars_add(a, &out, next, s->ranges[i].first - 1))
-            return false;
-        next = s->ranges[i].last + 1;
-    }
-    if (next <= 0x10FFFF && !slm__chars_add(a, &out, next, 0x10FFFF)) return false;
-    *s = out;
-    return slm__chars_tidy(a, s);
-}
+bool slm__chars_negate(slm__arena *a, slm__chars *s) { return tidy(a, s, true); }
 
 bool slm__chars_clip(slm__arena *a, const slm__chars *s, uint32_t first, uint32_t last,
                      slm__chars *out) {

@@ -5,6 +5,16 @@
 #include "arena.h"
 #include "grammar.h"
 
+/* ---- Lists ---- */
+
+bool slm__ranges_sorted(const slm__range *x, size_t n);
+/* In place; `room` has room for 2 * n. */
+void slm__ranges_sort(slm__range *x, size_t n, uint64_t *room);
+/* The code points of the sorted list x, or with `negated` all others, into `out`, which has room for n + 2; returns how many. */
+size_t slm__ranges_tidy(const slm__range *x, size_t n, bool negated, slm__range *out);
+
+/* ---- Sets ---- */
+
 typedef struct slm__chars {
     slm__range *ranges;
     uint32_t n, room;

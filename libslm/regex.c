@@ -115,18 +115,11 @@ static bool add_ranges(reader *r, slm__chars *set, const slm__range *ranges, uin
 
 /* ---- Escapes ---- */
 
-static int hex_value(uint8_t c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-}
-
 /* Exactly `n` hexadecimal digits; -1 if they are not there. */
 static int64_t read_hex(reader *r, int n) {
     int64_t v = 0;
     for (int i = 0; i < n; i++) {
-        int digit = r->at < r->n ? hex_value(r->text[r->at]) : -1;
+        int digit = r->at < r->n ? slm__hex_digit(r->text[r->at]) : -1;
         if (digit < 0) return -1;
         v = v * 16 + digit;
         r->at++;
@@ -138,8 +131,8 @@ static int64_t read_hex(reader *r, int n) {
 static int64_t read_braced(reader *r) {
     int64_t v = 0;
     size_t begin = r->at;
-    while (r->at < r->n && hex_value(r->text[r->at]) >= 0 && v <= 0x10FFFF)
-        v = v * 16 + hex_value(r->text[r->at++]);
+    while (r->at < r->n && slm__hex_digit(r->text[r->at]) >= 0 && v <= 0x10FFFF)
+        v = v * 16 + slm__hex_digit(r->text[r->at++]);
     return r->at > begin && v <= 0x10FFFF && take(r, "}") ? v : -1;
 }
 

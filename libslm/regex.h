@@ -50,16 +50,17 @@ typedef struct slm__recognizer slm__recognizer;
 slm_status slm__recognizer_build(slm__arena *a, const slm__regex_node *regex, slm__recognizer **out,
                                  slm_error *err);
 
-/* Does the expression fit somewhere in the value (valid UTF-8)? False also without memory: the arena says so. */
+/* Does the expression fit somewhere in the value (valid UTF-8)? `steps` is the work that is left for this and others. LIMIT, NOMEM. */
 slm_status slm__recognizer_test(slm__arena *a, const slm__recognizer *nfa, const char *text,
-                                size_t n, bool *fits, slm_error *err);
+                                size_t n, bool *fits, uint64_t *steps, slm_error *err);
 
 /* One code point of the set, as the draft's texts have it. */
 typedef int32_t (*slm__emit_fn)(slm__draft *d, void *user, const slm__range *ranges, uint32_t n);
 
-/* The values of min to max (UINT32_MAX: no end) code points in which each expression fits somewhere, as rules; *node refers to them. */
+/* The values of min to max (UINT32_MAX: no end) code points in which each expression fits somewhere, as rules; *node refers to them.
+ * LIMIT (states, work), NOMEM. */
 slm_status slm__recognizer_emit(slm__arena *a, const slm__recognizer *const *nfas, uint32_t n_nfas,
                                 uint32_t min, uint32_t max, slm__draft *d, slm__emit_fn emit,
-                                void *user, int32_t *node, slm_error *err);
+                                void *user, int32_t *node, uint64_t *steps, slm_error *err);
 
 #endif

@@ -4,11 +4,12 @@
  */
 #include "regex.h"
 
-#include "heap.h"
+#include "sort.h"
 #include "unicode.h"
 
 enum { MAX_NFA = 20000, MAX_STATES = 5000, MAX_LETTERS = 10000 };
-enum { MAX_WORK = 10000000 }; /* steps: less than a tenth of a second */
+enum { MAX_WORK = 10000000 }; /* steps, of one call: less than a tenth of a second */
+enum { MAX_BORDERS = 1000000 };
 
 typedef enum nfa_kind { NFA_CLASS, NFA_SPLIT, NFA_BEGIN, NFA_END, NFA_MATCH } nfa_kind;
 
@@ -151,12 +152,13 @@ typedef struct sets {
     uint32_t n_nfas, words;
     uint32_t *base;  /* [n_nfas] number of each one's first state */
     uint32_t *stack; /* of a closure                              */
-    int64_t work;
+    uint64_t work, most;
 } sets;
 
 static slm_status sets_init(sets *s, slm__arena *a, const slm__recognizer *const *nfas, uint32_t n,
-                            slm_error *err) {
+                            uint64_t steps, slm_error *err) {
     *s = (sets){.arena = a, .nfas = nfas, .n_nfas = n};
+    s->most = steps < MAX_WORK ? steps : MAX_WORK;
     s->base = slm__arena_take(a, n, sizeof *s->base);
     if (!s->base) return no_memory(a, err);
     uint32_t all = 0;
@@ -167,6 +169,11 @@ static slm_status sets_init(sets *s, slm__arena *a, const slm__recognizer *const
     s->words = all / 64;
     s->stack = slm__arena_take(a, 2 * (uint64_t)all + 2, sizeof *s->stack);
     return s->stack ? SLM_OK : no_memory(a, err);
+}
+
+static slm_status check_work(const sets *s, slm_error *err) {
+    if (s->work <= s->most) return SLM_OK;
+    return slm__fail(err, SLM_ERR_LIMIT, "regular expressions that take too much work");
 }
 
 static bool has(const uint64_t *set, uint32_t i) { return set[i / 64] >> i % 64 & 1; }
@@ -234,9 +241,9 @@ static bool accepts(sets *s, const uint64_t *set, bool begin, uint64_t *scratch)
 }
 
 slm_status slm__recognizer_test(slm__arena *a, const slm__recognizer *nfa, const char *text,
-                                size_t n, bool *fits, slm_error *err) {
+                                size_t n, bool *fits, uint64_t *steps, slm_error *err) {
     sets s;
-    SLM_TRY(sets_init(&s, a, &nfa, 1, err));
+    SLM_TRY(sets_init(&s, a, &nfa, 1, *steps, err));
     uint64_t *set = slm__arena_take(a, s.words, sizeof *set);
     uint64_t *next = slm__arena_take(a, s.words, sizeof *set);
     if (!set || !next) return no_memory(a, err);
@@ -246,12 +253,15 @@ slm_status slm__recognizer_test(slm__arena *a, const slm__recognizer *nfa, const
         uint32_t cp = slm__utf8_read((const uint8_t *)text + at, n - at, &len);
         memset(next, 0, s.words * sizeof *next);
         step(&s, set, cp, next);
+        s.work += s.words;
+        SLM_TRY(check_work(&s, err));
         uint64_t *swap = set;
         set = next;
         next = swap;
         at += len;
     }
     *fits = accepts(&s, set, n == 0, next);
+    *steps -= s.work < s.most ? s.work : s.most;
     return SLM_OK;
 }
 
@@ -279,26 +289,25 @@ static slm_status find_letters(dfa *d) {
     uint64_t n = 0;
     for (uint32_t f = 0; f < d->s.n_nfas; f++)
         for (uint32_t i = 0; i < d->s.nfas[f]->n; i++) n += 2 * d->s.nfas[f]->states[i].n;
-    if (n > MAX_WORK) return slm__fail(d->err, SLM_ERR_LIMIT, "classes of too many ranges");
-    uint64_t *heap = slm__arena_take(a, n, sizeof *heap);
+    if (n > MAX_BORDERS) return slm__fail(d->err, SLM_ERR_LIMIT, "classes of too many ranges");
+    uint64_t *borders = slm__arena_take(a, 2 * n, sizeof *borders);
     d->letters = slm__arena_take(a, n, sizeof *d->letters);
-    if (!heap || !d->letters) return no_memory(a, d->err);
+    if (!borders || !d->letters) return no_memory(a, d->err);
     size_t used = 0;
     for (uint32_t f = 0; f < d->s.n_nfas; f++) {
         for (uint32_t i = 0; i < d->s.nfas[f]->n; i++) {
             const nfa_state *x = &d->s.nfas[f]->states[i];
             for (uint32_t k = 0; k < x->n; k++) {
-                slm__heap_push(heap, &used, x->ranges[k].first);
-                slm__heap_push(heap, &used, x->ranges[k].last + 1);
+                borders[used++] = x->ranges[k].first;
+                borders[used++] = x->ranges[k].last + 1;
             }
         }
     }
-    for (uint32_t last = 0; used;) { /* the first border is 0 */
-        uint32_t border = (uint32_t)slm__heap_pop(heap, &used);
-        if (border > last && last != 0xD800)
-            d->letters[d->n_letters++] = (slm__range){last, border - 1};
-        last = border;
-    }
+    slm__sort(borders, borders + n, used, 0);
+    for (size_t i = 0, last = 0; i < used; last = borders[i++]) /* the first border is 0 */
+        if (borders[i] > last && last != 0xD800)
+            d->letters[d->n_letters++] = (slm__range){(uint32_t)last, (uint32_t)borders[i] - 1};
+    d->s.work += used;
     if (d->n_letters > MAX_LETTERS)
         return slm__fail(d->err, SLM_ERR_LIMIT, "classes of more than %d ranges", MAX_LETTERS);
     return SLM_OK;
@@ -361,8 +370,7 @@ static slm_status find_targets(dfa *d, uint32_t state, uint64_t *scratch, uint32
         memset(scratch, 0, d->s.words * sizeof *scratch);
         step(&d->s, d->bits + (size_t)state * d->s.words, d->letters[l].first, scratch);
         d->s.work += d->s.words;
-        if (d->s.work > MAX_WORK)
-            return slm__fail(d->err, SLM_ERR_LIMIT, "regular expressions that take too much work");
+        SLM_TRY(check_work(&d->s, d->err));
         if (is_empty(d, scratch)) continue;
         SLM_TRY(find_state(d, scratch, count < d->cap ? count + 1 : count, &targets[l]));
     }
@@ -418,12 +426,13 @@ static slm_status emit_all(dfa *d, slm__emit_fn emit, void *user) {
 
 slm_status slm__recognizer_emit(slm__arena *a, const slm__recognizer *const *nfas, uint32_t n_nfas,
                                 uint32_t min, uint32_t max, slm__draft *draft, slm__emit_fn emit,
-                                void *user, int32_t *node, slm_error *err) {
+                                void *user, int32_t *node, uint64_t *steps, slm_error *err) {
     dfa d = {.min = min, .max = max, .draft = draft, .err = err};
     d.cap = max == UINT32_MAX ? min : max;
-    SLM_TRY(sets_init(&d.s, a, nfas, n_nfas, err));
+    SLM_TRY(sets_init(&d.s, a, nfas, n_nfas, *steps, err));
     SLM_TRY(find_letters(&d));
     SLM_TRY(emit_all(&d, emit, user));
+    *steps -= d.s.work < d.s.most ? d.s.work : d.s.most;
     *node = slm__draft_ref(draft, d.rules[0]);
     return draft->failed ? no_memory(a, err) : SLM_OK;
 }

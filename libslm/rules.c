@@ -2,11 +2,11 @@
  * grammar are one node, and what is compiled of it, and cached for it, is shared. */
 #include "rules.h"
 
+#include "ranges.h"
+
 enum {
     FIRST_HEADS = 256,
-    LAST_CODE_POINT = 0x10ffff,
-    SURROGATES = 0xd800,
-    SURROGATES_END = 0xe000
+    MAX_COMPARED = 1 << 25, /* nodes of one place in the table: more is a grammar made for that */
 };
 
 slm_status slm__rules_create(const slm_allocator *a, slm__rules **out, slm_error *err) {
@@ -73,7 +73,10 @@ static bool is_rule(slm__rules *r, int32_t rule) {
 
 /* ---- Nodes ---- */
 
-/* The bytes of a node's list: n elements. */
+/* Of tokens, in `max`. */
+enum { TOKEN_BY_TEXT = 1, TOKEN_NEGATED = 2 };
+
+/* The bytes of a node's list: n elements. With NULL, `a` tells nodes apart. */
 static slm__str list_of(const slm__rules *r, const slm__node *x) {
     switch (x->kind) {
     case NODE_TEXT: return (slm__str){r->bytes.p + x->a, x->n};
@@ -81,6 +84,9 @@ static slm__str list_of(const slm__rules *r, const slm__node *x) {
         return (slm__str){(const char *)(r->ranges.p + x->a), x->n * sizeof *r->ranges.p};
     case NODE_SEQ:
     case NODE_ALT: return (slm__str){(const char *)(r->items.p + x->a), x->n * sizeof *r->items.p};
+    case NODE_TOKEN:
+        return x->max & TOKEN_BY_TEXT ? (slm__str){r->bytes.p + r->tokens.p[x->a].text, x->n}
+                                      : (slm__str){"", 0};
     default: return (slm__str){NULL, 0};
     }
 }
@@ -118,7 +124,10 @@ static int32_t intern(slm__rules *r, slm__node *x, slm__str list,
                       bool (*store)(slm__rules *r, slm__node *x, slm__str list)) {
     uint32_t h = hash_of(x, list);
     for (uint32_t i = r->heads[h % r->n_heads]; i != 0; i = r->nodes.p[i].next)
-        if (same(r, x, list, &r->nodes.p[i])) return (int32_t)i;
+        if (same(r, x, list, &r->nodes.p[i]))
+            return (int32_t)i;
+        else if ((r->n_compared += 1 + list.len / 64) > MAX_COMPARED)
+            return too_large(r, "parts of equal hashes", MAX_COMPARED);
     if (r->nodes.n >= SLM__MAX_NODES) return too_large(r, "nodes", SLM__MAX_NODES);
     if (!SLM_ROOM(&r->allocator, &r->nodes, 1)) return no_memory(r);
     if (r->nodes.n >= r->n_heads && !rehash(r)) return no_memory(r);
@@ -205,86 +214,52 @@ int32_t slm__rules_repeat(slm__rules *r, int32_t item, uint32_t min, uint32_t ma
 
 /* ---- Classes ---- */
 
-/* Sorted and apart, in place; returns how many are left. */
-static size_t merge_ranges(slm__range *x, size_t n) {
-    for (size_t gap = n / 2; gap > 0; gap /= 2) { /* Shell 1959 */
-        for (size_t i = gap; i < n; i++) {
-            slm__range v = x[i];
-            size_t j = i;
-            for (; j >= gap && x[j - gap].first > v.first; j -= gap) x[j] = x[j - gap];
-            x[j] = v;
-        }
-    }
-    size_t used = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (x[i].last > LAST_CODE_POINT) x[i].last = LAST_CODE_POINT;
-        if (x[i].first > x[i].last) continue;
-        if (used > 0 && x[i].first <= x[used - 1].last + 1) {
-            if (x[i].last > x[used - 1].last) x[used - 1].last = x[i].last;
-        } else {
-            x[used++] = x[i];
-        }
-    }
-    return used;
-}
-
-/* All code points but those of x[n], into out, which has room for n + 1. */
-static size_t invert_ranges(const slm__range *x, size_t n, slm__range *out) {
-    size_t used = 0;
-    uint32_t from = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (x[i].first > from) out[used++] = (slm__range){from, x[i].first - 1};
-        from = x[i].last + 1;
-    }
-    if (from <= LAST_CODE_POINT) out[used++] = (slm__range){from, LAST_CODE_POINT};
-    return used;
-}
-
 int32_t slm__rules_class(slm__rules *r, const slm__range *ranges, size_t n, bool negated) {
     if (r->error.status != SLM_OK) return 0;
     if (n > SLM__MAX_ITEMS) return too_large(r, "ranges", SLM__MAX_ITEMS);
-    slm__range *work = slm__alloc_array(&r->allocator, 2 * n + 8, sizeof *work);
-    if (!work) return no_memory(r);
-    slm__range *others = work + n + 2;
-    if (n > 0) memcpy(work, ranges, n * sizeof *work);
-    /* Without surrogates: the others of the class and the surrogates are the others of what is wanted. */
-    n = merge_ranges(work, n);
-    if (!negated) {
-        n = invert_ranges(work, n, others);
-        memcpy(work, others, n * sizeof *work);
+    slm__range *sorted = slm__alloc_array(&r->allocator, 2 * n + 2, sizeof *sorted);
+    uint64_t *room = slm__alloc_array(&r->allocator, 2 * n, sizeof *room);
+    int32_t node = 0;
+    if (sorted && room) {
+        slm__range *clean = sorted + n;
+        if (n > 0) memcpy(sorted, ranges, n * sizeof *sorted);
+        slm__ranges_sort(sorted, n, room);
+        n = slm__ranges_tidy(sorted, n, negated, clean);
+        slm__node x = {.kind = NODE_CLASS, .n = (uint32_t)n};
+        slm__str list = {(const char *)clean, n * sizeof *clean};
+        node = n == 0 ? slm__rules_alt(r, NULL, 0) : intern(r, &x, list, store_ranges);
+    } else {
+        no_memory(r);
     }
-    work[n++] = (slm__range){SURROGATES, SURROGATES_END - 1};
-    n = merge_ranges(work, n);
-    n = invert_ranges(work, n, others);
-    slm__node x = {.kind = NODE_CLASS, .n = (uint32_t)n};
-    int32_t node =
-        n == 0 ? slm__rules_alt(r, NULL, 0)
-               : intern(r, &x, (slm__str){(const char *)others, n * sizeof *others}, store_ranges);
-    slm__free(&r->allocator, work);
+    slm__free(&r->allocator, room);
+    slm__free(&r->allocator, sorted);
     return node;
 }
 
 /* ---- Tokens and rules ---- */
 
+static bool store_token(slm__rules *r, slm__node *x, slm__str text) {
+    slm__token_symbol t = {.by_text = x->max & TOKEN_BY_TEXT, .negated = x->max & TOKEN_NEGATED};
+    if (r->tokens.n >= SLM__MAX_RULES) return too_large(r, "tokens", SLM__MAX_RULES) != 0;
+    if (!SLM_ROOM(&r->allocator, &r->tokens, 1)) return no_memory(r) != 0;
+    if (t.by_text && !APPEND(r, &r->bytes, text.ptr, text.len, "bytes of text", &t.text))
+        return false;
+    if (t.by_text)
+        t.n_text = x->n;
+    else
+        t.id = x->n;
+    x->a = r->tokens.n;
+    r->tokens.p[r->tokens.n++] = t;
+    return true;
+}
+
 int32_t slm__rules_token(slm__rules *r, uint32_t id, const char *text, size_t n, bool negated) {
     if (r->error.status != SLM_OK) return 0;
-    slm__token_symbol t = {.id = id, .by_text = text != NULL, .negated = negated};
-    for (uint32_t i = 0; i < r->tokens.n; i++) {
-        const slm__token_symbol *o = &r->tokens.p[i];
-        if (o->negated != negated || o->by_text != t.by_text) continue;
-        bool equal =
-            text ? o->n_text == n && memcmp(r->bytes.p + o->text, text, n) == 0 : o->id == id;
-        if (!equal) continue;
-        slm__node x = {.kind = NODE_TOKEN, .a = i};
-        return intern(r, &x, (slm__str){NULL, 0}, NULL);
-    }
-    if (r->tokens.n >= SLM__MAX_RULES) return too_large(r, "tokens", SLM__MAX_RULES);
-    if (!SLM_ROOM(&r->allocator, &r->tokens, 1)) return no_memory(r);
-    if (text && !APPEND(r, &r->bytes, text, n, "bytes of text", &t.text)) return 0;
-    t.n_text = (uint32_t)n;
-    r->tokens.p[r->tokens.n] = t;
-    slm__node x = {.kind = NODE_TOKEN, .a = r->tokens.n++};
-    return intern(r, &x, (slm__str){NULL, 0}, NULL);
+    if (text && n > SLM__MAX_ITEMS) return too_large(r, "bytes of text", SLM__MAX_ITEMS);
+    slm__node x = {.kind = NODE_TOKEN,
+                   .n = text ? (uint32_t)n : id,
+                   .max = (text ? TOKEN_BY_TEXT : 0) | (negated ? TOKEN_NEGATED : 0)};
+    return intern(r, &x, text ? (slm__str){text, n} : (slm__str){"", 0}, store_token);
 }
 
 int32_t slm__rules_new(slm__rules *r, const char *name, size_t n) {

@@ -19,7 +19,7 @@ typedef enum slm__node_kind {
 typedef struct slm__node {
     slm__node_kind kind;
     /* TEXT: a, n into `bytes`. CLASS: a, n into `ranges`. SEQ, ALT: a, n into `items`. REPEAT: a is the item, n is min. REF: a is the rule.
-     * TOKEN: a is the symbol. */
+     * TOKEN: a is the symbol, n its number or the bytes of its text, max says which, and whether it is negated. */
     uint32_t a, n;
     uint32_t max;     /* REPEAT */
     uint32_t product; /* of the counts of repetitions inside, capped by the limit; at least 1 */
@@ -49,6 +49,7 @@ struct slm__rules {
     SLM_VEC(slm__rule) rules; /* number 0 is none */
     uint32_t *heads;          /* [n_heads] first node of a hash, 0: none */
     uint32_t n_heads;
+    uint64_t n_compared;
 };
 
 static inline slm__str slm__rule_name(const slm__rules *r, int32_t rule) {

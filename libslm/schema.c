@@ -76,6 +76,7 @@ void slm__items_add(slm__schema *s, slm__items *items, slm__schema_value *value,
     slm__item item = slm__number_of(s, value) * 2 + (constant ? SLM__CONSTANT : 0);
     uint32_t at = items->n;
     while (at > 0 && items->list[at - 1] > item) at--;
+    if (!slm__schema_spend(s, 1 + (items->n - at) / 2)) return;
     if (at > 0 && items->list[at - 1] == item) return;
     slm__item *list =
         slm__arena_room(&s->arena, items->list, &items->room, (uint64_t)items->n + 1, sizeof *list);
@@ -107,13 +108,14 @@ int32_t slm__schema_rule(slm__schema *s, slm__items *items, uint8_t mode) {
     slm__conjunction c = {.items = *items, .mode = mode};
     c.hash = slm__hash(items->list, items->n * sizeof *items->list) * 31 + mode;
     uint32_t slot = c.hash & (TABLE - 1);
-    for (; s->table[slot]; slot = (slot + 1) & (TABLE - 1)) {
+    for (; s->table[slot] && slm__schema_spend(s, 1); slot = (slot + 1) & (TABLE - 1)) {
         const slm__conjunction *known = &s->conjunctions[s->table[slot] - 1];
         if (known->hash == c.hash && known->mode == mode && known->items.n == items->n &&
             (items->n == 0 ||
              memcmp(known->items.list, items->list, items->n * sizeof *items->list) == 0))
             return known->rule;
     }
+    if (!slm__schema_ok(s)) return 0;
     int32_t rule = add_conjunction(s, &c);
     s->table[slot] = s->n_conjunctions;
     return rule;
@@ -175,6 +177,7 @@ bool slm__schema_draft(slm__schema *s) {
 slm_status slm__schema_begin(slm__schema *s, const char *json, size_t n_bytes,
                              const slm_schema_params *params, slm_error *err) {
     *s = (slm__schema){.open = params->open, .spacing = params->spacing, .err = err};
+    s->work = SLM__SCHEMA_WORK;
     s->arena =
         (slm__arena){.allocator = &params->allocator, .limit = (uint64_t)SLM__SCHEMA_MEMORY << 20};
     return slm__json_parse(&params->allocator, json, n_bytes, &s->json, err);

@@ -6,16 +6,18 @@
 
 typedef struct meeting {
     slm__schema_value *schema;
-    bool taken; /* and what it refers to has been met */
+    uint32_t next; /* of `met`; 0: the last one             */
+    bool taken;    /* and what it refers to has been met    */
 } meeting;
 
 /* A conjunction that is being taken apart. */
 typedef struct flat {
     slm__branch b;
-    /* every schema that was met, the true and false ones too: an alternative that is among them holds. In the order in which their
-     * properties are written. */
+    /* Every schema that was met, the true and false ones too: an alternative that is among them holds. A list that begins at number 0, which is none
+     * itself, in the order in which their properties are written. */
     meeting *met;
     uint32_t n_met, room_met;
+    slm__lookup numbers; /* the schemas' own, once there are many */
     slm__schema_value **enums;
     uint32_t n_enums, room_enums;
     bool dead; /* nothing satisfies it */
@@ -31,25 +33,42 @@ static bool push(slm__schema *s, slm__schema_value ***list, uint32_t *n, uint32_
     return true;
 }
 
-static bool met(const flat *f, slm__schema_value *v) {
-    for (uint32_t i = 0; i < f->n_met; i++)
+static bool met(slm__schema *s, const flat *f, slm__schema_value *v) {
+    if (f->n_met > SLM__SCHEMA_FEW) {
+        slm__finding found = {0};
+        return slm__lookup_next(s, &f->numbers, slm__number_of(s, v), &found);
+    }
+    for (uint32_t i = 1; i < f->n_met; i++)
         if (f->met[i].schema == v) return true;
     return false;
 }
 
-/* Put it at a place, which moves on. */
-static void meet(slm__schema *s, flat *f, slm__schema_value *v, uint32_t *at) {
-    if (met(f, v)) return;
+/* The last one is new: from a number of them on they are looked up. */
+static bool note_number(slm__schema *s, flat *f) {
+    if (f->n_met <= SLM__SCHEMA_FEW) return true;
+    for (uint32_t i = f->n_met == SLM__SCHEMA_FEW + 1 ? 1 : f->n_met - 1; i < f->n_met; i++) {
+        uint32_t number = slm__number_of(s, f->met[i].schema);
+        if (!slm__lookup_add(s, &f->numbers, number, number)) return false;
+    }
+    return true;
+}
+
+static bool add_meeting(slm__schema *s, flat *f, meeting m) {
     meeting *more =
         slm__arena_room(&s->arena, f->met, &f->room_met, (uint64_t)f->n_met + 1, sizeof *more);
-    if (!more) {
-        slm__schema_no_memory(s);
-        return;
-    }
+    if (!more) return slm__schema_no_memory(s) != 0;
     f->met = more;
-    memmove(more + *at + 1, more + *at, (f->n_met - *at) * sizeof *more);
-    more[(*at)++] = (meeting){.schema = v};
-    f->n_met++;
+    more[f->n_met++] = m;
+    return true;
+}
+
+/* Put it behind number *at, which moves on. */
+static void meet(slm__schema *s, flat *f, slm__schema_value *v, uint32_t *at) {
+    if (!slm__schema_spend(s, 1) || met(s, f, v)) return;
+    if (!add_meeting(s, f, (meeting){.schema = v, .next = f->met[*at].next})) return;
+    f->met[*at].next = f->n_met - 1;
+    *at = f->n_met - 1;
+    note_number(s, f);
 }
 
 static void die(slm__schema *s, flat *f, slm__schema_value *where, const char *why) {
@@ -58,17 +77,18 @@ static void die(slm__schema *s, flat *f, slm__schema_value *where, const char *w
 }
 
 static void set_constant(slm__schema *s, flat *f, slm__schema_value *v) {
-    if (f->b.constant && !slm__json_equal(f->b.constant, v))
+    if (f->b.constant && !slm__json_equal(s, f->b.constant, v))
         die(s, f, v, "this constant differs from another one of the same place");
     else if (!f->b.constant)
         f->b.constant = v;
 }
 
-/* What a schema includes comes before its own properties or behind them, as it is written. */
-static void take_included(slm__schema *s, flat *f, slm__schema_value *v, uint32_t at) {
+/* What schema number `self` includes comes before its own properties, which is behind number `at`, or behind them, as it is written. */
+static void take_included(slm__schema *s, flat *f, slm__schema_value *v, uint32_t self,
+                          uint32_t at) {
     for (slm__schema_value *w = v->first; w && slm__schema_ok(s); w = w->next) {
         if (slm__str_eq(w->key, "properties")) {
-            at++;
+            at = self;
         } else if (slm__str_eq(w->key, "$ref")) {
             slm__schema_value *target = slm__schema_resolve(s, v);
             if (target) meet(s, f, target, &at);
@@ -78,12 +98,13 @@ static void take_included(slm__schema *s, flat *f, slm__schema_value *v, uint32_
     }
 }
 
-static void take_schema(slm__schema *s, flat *f, uint32_t at) {
-    slm__schema_value *v = f->met[at].schema;
-    f->met[at].taken = true;
+static void take_schema(slm__schema *s, flat *f, uint32_t self, uint32_t before) {
+    slm__schema_value *v = f->met[self].schema;
+    f->met[self].taken = true;
     if (v->kind == JSON_FALSE) die(s, f, v, "the schema is false");
     if (v->kind != JSON_OBJECT || !slm__schema_check_cycles(s, v)) return;
-    take_included(s, f, v, at);
+    if (!slm__schema_spend(s, 8 * (1 + (uint64_t)v->n))) return;
+    take_included(s, f, v, self, before);
     slm__schema_value *is = slm__word(v, "const");
     if (is) set_constant(s, f, is);
     if (slm__word(v, "enum")) push(s, &f->enums, &f->n_enums, &f->room_enums, slm__word(v, "enum"));
@@ -94,14 +115,13 @@ static void take_schema(slm__schema *s, flat *f, uint32_t at) {
 
 /* Until all are taken; what was included stands next to the one at hand, before or behind it. */
 static void take_all(slm__schema *s, flat *f) {
-    for (uint32_t at = 0; at < f->n_met && !f->dead && slm__schema_ok(s);) {
-        if (f->met[at].taken) {
-            at++;
-            continue;
-        }
-        take_schema(s, f, at); /* may have put others here */
+    for (uint32_t at = 0, next; (next = f->met[at].next) && !f->dead && slm__schema_ok(s);) {
+        if (f->met[next].taken)
+            at = next;
+        else
+            take_schema(s, f, next, at); /* may have put others here */
     }
-    for (uint32_t i = 0; i < f->n_met && slm__schema_ok(s); i++)
+    for (uint32_t i = f->met[0].next; i && slm__schema_ok(s); i = f->met[i].next)
         if (f->met[i].schema->kind == JSON_OBJECT)
             push(s, &f->b.schemas, &f->b.n, &f->b.room, f->met[i].schema);
 }
@@ -120,38 +140,35 @@ static void imply_types(slm__schema *s, flat *f) {
 static void flatten(slm__schema *s, flat *f, const slm__items *items, uint8_t mode) {
     *f = (flat){.b = {.types = TYPE_ANY, .mode = mode}};
     if (mode != MODE_MAKE) f->b.types = mode >> 1;
-    for (uint32_t i = 0; i < items->n; i++) {
+    uint32_t last = 0;
+    f->dead = !add_meeting(s, f, (meeting){0});
+    for (uint32_t i = 0; i < items->n && !f->dead; i++) {
         slm__schema_value *v = &s->json.values[items->list[i] / 2];
         if (items->list[i] & SLM__CONSTANT)
             set_constant(s, f, v);
         else
-            meet(s, f, v, &(uint32_t){f->n_met});
+            meet(s, f, v, &last);
     }
-    take_all(s, f);
+    if (!f->dead) take_all(s, f);
     f->dead = f->dead || f->b.types == 0 || !slm__schema_ok(s);
     if (!f->dead) imply_types(s, f);
 }
 
 /* ---- Constants ---- */
 
-static bool in_enum(slm__schema_value *list, slm__schema_value *v) {
-    for (slm__schema_value *c = list->first; c; c = c->next)
-        if (slm__json_equal(c, v)) return true;
-    return false;
-}
-
-static bool allowed(const flat *f, slm__schema_value *v) {
-    if (!(slm__value_type(v) & f->b.types)) return false;
-    for (uint32_t i = 0; i < f->n_enums; i++)
-        if (!in_enum(f->enums[i], v)) return false;
+/* By the types and all enums from number `from` on. */
+static bool allowed(slm__schema *s, const flat *f, slm__schema_value *v, uint32_t from) {
+    if (!slm__schema_spend(s, 1) || !(slm__value_type(v) & f->b.types)) return false;
+    for (uint32_t i = from; i < f->n_enums; i++)
+        if (!slm__json_among(s, f->enums[i], v)) return false;
     return true;
 }
 
 /* The constants that are left, one call for each; NULL once if it takes no constant. NULL at the end. */
-static slm__schema_value *first_constant(const flat *f, slm__schema_value *after) {
-    if (f->b.constant) return !after && allowed(f, f->b.constant) ? f->b.constant : NULL;
+static slm__schema_value *first_constant(slm__schema *s, const flat *f, slm__schema_value *after) {
+    if (f->b.constant) return !after && allowed(s, f, f->b.constant, 0) ? f->b.constant : NULL;
     slm__schema_value *c = after ? after->next : f->enums[0]->first;
-    while (c && !allowed(f, c)) c = c->next;
+    while (c && !allowed(s, f, c, 1)) c = c->next;
     return c;
 }
 
@@ -162,7 +179,7 @@ bool slm__schema_hopeless(slm__schema *s, const slm__items *items) {
     flatten(s, &f, items, MODE_PROVE_ANY);
     s->quiet = quiet;
     if (f.dead || !slm__schema_ok(s)) return true;
-    return (f.b.constant || f.n_enums) && !first_constant(&f, NULL);
+    return (f.b.constant || f.n_enums) && !first_constant(s, &f, NULL);
 }
 
 /* ---- Splitting ---- */
@@ -208,26 +225,26 @@ static slm__items with(slm__schema *s, const slm__items *items, slm__schema_valu
 }
 
 /* Of an anyOf that holds already nothing is left to do. */
-static bool resolved(const flat *f, slm__schema_value *alternatives) {
-    for (slm__schema_value *a = alternatives->first; a; a = a->next)
-        if (a->kind == JSON_TRUE || met(f, a)) return true;
+static bool resolved(slm__schema *s, const flat *f, slm__schema_value *alternatives) {
+    for (slm__schema_value *a = alternatives->first; a && slm__schema_spend(s, 1); a = a->next)
+        if (a->kind == JSON_TRUE || met(s, f, a)) return true;
     return false;
 }
 
-static bool one_resolved(const flat *f, slm__schema_value *alternatives) {
-    for (slm__schema_value *a = alternatives->first; a; a = a->next)
-        if (met(f, a)) return true;
+static bool one_resolved(slm__schema *s, const flat *f, slm__schema_value *alternatives) {
+    for (slm__schema_value *a = alternatives->first; a && slm__schema_spend(s, 1); a = a->next)
+        if (met(s, f, a)) return true;
     return false;
 }
 
-static slm__schema_value *next_split(const flat *f, bool *is_one) {
+static slm__schema_value *next_split(slm__schema *s, const flat *f, bool *is_one) {
     for (uint32_t i = 0; i < f->b.n; i++) {
         slm__schema_value *any = slm__word(f->b.schemas[i], "anyOf");
         slm__schema_value *one = slm__word(f->b.schemas[i], "oneOf");
         *is_one = false;
-        if (any && !resolved(f, any)) return any;
+        if (any && !resolved(s, f, any)) return any;
         *is_one = f->b.mode == MODE_MAKE;
-        if (one && !(*is_one ? one_resolved(f, one) : resolved(f, one))) return one;
+        if (one && !(*is_one ? one_resolved(s, f, one) : resolved(s, f, one))) return one;
     }
     return NULL;
 }
@@ -238,7 +255,7 @@ static uint32_t made_types(slm__schema *s, const slm__items *items) {
     bool is_one;
     flatten(s, &f, items, MODE_MAKE);
     if (f.dead) return 0;
-    if (!next_split(&f, &is_one)) return f.b.types;
+    if (!next_split(s, &f, &is_one)) return f.b.types;
     flatten(s, &f, items, MODE_PROVE_ANY);
     return f.dead ? 0 : f.b.types;
 }
@@ -334,14 +351,14 @@ static void finish_branch(slm__schema *s, work *w, flat *f) {
         add_node(s, w, slm__schema_leaf(s, &f->b));
         return;
     }
-    slm__schema_value *c = first_constant(f, NULL);
+    slm__schema_value *c = first_constant(s, f, NULL);
     if (!c && f->b.n)
         slm__schema_contradiction(s, f->b.schemas[0], SLM_ERR_FORMAT, "no constant is left");
-    for (bool single = f->b.constant != NULL; c && slm__schema_ok(s);) {
-        slm__branch b = f->b;
+    slm__branch b = f->b;
+    for (uint32_t i = 0; i < b.n; i++) b.implied |= slm__schema_implied(b.schemas[i]);
+    for (; c && slm__schema_ok(s); c = f->b.constant ? NULL : first_constant(s, f, c)) {
         b.constant = c;
         add_node(s, w, slm__schema_leaf(s, &b));
-        c = single ? NULL : first_constant(f, c);
     }
 }
 
@@ -357,7 +374,7 @@ int32_t slm__schema_node(slm__schema *s, const slm__items *items, uint8_t mode) 
         bool is_one;
         flatten(s, &f, &one, mode);
         if (f.dead) continue;
-        slm__schema_value *split = next_split(&f, &is_one);
+        slm__schema_value *split = next_split(s, &f, &is_one);
         if (split)
             split_up(s, &w, &f, &one, split, is_one);
         else

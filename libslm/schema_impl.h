@@ -13,6 +13,7 @@
  *     schema_leaf.c     a branch, type by type
  *     schema_object.c, schema_array.c, schema_string.c, schema_number.c (decimal.c)
  *     schema_value.c    constants: equality, texts
+ *     schema_lookup.c   numbers by hash; the work that is left
  *
  * All memory is one arena's, for the time of the call. Functions that make nodes of the draft return 0 (which fits nothing) after
  * a failure; the first one sticks in `status`.
@@ -47,7 +48,22 @@ enum {
     SLM__SCHEMA_STATES = 20000,  /* of an object that counts properties   */
     SLM__SCHEMA_MEMORY = 256,    /* MiB                                   */
     SLM__SCHEMA_COUNT = 1000000, /* of code points, items, properties     */
+    SLM__SCHEMA_WORK = 1 << 25,  /* steps: less than half a second        */
+    SLM__SCHEMA_FEW = 8,         /* so many are looked at one by one      */
 };
+
+/* Numbers by hash: several may have the same one. Set to {0} to begin. */
+typedef struct slm__found {
+    uint32_t hash, number; /* number + 1; 0: free */
+} slm__found;
+typedef struct slm__lookup {
+    slm__found *slots; /* [room], a power of 2 or 0 */
+    uint32_t n, room;
+} slm__lookup;
+/* Where a search is. */
+typedef struct slm__finding {
+    uint32_t number, tried;
+} slm__finding;
 
 /* An item of a conjunction: a schema or, with SLM__CONSTANT added, a value; the number of the JSON value, doubled. */
 typedef uint32_t slm__item;
@@ -95,6 +111,10 @@ typedef struct slm__schema {
     uint32_t n_values;
     uint32_t *parents;  /* [n_values] of each value: the value that it is in     */
     uint8_t *looked_at; /* [n_values] bits: keywords are checked, see below      */
+    uint32_t *targets;  /* [n_values] of a schema: what its $ref refers to, + 1  */
+    /* values: the members of objects that have many, by object and key; anchors by name; of long enums, by enum and value */
+    slm__lookup members, anchors, constants;
+    uint64_t work; /* steps that are left                                         */
     bool open;
     int32_t spacing; /* slm_spacing                                          */
     slm__conjunction *conjunctions;
@@ -120,6 +140,8 @@ typedef struct slm__branch {
     uint32_t n, room;
     slm__schema_value *constant; /* or NULL */
     uint32_t types;              /* those that are left         */
+    uint32_t implied; /* with a constant: the types that the schemas' keywords speak of */
+    struct slm__expressions *expressions; /* of all its constants; NULL: not yet read */
     uint8_t mode;
 } slm__branch;
 
@@ -145,6 +167,23 @@ static inline bool slm__schema_ok(slm__schema *s) {
     return s->status == SLM_OK;
 }
 
+/* ---- schema_lookup.c ---- */
+
+/* Work of about n steps is to be done. False: it is too much, which is LIMIT, or something failed before. */
+bool slm__schema_spend(slm__schema *s, uint64_t n);
+
+bool slm__lookup_add(slm__schema *s, slm__lookup *l, uint32_t hash, uint32_t number);
+/* The next number that was added with the hash, into f->number; *f is {0} at first. False: no more, or failed. */
+bool slm__lookup_next(slm__schema *s, const slm__lookup *l, uint32_t hash, slm__finding *f);
+static inline uint32_t slm__hash_in(uint32_t owner, slm__str text) {
+    return slm__hash(text.ptr, text.len) + owner * 0x9e3779b1u;
+}
+static inline bool slm__same_text(slm__str a, slm__str b) {
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+/* ---- schema.c again ---- */
+
 /* Remember a rule for the message if nothing fits. */
 void slm__schema_suspect(slm__schema *s, int32_t rule, slm__schema_value *where);
 
@@ -158,7 +197,7 @@ void slm__items_add(slm__schema *s, slm__items *items, slm__schema_value *value,
 /* ---- schema_words.c ---- */
 
 /* The member of that name; NULL if there is none. */
-slm__schema_value *slm__member(slm__schema_value *object, slm__str name);
+slm__schema_value *slm__member(slm__schema *s, slm__schema_value *object, slm__str name);
 static inline uint32_t slm__number_of(const slm__schema *s, slm__schema_value *value) {
     return (uint32_t)(value - s->json.values);
 }
@@ -204,7 +243,7 @@ bool slm__schema_hopeless(slm__schema *s, const slm__items *items);
 int32_t slm__schema_leaf(slm__schema *s, slm__branch *b);
 int32_t slm__schema_object(slm__schema *s, const slm__branch *b);
 int32_t slm__schema_array(slm__schema *s, const slm__branch *b);
-int32_t slm__schema_string(slm__schema *s, const slm__branch *b);
+int32_t slm__schema_string(slm__schema *s, slm__branch *b);
 int32_t slm__schema_number(slm__schema *s, const slm__branch *b);
 
 /* Is there an expression for a "format"? */
@@ -241,7 +280,9 @@ static inline char slm__escape_letter(uint32_t c) {
 /* ---- schema_value.c ---- */
 
 /* Numbers by what they mean, objects in any order. */
-bool slm__json_equal(slm__schema_value *a, slm__schema_value *b);
+bool slm__json_equal(slm__schema *s, slm__schema_value *a, slm__schema_value *b);
+/* Is it equal to one of an array's? */
+bool slm__json_among(slm__schema *s, slm__schema_value *list, slm__schema_value *v);
 /* The text of a value. */
 int32_t slm__value_node(slm__schema *s, slm__schema_value *value);
 uint32_t slm__value_type(slm__schema_value *value);

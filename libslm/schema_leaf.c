@@ -18,17 +18,12 @@ int32_t slm__separator_node(slm__schema *s, slm__separator mark) {
     return slm__draft_seq(d, (int32_t[]){before, text, behind}, 3);
 }
 
-/* Nothing but the constant's own type is asked of it. */
-static bool is_free(const slm__branch *b) {
-    for (uint32_t i = 0; i < b->n; i++)
-        if (slm__schema_implied(b->schemas[i]) & slm__value_type(b->constant)) return false;
-    return true;
-}
-
-static int32_t constant_node(slm__schema *s, const slm__branch *b) {
+static int32_t constant_node(slm__schema *s, slm__branch *b) {
     uint32_t type = slm__value_type(b->constant);
     if (!(type & b->types)) return 0;
-    if ((type & (TYPE_NULL | TYPE_BOOLEAN)) || is_free(b)) return slm__value_node(s, b->constant);
+    if ((type & (TYPE_NULL | TYPE_BOOLEAN)) || !(type & b->implied))
+        return slm__value_node(s, b->constant);
+    if (!slm__schema_spend(s, 8 * (uint64_t)b->n)) return 0;
     if (type == TYPE_STRING) return slm__schema_string(s, b);
     if (type == TYPE_ARRAY) return slm__schema_array(s, b);
     return type == TYPE_OBJECT ? slm__schema_object(s, b) : slm__schema_number(s, b);

@@ -310,7 +310,7 @@ static bool find_modulus(slm__schema *s, const slm__branch *b, digits *g, bool *
             q /= common;
         }
         if (q > 1) *fractional = true;
-        p = p ? p / common_divisor(p, g->modulus) * g->modulus : p;
+        if (p && p <= MAX_MODULUS) p = p / common_divisor(p, g->modulus) * g->modulus;
         if (p == 0 || p > MAX_MODULUS) {
             slm__schema_fail(s, SLM_ERR_UNSUPPORTED, v, "multiples of more than %d", MAX_MODULUS);
             return false;

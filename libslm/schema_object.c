@@ -15,6 +15,7 @@ typedef struct object {
     const slm__branch *b;
     property *list;
     uint32_t n, room;
+    slm__lookup by_name; /* places in the list, once there are many */
     uint32_t min, max;
     uint32_t cap;  /* counts are kept up to this     */
     bool closed;   /* no others                      */
@@ -33,17 +34,27 @@ static uint8_t mode_below(const object *o) {
 /* ---- Names ---- */
 
 static property *find(const object *o, slm__str name) {
-    for (uint32_t i = 0; i < o->n; i++) {
-        const slm__str *n = &o->list[i].name;
-        if (n->len == name.len && (name.len == 0 || memcmp(n->ptr, name.ptr, name.len) == 0))
-            return &o->list[i];
+    if (o->n > SLM__SCHEMA_FEW) {
+        for (slm__finding f = {0}; slm__lookup_next(o->s, &o->by_name, slm__hash_in(0, name), &f);)
+            if (slm__same_text(o->list[f.number].name, name)) return &o->list[f.number];
+        return NULL;
     }
+    for (uint32_t i = 0; i < o->n; i++)
+        if (slm__same_text(o->list[i].name, name)) return &o->list[i];
     return NULL;
+}
+
+/* The last one is new: from a number of them on they are looked up. */
+static bool note_name(object *o) {
+    if (o->n <= SLM__SCHEMA_FEW) return true;
+    for (uint32_t i = o->n == SLM__SCHEMA_FEW + 1 ? 0 : o->n - 1; i < o->n; i++)
+        if (!slm__lookup_add(o->s, &o->by_name, slm__hash_in(0, o->list[i].name), i)) return false;
+    return true;
 }
 
 static property *add_name(object *o, slm__str name, slm__schema_value *where) {
     property *p = find(o, name);
-    if (p) return p;
+    if (p || !slm__schema_spend(o->s, 1)) return p;
     if (o->n == SLM__SCHEMA_NAMES) {
         slm__schema_fail(o->s, SLM_ERR_LIMIT, where, "more than %d properties", SLM__SCHEMA_NAMES);
         return NULL;
@@ -56,7 +67,8 @@ static property *add_name(object *o, slm__str name, slm__schema_value *where) {
     }
     o->list = list;
     list[o->n] = (property){.name = name, .value = -1};
-    return &list[o->n++];
+    o->n++;
+    return note_name(o) ? &list[o->n - 1] : NULL;
 }
 
 /* Names of a constant first, then those that schemas declare, then those that they only require. */
@@ -90,10 +102,11 @@ static bool collect(object *o) {
 
 static slm__items items_of(const object *o, slm__str name) {
     slm__items items = {0};
-    if (o->b->constant) slm__items_add(o->s, &items, slm__member(o->b->constant, name), true);
+    if (!slm__schema_spend(o->s, 8 * (uint64_t)o->b->n)) return items;
+    if (o->b->constant) slm__items_add(o->s, &items, slm__member(o->s, o->b->constant, name), true);
     for (uint32_t i = 0; i < o->b->n; i++) {
         slm__schema_value *schema = o->b->schemas[i];
-        slm__schema_value *own = slm__member(slm__word(schema, "properties"), name);
+        slm__schema_value *own = slm__member(o->s, slm__word(schema, "properties"), name);
         if (!own) own = slm__word(schema, "additionalProperties");
         if (own) slm__items_add(o->s, &items, own, false);
     }

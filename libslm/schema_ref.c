@@ -1,7 +1,23 @@
 /* Places in a schema: their paths, and what $ref refers to. */
 #include "schema_impl.h"
 
+#include "unicode.h"
+
 enum { NO_PARENT = 0xffffffffu };
+
+static bool index_child(slm__schema *s, uint32_t parent, slm__schema_value *c) {
+    const slm__json_value *p = &s->json.values[parent];
+    uint32_t number = slm__number_of(s, c);
+    s->parents[number] = parent;
+    if (p->kind != JSON_OBJECT) return true;
+    if (p->n > SLM__SCHEMA_FEW &&
+        !slm__lookup_add(s, &s->members, slm__hash_in(parent, c->key), number))
+        return false;
+    if (c->kind != JSON_STRING ||
+        !(slm__str_eq(c->key, "$anchor") || slm__str_eq(c->key, "$dynamicAnchor")))
+        return true;
+    return slm__lookup_add(s, &s->anchors, slm__hash_in(0, c->text), number);
+}
 
 bool slm__schema_index(slm__schema *s) {
     const slm__json_value *values = s->json.values;
@@ -10,14 +26,15 @@ bool slm__schema_index(slm__schema *s) {
     s->n_values = (uint32_t)n;
     s->parents = slm__arena_take(&s->arena, n, sizeof *s->parents);
     s->looked_at = slm__arena_take(&s->arena, n, 1);
-    if (!s->parents || !s->looked_at) {
+    s->targets = slm__arena_take(&s->arena, n, sizeof *s->targets);
+    if (!s->parents || !s->looked_at || !s->targets) {
         slm__schema_no_memory(s);
         return false;
     }
     s->parents[0] = NO_PARENT;
     for (uint32_t i = 0; i < n; i++)
         for (slm__schema_value *c = values[i].first; c; c = c->next)
-            s->parents[slm__number_of(s, c)] = i;
+            if (!index_child(s, i, c)) return false;
     return true;
 }
 
@@ -125,25 +142,20 @@ static location location_of(const slm__schema *s, slm__schema_value *v) {
     return l;
 }
 
-static slm__schema_value *find_anchor(const slm__schema *s, slm__str name) {
-    for (uint32_t i = 1; i < s->n_values; i++) {
-        slm__schema_value *v = &s->json.values[i], *p = parent_of(s, v);
-        if (p->kind != JSON_OBJECT || v->kind != JSON_STRING) continue;
-        if (!slm__str_eq(v->key, "$anchor") && !slm__str_eq(v->key, "$dynamicAnchor")) continue;
-        if (v->text.len == name.len && memcmp(v->text.ptr, name.ptr, name.len) == 0 &&
-            location_of(s, p) == LOCATION_SCHEMA)
-            return p;
+/* The first schema that has the anchor. */
+static slm__schema_value *find_anchor(slm__schema *s, slm__str name) {
+    slm__schema_value *first = NULL;
+    for (slm__finding f = {0}; slm__lookup_next(s, &s->anchors, slm__hash_in(0, name), &f);) {
+        slm__schema_value *v = &s->json.values[f.number];
+        if (slm__same_text(v->text, name) && (!first || v < first) &&
+            slm__schema_spend(s, SLM__JSON_DEPTH) &&
+            location_of(s, parent_of(s, v)) == LOCATION_SCHEMA)
+            first = v;
     }
-    return NULL;
+    return first ? parent_of(s, first) : NULL;
 }
 
 /* ---- Pointers ---- */
-
-static int hex_value(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if ((c | 32) >= 'a' && (c | 32) <= 'f') return (c | 32) - 'a' + 10;
-    return -1;
-}
 
 /* The fragment without %XX; NULL: no memory, or not well-formed (then `out` is empty). */
 static bool decode_fragment(slm__schema *s, slm__str f, slm__str *out) {
@@ -156,8 +168,8 @@ static bool decode_fragment(slm__schema *s, slm__str f, slm__str *out) {
     for (size_t i = 0; i < f.len; i++) {
         char c = f.ptr[i];
         if (c == '%') {
-            int high = i + 2 < f.len ? hex_value(f.ptr[i + 1]) : -1;
-            int low = i + 2 < f.len ? hex_value(f.ptr[i + 2]) : -1;
+            int high = i + 2 < f.len ? slm__hex_digit(f.ptr[i + 1]) : -1;
+            int low = i + 2 < f.len ? slm__hex_digit(f.ptr[i + 2]) : -1;
             if (i + 2 >= f.len || high < 0 || low < 0) return false;
             c = (char)(high * 16 + low);
             i += 2;
@@ -178,15 +190,15 @@ static size_t read_token(slm__str pointer, size_t at, slm__str *token, char *roo
     return at;
 }
 
-static slm__schema_value *child_at(slm__schema_value *v, slm__str token) {
-    if (v->kind == JSON_OBJECT) return slm__member(v, token);
+static slm__schema_value *child_at(slm__schema *s, slm__schema_value *v, slm__str token) {
+    if (v->kind == JSON_OBJECT) return slm__member(s, v, token);
     if (v->kind != JSON_ARRAY || token.len == 0 || token.len > 9) return NULL;
     uint32_t i = 0;
     for (size_t k = 0; k < token.len; k++) {
         if (token.ptr[k] < '0' || token.ptr[k] > '9') return NULL;
         i = i * 10 + (uint32_t)(token.ptr[k] - '0');
     }
-    slm__schema_value *c = v->first;
+    slm__schema_value *c = slm__schema_spend(s, i < v->n ? i : 0) ? v->first : NULL;
     while (c && i-- > 0) c = c->next;
     return c;
 }
@@ -201,7 +213,7 @@ static slm__schema_value *follow(slm__schema *s, slm__str pointer) {
     for (size_t at = 0; at < pointer.len && v;) {
         slm__str token;
         at = read_token(pointer, at + 1, &token, room);
-        v = child_at(v, token);
+        v = child_at(s, v, token);
     }
     return v;
 }
@@ -209,9 +221,9 @@ static slm__schema_value *follow(slm__schema *s, slm__str pointer) {
 /* ---- $ref ---- */
 
 /* Below a schema with an "$id" of its own the same reference would mean something else. */
-static bool in_another_resource(const slm__schema *s, slm__schema_value *v) {
+static bool in_another_resource(slm__schema *s, slm__schema_value *v) {
     for (slm__schema_value *p; (p = parent_of(s, v)); v = p) {
-        slm__schema_value *id = slm__word(v, "$id");
+        slm__schema_value *id = slm__member(s, v, (slm__str){"$id", 3});
         if (id && id->kind == JSON_STRING && location_of(s, v) == LOCATION_SCHEMA) return true;
     }
     return false;
@@ -234,6 +246,8 @@ static bool local_part(const slm__schema *s, slm__str ref, slm__str *fragment) {
 slm__schema_value *slm__schema_resolve(slm__schema *s, slm__schema_value *schema) {
     slm__schema_value *ref = slm__word(schema, "$ref"), *target = NULL;
     slm__str fragment, name = {0};
+    uint32_t *known = &s->targets[slm__number_of(s, schema)];
+    if (*known) return &s->json.values[*known - 1];
     if (!local_part(s, ref->text, &fragment)) {
         slm__schema_fail(s, SLM_ERR_UNSUPPORTED, ref,
                          "\"%s\" is in another document; nothing is fetched",
@@ -256,6 +270,7 @@ slm__schema_value *slm__schema_resolve(slm__schema *s, slm__schema_value *schema
                          slm__show(ref->text).text);
         target = NULL;
     }
+    *known = target ? slm__number_of(s, target) + 1 : 0;
     return target;
 }
 

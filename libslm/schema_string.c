@@ -257,16 +257,19 @@ static bool emit_directly(slm__schema *s, const slm__regex_node *r, uint32_t min
 
 /* ---- Expressions of a branch ---- */
 
-typedef struct expressions {
+typedef struct slm__expressions {
     slm__str *texts;
     slm__schema_value **where;
     const slm__regex_node **parsed;
+    const slm__recognizer **nfas; /* NULL: not built yet */
     uint32_t n;
 } expressions;
 
-static void add_expression(expressions *e, slm__str text, slm__schema_value *where) {
+static void add_expression(slm__schema *s, expressions *e, slm__str text,
+                           slm__schema_value *where) {
+    if (!slm__schema_spend(s, 1 + (uint64_t)e->n)) return;
     for (uint32_t i = 0; i < e->n; i++)
-        if (e->texts[i].len == text.len && memcmp(e->texts[i].ptr, text.ptr, text.len) == 0) return;
+        if (slm__same_text(e->texts[i], text)) return;
     e->texts[e->n] = text;
     e->where[e->n++] = where;
 }
@@ -282,13 +285,13 @@ static bool collect(slm__schema *s, const slm__branch *b, uint32_t max, expressi
         slm__schema_value *format = slm__word(b->schemas[i], "format");
         const char *regex = format ? format_regex(format->text) : NULL;
         if (regex && max < LONGEST_EMAIL && slm__str_eq(format->text, "email")) {
-            add_expression(e, (slm__str){short_local, strlen(short_local)}, format);
+            add_expression(s, e, (slm__str){short_local, strlen(short_local)}, format);
             regex = short_email;
         }
-        if (pattern) add_expression(e, pattern->text, pattern);
-        if (regex) add_expression(e, (slm__str){regex, strlen(regex)}, format);
+        if (pattern) add_expression(s, e, pattern->text, pattern);
+        if (regex) add_expression(s, e, (slm__str){regex, strlen(regex)}, format);
     }
-    for (uint32_t i = 0; i < e->n; i++) {
+    for (uint32_t i = 0; i < e->n && slm__schema_ok(s); i++) {
         slm__regex_node *parsed;
         slm_error err;
         slm_status status =
@@ -299,10 +302,13 @@ static bool collect(slm__schema *s, const slm__branch *b, uint32_t max, expressi
         }
         e->parsed[i] = parsed;
     }
-    return true;
+    return slm__schema_ok(s);
 }
 
-static bool build_all(slm__schema *s, const expressions *e, const slm__recognizer **nfas) {
+static bool build_all(slm__schema *s, expressions *e) {
+    if (e->nfas) return true;
+    e->nfas = slm__arena_take(&s->arena, e->n, sizeof *e->nfas);
+    if (!e->nfas) return slm__schema_no_memory(s) != 0;
     for (uint32_t i = 0; i < e->n; i++) {
         slm__recognizer *nfa;
         slm_error err;
@@ -311,31 +317,27 @@ static bool build_all(slm__schema *s, const expressions *e, const slm__recognize
             slm__schema_fail(s, status, e->where[i], "%s", err.message);
             return false;
         }
-        nfas[i] = nfa;
+        e->nfas[i] = nfa;
     }
     return true;
 }
 
-static int32_t emit_automaton(slm__schema *s, const expressions *e, uint32_t min, uint32_t max) {
-    const slm__recognizer **nfas = slm__arena_take(&s->arena, e->n, sizeof *nfas);
+static int32_t emit_automaton(slm__schema *s, expressions *e, uint32_t min, uint32_t max) {
     slm_error err;
     int32_t node = 0;
-    if (!nfas) return slm__schema_no_memory(s);
-    if (!build_all(s, e, nfas)) return 0;
-    slm_status status = slm__recognizer_emit(&s->arena, nfas, e->n, min, max, &s->draft, emit_class,
-                                             s, &node, &err);
+    if (!build_all(s, e)) return 0;
+    slm_status status = slm__recognizer_emit(&s->arena, e->nfas, e->n, min, max, &s->draft,
+                                             emit_class, s, &node, &s->work, &err);
     if (status != SLM_OK) return slm__schema_fail(s, status, e->where[0], "%s", err.message);
     slm__schema_suspect(s, (int32_t)s->draft.nodes[node].at, e->where[0]);
     return node;
 }
 
-static int32_t constant(slm__schema *s, const slm__branch *b, const expressions *e, uint32_t min,
+static int32_t constant(slm__schema *s, const slm__branch *b, expressions *e, uint32_t min,
                         uint32_t max) {
-    const slm__recognizer **nfas = slm__arena_take(&s->arena, e->n, sizeof *nfas);
     slm__str text = b->constant->text;
     uint32_t n = 0;
-    if (!nfas) return slm__schema_no_memory(s);
-    if (!build_all(s, e, nfas)) return 0;
+    if (!build_all(s, e)) return 0;
     for (size_t i = 0; i < text.len; i++) n += ((uint8_t)text.ptr[i] & 0xC0) != 0x80;
     if (n < min || n > max)
         return slm__schema_contradiction(s, b->constant, SLM_ERR_RANGE,
@@ -344,7 +346,7 @@ static int32_t constant(slm__schema *s, const slm__branch *b, const expressions 
         bool fits = false;
         slm_error err;
         slm_status status =
-            slm__recognizer_test(&s->arena, nfas[i], text.ptr, text.len, &fits, &err);
+            slm__recognizer_test(&s->arena, e->nfas[i], text.ptr, text.len, &fits, &s->work, &err);
         if (status != SLM_OK) return slm__schema_fail(s, status, e->where[i], "%s", err.message);
         if (!fits)
             return slm__schema_contradiction(s, e->where[i], SLM_ERR_FORMAT,
@@ -353,23 +355,27 @@ static int32_t constant(slm__schema *s, const slm__branch *b, const expressions 
     return slm__value_node(s, b->constant);
 }
 
-int32_t slm__schema_string(slm__schema *s, const slm__branch *b) {
+int32_t slm__schema_string(slm__schema *s, slm__branch *b) {
     slm__schema_value *low = NULL, *high = NULL;
     uint32_t min = slm__schema_count(b, "minLength", false, &low);
     uint32_t max = slm__schema_count(b, "maxLength", true, &high);
-    expressions e = {0};
-    if (!collect(s, b, max, &e)) return 0;
+    expressions *e = b->expressions;
+    if (!e) {
+        e = b->expressions = slm__arena_take(&s->arena, 1, sizeof *e);
+        if (!e) return slm__schema_no_memory(s);
+        if (!collect(s, b, max, e)) return 0;
+    }
     if (min > max)
         return slm__schema_contradiction(s, low, SLM_ERR_RANGE, "minLength %u and maxLength %u",
                                          min, max);
-    if (b->constant) return constant(s, b, &e, min, max);
-    if (e.n == 0 && min == 0 && max == UINT32_MAX) return slm__any_string(s);
-    if (e.n == 0) return quoted(s, slm__draft_repeat(&s->draft, any_char(&s->draft), min, max));
+    if (b->constant) return constant(s, b, e, min, max);
+    if (e->n == 0 && min == 0 && max == UINT32_MAX) return slm__any_string(s);
+    if (e->n == 0) return quoted(s, slm__draft_repeat(&s->draft, any_char(&s->draft), min, max));
     int32_t node = 0;
-    bool done = e.n == 1 && emit_directly(s, e.parsed[0], min, max, &node);
+    bool done = e->n == 1 && emit_directly(s, e->parsed[0], min, max, &node);
     if (!slm__schema_ok(s)) return 0;
-    if (!done) node = emit_automaton(s, &e, min, max);
-    if (node == 0) return slm__schema_contradiction(s, e.where[0], SLM_ERR_FORMAT, "no text fits");
+    if (!done) node = emit_automaton(s, e, min, max);
+    if (node == 0) return slm__schema_contradiction(s, e->where[0], SLM_ERR_FORMAT, "no text fits");
     return quoted(s, node);
 }
 

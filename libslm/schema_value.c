@@ -13,30 +13,63 @@ uint32_t slm__value_type(slm__schema_value *v) {
                                                                          : TYPE_FRACTION;
 }
 
-static bool same_text(slm__str a, slm__str b) {
-    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
-}
-
 static bool equal_leaves(slm__schema_value *a, slm__schema_value *b) {
     slm__decimal x, y;
     if (a->kind != b->kind) return false;
-    if (a->kind == JSON_STRING) return same_text(a->text, b->text);
+    if (a->kind == JSON_STRING) return slm__same_text(a->text, b->text);
     if (a->kind != JSON_NUMBER) return a->n == b->n;
     if (slm__decimal_read(a->text, &x) && slm__decimal_read(b->text, &y))
         return slm__decimal_compare(&x, &y) == 0;
-    return same_text(a->text, b->text);
+    return slm__same_text(a->text, b->text);
 }
 
 /* The order of members does not matter. As deep as the values, SLM__JSON_DEPTH at most. */
-bool slm__json_equal(slm__schema_value *a, slm__schema_value *b) {
-    if (!equal_leaves(a, b)) return false;
+bool slm__json_equal(slm__schema *s, slm__schema_value *a, slm__schema_value *b) {
+    if (!slm__schema_spend(s, 1) || !equal_leaves(a, b)) return false;
     slm__schema_value *y = b->first;
     for (slm__schema_value *x = a->first; x; x = x->next) {
-        if (b->kind == JSON_OBJECT) y = slm__member(b, x->key);
-        if (!y || !slm__json_equal(x, y)) return false;
+        if (b->kind == JSON_OBJECT) y = slm__member(s, b, x->key);
+        if (!y || !slm__json_equal(s, x, y)) return false;
         y = y->next;
     }
     return true;
+}
+
+/* Equal values have the same. As deep as the value. */
+static uint32_t hash_of(slm__schema_value *v) {
+    slm__decimal d;
+    uint32_t h = slm__hash(v->text.ptr, v->text.len);
+    if (v->kind == JSON_NUMBER && slm__decimal_read(v->text, &d))
+        h = slm__hash(d.digits, (size_t)d.n) + (d.n ? (uint32_t)d.e : 0) * 2 + d.negative;
+    for (slm__schema_value *c = v->first; c; c = c->next) {
+        uint32_t part = hash_of(c);
+        if (v->kind == JSON_OBJECT)
+            h += slm__hash_in(part, c->key); /* in any order */
+        else
+            h = (h ^ part) * 16777619u;
+    }
+    return h * 31 + (uint32_t)v->kind;
+}
+
+bool slm__json_among(slm__schema *s, slm__schema_value *list, slm__schema_value *v) {
+    enum { LOOKED_ENUM = 8 };
+    uint32_t owner = slm__number_of(s, list) * 0x9e3779b1u;
+    uint8_t *looked = &s->looked_at[slm__number_of(s, list)];
+    if (list->n > SLM__SCHEMA_FEW) {
+        for (slm__schema_value *c = *looked & LOOKED_ENUM ? NULL : list->first; c; c = c->next)
+            if (!slm__lookup_add(s, &s->constants, hash_of(c) + owner, slm__number_of(s, c)))
+                return false;
+        *looked |= LOOKED_ENUM;
+        for (slm__finding f = {0}; slm__lookup_next(s, &s->constants, hash_of(v) + owner, &f);) {
+            slm__schema_value *c = &s->json.values[f.number];
+            if (&s->json.values[s->parents[f.number]] == list && slm__json_equal(s, c, v))
+                return true;
+        }
+        return false;
+    }
+    for (slm__schema_value *c = list->first; c; c = c->next)
+        if (slm__json_equal(s, c, v)) return true;
+    return false;
 }
 
 /* ---- Texts ---- */

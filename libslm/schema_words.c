@@ -107,13 +107,17 @@ static const word *find_word(slm__str name) {
     return NULL;
 }
 
-slm__schema_value *slm__member(slm__schema_value *object, slm__str name) {
+slm__schema_value *slm__member(slm__schema *s, slm__schema_value *object, slm__str name) {
     if (!object || object->kind != JSON_OBJECT) return NULL;
-    for (slm__schema_value *m = object->first; m; m = m->next) {
-        if (m->key.len == name.len &&
-            (name.len == 0 || memcmp(m->key.ptr, name.ptr, name.len) == 0))
-            return m;
+    if (object->n > SLM__SCHEMA_FEW) {
+        uint32_t owner = slm__number_of(s, object), hash = slm__hash_in(owner, name);
+        for (slm__finding f = {0}; slm__lookup_next(s, &s->members, hash, &f);)
+            if (s->parents[f.number] == owner && slm__same_text(s->json.values[f.number].key, name))
+                return &s->json.values[f.number];
+        return NULL;
     }
+    for (slm__schema_value *m = object->first; m; m = m->next)
+        if (slm__same_text(m->key, name)) return m;
     return NULL;
 }
 

@@ -127,6 +127,10 @@ def pattern_of_the_standard(validator, pattern, value, schema):
         yield jsonschema.ValidationError(f"{value!r} does not fit {pattern!r}")
 
 
+# Python's validator takes a format for good if the package that it checks it with is not there.
+FORMATS = ("date", "time", "date-time", "uuid", "email", "ipv4")
+
+
 Validator = jsonschema and jsonschema.validators.extend(Plain, {"pattern": pattern_of_the_standard})
 
 
@@ -145,6 +149,9 @@ def read(text):
 class Case(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
+        missing = [f for f in FORMATS if f not in Plain.FORMAT_CHECKER.checkers]
+        if missing:
+            raise AssertionError(f"jsonschema does not check {', '.join(missing)}: pip install rfc3339-validator")
         cls.driver = Driver()
 
     @classmethod

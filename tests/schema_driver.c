@@ -1,6 +1,8 @@
 /* Schemas, texts and generated texts for test_schema_suite.py and its like. A request is a line and, where it says so, that many bytes:
  *
  *     schema OPEN SPACING BYTES    -> "SLM_OK" or status and message
+ *     gbnf BYTES                   -> the same, of a grammar
+ *     fits BYTES                   -> 1 or 0: does the schema's grammar, or that of "gbnf", fit the text, by the engine
  *     accepts BYTES                -> 1 or 0: does the grammar fit the text? Twice: by its definition, and by the engine
  *     generate SEED COUNT WANTED   -> COUNT times: the number of bytes, a line end, the text, a line end
  */
@@ -48,6 +50,16 @@ static void read_schema(int open, int spacing, size_t n) {
     free(text);
 }
 
+static void read_gbnf(size_t n) {
+    slm_error err;
+    char *text = read_bytes(n);
+    end_schema();
+    slm_status status = slm_grammar_parse(text, n, NULL, &grammar, &err);
+    if (status == SLM_OK) run = gr_new(grammar);
+    printf("%s %s\n", slm_status_name(status), status == SLM_OK ? "" : err.message);
+    free(text);
+}
+
 static void generate(unsigned long seed, unsigned long count, size_t wanted) {
     dw_text t = {0};
     for (unsigned long i = 0; i < count; i++) {
@@ -68,6 +80,12 @@ int main(void) {
         unsigned long seed, count;
         if (sscanf(line, "schema %d %d %zu", &open, &spacing, &n) == 3) {
             read_schema(open, spacing, n);
+        } else if (sscanf(line, "gbnf %zu", &n) == 1) {
+            read_gbnf(n);
+        } else if (sscanf(line, "fits %zu", &n) == 1) {
+            char *text = read_bytes(n);
+            printf("%d\n", gr_accepts(run, text, n));
+            free(text);
         } else if (sscanf(line, "accepts %zu", &n) == 1) {
             char *text = read_bytes(n);
             printf("%d %d\n", dw_accepts(&schema.draft, schema.conjunctions[0].rule, text, n),

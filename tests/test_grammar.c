@@ -241,6 +241,69 @@ START_TEST(test_fault_56_doubling) {
 }
 END_TEST
 
+/* Parts, each with its number in it, between a begin and an end. */
+typedef struct parts {
+    const char *begin, *part, *end,
+        *rule; /* rule NULL: none; else one for each number behind the end */
+    int n;
+    slm_status status;
+    const char *word;
+} parts;
+
+static char *written(const parts *c) {
+    char *text = malloc(1 << 21), *p = text + sprintf(text, "%s", c->begin);
+    ck_assert_ptr_nonnull(text);
+    for (int i = 0; i < c->n; i++) p += sprintf(p, c->part, i, i);
+    p += sprintf(p, "%s\n", c->end);
+    for (int i = 0; i < c->n && c->rule; i++) p += sprintf(p, c->rule, i, i);
+    return text;
+}
+
+/* What takes more than linear time if it is done as it comes to mind. */
+static const parts hostile[] = {
+    /* an alternative each, all of which go on beside each other */
+    {"root ::= ", "[0-9]* \"%d\" | ", "\"x\"", NULL, 3000, SLM_ERR_LIMIT, "steps"},
+    {"root ::= ", "\"a\"? ", "\"b\"", NULL, 20000, SLM_ERR_LIMIT, "steps"},
+    /* calls from one state: rules that never end, and rules that do */
+    {"root ::= ", "r%d | ", "\"x\"", "r%d ::= \"a\" r%d\n", 30000, SLM_OK, ""},
+    {"root ::= ", "r%d | ", "\"x\"", "r%d ::= \"a\" r%d \"b\" | \"c\"\n", 8000, SLM_OK, ""},
+    /* tokens by name and by number */
+    {"root ::= ", "<t%d> | !<[%d]> | ", "\"x\"", NULL, 30000, SLM_OK, ""},
+};
+
+START_TEST(test_fault_56_work) {
+    const parts *c = &hostile[_i];
+    char *text = written(c);
+    slm_grammar *g;
+    double begin = strict_seconds();
+    slm_status s = slm_grammar_parse(text, strlen(text), NULL, &g, &err);
+    ck_assert_double_lt(strict_seconds() - begin, sanitized() ? 10 : 1);
+    ck_assert_msg(s == c->status && strstr(err.message, c->word), "%s", err.message);
+    if (g) ck_assert_int_eq(read_text(g, "x", 1), WHOLE);
+    slm_grammar_free(g);
+    free(text);
+}
+END_TEST
+
+/* Every second code point, even places of the list first: what Shell's sort with gaps of powers of two takes quadratic time for. */
+START_TEST(ranges_in_any_order) {
+    enum { N = 1 << 16 };
+    char *text = malloc(11 * N + 100), *p = text + sprintf(text, "root ::= [");
+    ck_assert_ptr_nonnull(text);
+    for (unsigned i = 0; i < N; i++)
+        p += sprintf(p, "\\U%08x", 0x10000 + 2 * (i / 2 + (i % 2) * N / 2));
+    strcpy(p, "]");
+    double begin = strict_seconds();
+    slm_grammar *g = compiled(text);
+    ck_assert_double_lt(strict_seconds() - begin, sanitized() ? 10 : 1);
+    ck_assert_int_eq(read_text(g, "\xf0\x90\x80\x82", 4), WHOLE);
+    ck_assert_int_eq(read_text(g, "\xf0\x90\x80\x83", 4), DEAD);
+    ck_assert_int_eq(read_text(g, "\xf0\xaf\xbf\xbe", 4), WHOLE);
+    slm_grammar_free(g);
+    free(text);
+}
+END_TEST
+
 /* Large counts are counted, not written out. */
 START_TEST(counts) {
     slm_grammar *g = compiled("root ::= \"\\\"\" [^\"]{3,10000} \"\\\"\"");
@@ -429,6 +492,8 @@ int main(void) {
     tcase_add_test(t, test_fault_55_long_chains);
     tcase_add_test(t, test_fault_56_counts);
     tcase_add_test(t, test_fault_56_doubling);
+    tcase_add_loop_test(t, test_fault_56_work, 0, sizeof hostile / sizeof *hostile);
+    tcase_add_test(t, ranges_in_any_order);
     tcase_add_loop_test(t, test_fault_57_syntax, 0, sizeof syntax / sizeof *syntax);
     tcase_add_test(t, arguments);
     tcase_add_test(t, no_memory);

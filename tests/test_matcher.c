@@ -8,6 +8,7 @@
 #include "../include/slm.h"
 #include "support/check_alloc.h"
 #include "support/grammar_oracle.h"
+#include "support/strict.h"
 #include "support/suite.h"
 #include "support/vocab_build.h"
 
@@ -417,22 +418,128 @@ START_TEST(fault60_dead_end) {
 }
 END_TEST
 
+/* Names of n rules between `begin` and `end`, and their definitions. */
+static char *many_rules(const char *begin, const char *name, const char *end,
+                        const char *definition, int n) {
+    char *text = malloc(200 + 80 * (size_t)n);
+    ck_assert_ptr_nonnull(text);
+    char *p = text + sprintf(text, "%s", begin);
+    for (int i = 0; i < n; i++) p += sprintf(p, name, i);
+    p += sprintf(p, "%s", end);
+    for (int i = 0; i < n; i++) p += sprintf(p, definition, i, i);
+    return text;
+}
+
 START_TEST(fault61_too_many_ways) {
     tokens t;
     open_tokens(&t);
-    /* each count of rounds of each of the loops is a way of its own */
-    bound b = bind_text(
-        &t, "root ::= (x{300,2000} \"b\"){300,2000}\nx ::= \"a\"{1,500}{1,300} \"c\"? | \"ab\" x?");
     static char text[20000];
     memset(text, 'a', sizeof text);
+    /* each count of rounds of each of the loops is a way of its own: up to 3,500 of them are kept and read on for any text */
+    bound b = bind_text(
+        &t, "root ::= (x{300,2000} \"b\"){300,2000}\nx ::= \"a\"{1,500}{1,300} \"c\"? | \"ab\" x?");
+    ck_assert_int_eq(slm_matcher_accept_text(b.m, text, 1500, &err), SLM_OK);
+    release(&b);
+    /* ... and 9,000 are not, a rule each */
+    char *grammar = many_rules("root ::= \"aaaaaaaaaaaaaaaaaaaaa\" (", "r%d | ", "r0)\n",
+                               "r%d ::= \"a\" r%d \"b\" | \"c\"\n", 9000);
+    b = bind_text(&t, grammar);
+    free(grammar);
     for (int i = 0; i < 20; i++) accept(b.m, 'a');
     ASSERT_FAILS(slm_matcher_accept_text(b.m, text, sizeof text, &err), SLM_ERR_LIMIT,
-                 "too many ways");
+                 "too many ways to read the text: more than 8192 places");
     /* it goes on from where it was */
     ck_assert_int_eq(slm_matcher_rollback(b.m, 3, &err), SLM_OK);
     ck_assert_int_eq(slm_matcher_accept(b.m, 'a', &err), SLM_OK);
     slm_matcher_reset(b.m);
     accept(b.m, 'a');
+    release(&b);
+    close_tokens(&t);
+}
+END_TEST
+
+/* Brackets in brackets: as many as there may be, in time that does not grow with them, and then a true word. */
+START_TEST(deep) {
+    enum { OPEN = 65000, MORE = 200000 };
+    tokens t;
+    open_tokens(&t);
+    bound b = bind_text(&t, "root ::= \"(\" root? \")\" \"x\"?");
+    static char text[MORE];
+    memset(text, '(', sizeof text);
+    const slm_token bracket = token_of(&t, "("), x = token_of(&t, "x");
+    ck_assert_int_eq(slm_matcher_accept_text(b.m, text, OPEN, &err), SLM_OK);
+    slm_matcher *clone;
+    ck_assert_int_eq(slm_matcher_clone(b.m, &clone, &err), SLM_OK);
+    memset(text, ')', OPEN);
+    ck_assert_int_eq(slm_matcher_accept_text(clone, text, OPEN, &err), SLM_OK);
+    ck_assert_int_eq(slm_matcher_end(clone), SLM_END_MAY);
+    slm_matcher_free(clone);
+    double begin = strict_seconds();
+    for (int i = 0; i < 1000; i++) {
+        accept(b.m, bracket);
+        const uint64_t *mask = mask_of(b.m);
+        ck_assert(allowed(mask, bracket) && !allowed(mask, x));
+    }
+    ck_assert_double_lt(strict_seconds() - begin, 1);
+    /* a matcher may be a bit deeper for a while than a new one */
+    ASSERT_FAILS(slm_matcher_clone(b.m, &clone, &err), SLM_ERR_LIMIT, "more than 65536 rules");
+    ck_assert_ptr_null(clone);
+    memset(text, '(', OPEN);
+    ASSERT_FAILS(slm_matcher_accept_text(b.m, text, MORE, &err), SLM_ERR_LIMIT,
+                 "open in more than 65536 rules");
+    slm_matcher_reset(b.m);
+    accept(b.m, bracket);
+    release(&b);
+    close_tokens(&t);
+}
+END_TEST
+
+/* Thousands of tokens in a grammar, by name and by number, and all but each. */
+START_TEST(many_tokens) {
+    enum { MANY = 3000 };
+    tokens t = {.v = {.pre = "gpt-2"}};
+    vb_begin(&t.v);
+    t.end = vb_token(&t.v, "<|end|>", VB_CONTROL);
+    char *grammar = malloc(200 + 40 * MANY), *p = grammar + sprintf(grammar, "root ::= (!<|end|>");
+    ck_assert_ptr_nonnull(grammar);
+    for (int i = 0; i < MANY; i++) {
+        char name[20];
+        snprintf(name, sizeof name, "<t%d>", i);
+        slm_token token = vb_token(&t.v, name, VB_CONTROL);
+        p += i % 2 ? sprintf(p, " | <[%d]>", token) : sprintf(p, " | <t%d>", i);
+    }
+    for (int i = 0; i < 2000; i++) p += sprintf(p, " | \"x\" !<[%d]>", i + 100);
+    sprintf(p, ")*");
+    gb_u32(&t.v.file, "tokenizer.ggml.eos_token_id", (uint32_t)t.end);
+    t.model = vb_open(&t.v);
+    t.n = t.v.n;
+    double begin = strict_seconds();
+    bound b = bind_text(&t, grammar);
+    accept(b.m, token_of(&t, "x"));
+    const uint64_t *mask = mask_of(b.m);
+    for (slm_token i = 0; i < t.n; i++) hold(allowed(mask, i), "of many", i);
+    for (int i = 0; i < 100; i++) accept(b.m, (slm_token)(t.n - 1 - i));
+    ck_assert_double_lt(strict_seconds() - begin, 3);
+    free(grammar);
+    release(&b);
+    close_tokens(&t);
+}
+END_TEST
+
+/* A state that many tokens begin in, 200,000 times over: what is found out before the first text is bounded. */
+START_TEST(many_wide_states) {
+    tokens t;
+    open_tokens(&t);
+    char *grammar = malloc(200100);
+    ck_assert_ptr_nonnull(grammar);
+    strcpy(grammar, "root ::= \"");
+    memset(grammar + 10, 'a', 200000);
+    strcpy(grammar + 200010, "\"");
+    double begin = strict_seconds();
+    bound b = bind_text(&t, grammar);
+    ck_assert(allowed(mask_of(b.m), 'a'));
+    ck_assert_double_lt(strict_seconds() - begin, 3);
+    free(grammar);
     release(&b);
     close_tokens(&t);
 }
@@ -689,7 +796,10 @@ int main(void) {
     tcase_add_test(t, text_as_a_step);
     tcase_add_test(t, fault60_dead_end);
     tcase_add_test(t, fault61_too_many_ways);
+    tcase_add_test(t, deep);
     tcase_add_test(t, tokens_by_name);
+    tcase_add_test(t, many_tokens);
+    tcase_add_test(t, many_wide_states);
     tcase_add_test(t, forced);
     tcase_add_test(t, arguments);
     tcase_add_test(t, threads);

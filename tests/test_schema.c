@@ -8,6 +8,7 @@
 #include "../include/slm.h"
 #include "support/check_alloc.h"
 #include "support/grammar_run.h"
+#include "support/strict.h"
 #include "support/suite.h"
 
 static slm_error err;
@@ -331,6 +332,93 @@ START_TEST(test_open) {
 }
 END_TEST
 
+/* ---- Work ---- */
+
+/* Parts, each with its number in it, with commas, between a begin and an end; `last` goes behind the first end in the same way. */
+typedef struct parts {
+    const char *begin, *part, *end;
+    int n;
+    slm_status status;
+    const char *word; /* of the error, or a text that fits */
+    const char *last, *last_end;
+} parts;
+
+static char *write_parts(char *p, const char *part, int n) {
+    for (int i = 0; i < n; i++) {
+        if (i) *p++ = ',';
+        p += sprintf(p, part, i, i);
+    }
+    return p;
+}
+
+/* What is quadratic if it is done as it comes to mind: the first ones are of use. */
+static const parts hostile[] = {
+    {"{\"enum\":[", "\"word%dx\"", "]}", 10000, SLM_OK, "\"word9999x\"", NULL, NULL},
+    {"{\"enum\":[", "%d", "]}", 10000, SLM_OK, "9999", NULL, NULL},
+    {"{\"type\":\"string\",\"minLength\":6,\"pattern\":\"^w[a-z]+[0-9]*\",\"enum\":[", "\"word%d\"",
+     "]}", 10000, SLM_OK, "\"word9999\"", NULL, NULL},
+    {"{\"allOf\":[{\"enum\":[", "{\"a\":[%d,\"%d\"]}", "]},{\"enum\":[", 10000, SLM_OK,
+     "{\"a\": [9999, \"9999\"]}", "{\"a\":[%d.0,\"%d\"]}", "]}]}"},
+    {"{\"properties\":{", "\"p%d\":{\"type\":\"null\"}", "}}", 4096, SLM_OK, "{\"p4095\": null}",
+     NULL, NULL},
+    {"{\"prefixItems\":[", "{\"$ref\":\"#/$defs/d%d\"}", "],\"$defs\":{", 4096, SLM_OK, "[0, 1, 2]",
+     "\"d%d\":{\"const\":%d}", "}}"},
+    {"{\"prefixItems\":[", "{\"$ref\":\"#d%d\"}", "],\"$defs\":{", 4096, SLM_OK, "[1, 1]",
+     "\"d%d\":{\"const\":1,\"$anchor\":\"d%d\"}", "}}"},
+    {"{\"type\":\"integer\",\"allOf\":[", "{\"minimum\":%d}", "]}", 40000, SLM_OK, "40000", NULL,
+     NULL},
+    {"{\"type\":\"integer\",\"allOf\":[", "{\"allOf\":[{\"minimum\":%d}]}", "]}", 30000, SLM_OK,
+     "30000", NULL, NULL},
+    {"{\"minLength\":1,\"allOf\":[", "{\"maxLength\":1%d}", "],\"enum\":[", 4000, SLM_ERR_LIMIT,
+     "steps", "\"%d\"", "]}"},
+    {"{\"oneOf\":[", "{\"const\":%d}", "]}", 3000, SLM_ERR_LIMIT, "", NULL, NULL},
+    {"{\"properties\":{", "\"p%d\":{\"pattern\":\"^(a|b)*a(a|b){9}%d\",\"maxLength\":30}", "}}",
+     4000, SLM_ERR_LIMIT, "", NULL, NULL},
+};
+
+START_TEST(test_work) {
+    const parts *c = &hostile[_i];
+    char *text = malloc(1 << 22), *p = stpcpy(text, c->begin);
+    ck_assert_ptr_nonnull(text);
+    p = stpcpy(write_parts(p, c->part, c->n), c->end);
+    if (c->last) strcpy(write_parts(p, c->last, c->n), c->last_end);
+    double begin = strict_seconds();
+    ck_assert_msg(compile(text) == c->status, "%s", err.message);
+    ck_assert_double_lt(strict_seconds() - begin, sanitized() ? 20 : 2);
+    if (c->status == SLM_OK)
+        ck_assert_msg(fits(text, NULL, c->word), "%s", c->word);
+    else
+        ck_assert_msg(strstr(err.message, c->word), "%s", err.message);
+    free(text);
+}
+END_TEST
+
+/* A constant of a megabyte against an expression of thousands of states. */
+START_TEST(test_long_constant) {
+    enum { N = 1 << 20 };
+    char *text = malloc(N + 200), *p = stpcpy(text, "{\"pattern\":\"(a?){3000}b\",\"const\":\"");
+    ck_assert_ptr_nonnull(text);
+    memset(p, 'a', N);
+    strcpy(p + N, "\"}");
+    double begin = strict_seconds();
+    ASSERT_FAILS(compile(text), SLM_ERR_LIMIT, "#/pattern: regular expressions that take too much");
+    ck_assert_double_lt(strict_seconds() - begin, sanitized() ? 20 : 2);
+    free(text);
+}
+END_TEST
+
+/* The least common multiple of some is beyond 64 bits. */
+START_TEST(test_moduli) {
+    ASSERT_FAILS(compile("{\"type\":\"integer\",\"allOf\":[{\"multipleOf\":512},{\"multipleOf\":"
+                         "999999999e9}]}"),
+                 SLM_ERR_UNSUPPORTED, "10000");
+    ck_assert(fits("{\"type\":\"integer\",\"allOf\":[{\"multipleOf\":125},{\"multipleOf\":80}]}",
+                   NULL, "4000"));
+    ck_assert(!fits("{\"type\":\"integer\",\"allOf\":[{\"multipleOf\":125},{\"multipleOf\":80}]}",
+                    NULL, "1000"));
+}
+END_TEST
+
 /* ---- Memory ---- */
 
 static const char large[] =
@@ -381,6 +469,9 @@ int main(void) {
     tcase_add_test(t, test_forms_of_keywords);
     tcase_add_test(t, test_limits);
     tcase_add_test(t, test_open);
+    tcase_add_loop_test(t, test_work, 0, sizeof hostile / sizeof *hostile);
+    tcase_add_test(t, test_long_constant);
+    tcase_add_test(t, test_moduli);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }

@@ -225,6 +225,18 @@ class Peer(Case):
         self.assertIn("SHA-256", str(e.exception))
         self.assertEqual(os.listdir(folder), [])
 
+    def test_not_fetched(self):
+        """Tells a test that needs the source whether there is nothing to test with, or something wrong."""
+        folder = self.path("unfetched")
+        with mock.patch.object(peer, "must_run", mock.Mock(side_effect=SystemExit("pip failed"))), self.assertRaises(peer.NotFetched) as e:
+            peer.fetch(folder)
+        self.assertEqual(e.exception.code, "pip failed")
+        self.good_sum = False
+        with self.assertRaises(SystemExit) as e:
+            peer.fetch(folder)
+        self.assertNotIsInstance(e.exception, peer.NotFetched)
+        self.assertEqual(os.listdir(folder), [])
+
     def test_nothing_to_build_with(self):
         with mock.patch.object(peer.shutil, "which", lambda p: None), self.assertRaises(SystemExit) as e:
             peer.build(folder=self.path("none"))
