@@ -3,7 +3,6 @@ import json
 import math
 import os
 import re
-import time
 import unittest
 
 import terminal
@@ -14,7 +13,7 @@ from tiny_model import N_CTX, N_VOCAB, B, U
 KEYS = ["perplexity", "standard_error", "nll_per_token", "bits_per_byte", "n_tokens", "n_scored", "n_windows", "window", "stride",
         "seconds", "tokens_per_second"]
 NUMBERS = KEYS[:6]
-TEXT = "".join(f"{i}: the {'quick brown fox and that dog'[i % 23:]}\n" for i in range(30))[:-1]
+TEXT = "".join(f"{i}: the {'quick brown fox and that dog'[i % 23:]}\n" for i in range(15))[:-1]
 BOS = 1
 
 
@@ -213,13 +212,13 @@ class Progress(terminal.Case, Perplexity):
 
 @unittest.skipIf(test_smollm2.SANITIZED, "the model takes minutes under sanitizers")
 class SmolLM2(test_smollm2.Case):
-    """GOLDEN is what llama.cpp (commit of llama-cpp-python 0.3.36) gives for tests/data/long_text.txt and the same weights in f32:
+    """GOLDEN is what llama.cpp (as in llama-cpp-python 0.3.36) gives for tests/data/long_text.txt and the same weights in f32:
 
         llama-quantize --allow-requantize SmolLM2-135M-Instruct.Q4_1.gguf f32.gguf F32
         llama-perplexity -m f32.gguf -f tests/data/long_text.txt -c WINDOW -fa off -ctk f32 -ctv f32
     """
 
-    GOLDEN = {}  # window: (perplexity, standard error)
+    GOLDEN = {128: (41.9280, 5.25862), 256: (33.5888, 3.91260), 512: (33.7001, 4.02741)}  # window: (perplexity, standard error)
 
     def measure(self, *args):
         r = self.good("perplexity", "-m", test_smollm2.MODEL, "-f", os.path.join(ROOT, "tests", "data", "long_text.txt"), "--json", *args)
@@ -230,6 +229,14 @@ class SmolLM2(test_smollm2.Case):
             got = self.measure("-c", window, "--reference", "--kv", "f32")
             self.assertAlmostEqual(got["perplexity"] / perplexity, 1, delta=1e-3)
             self.assertAlmostEqual(got["standard_error"] / error, 1, delta=1e-3)
+            usual = self.measure("-c", window)
+            self.assertNotEqual(usual["perplexity"], got["perplexity"])
+            self.assertAlmostEqual(usual["perplexity"] / perplexity, 1, delta=0.02)  # activations in 8 bits
+
+    def test_same_digits(self):
+        """With more rows of logits than are held at a time."""
+        one, three = ([self.measure("-c", 500, "--stride", 300, "-t", t)[k] for k in NUMBERS] for t in (1, 3))
+        self.assertEqual(one, three)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,7 @@ static const option options[] = {
     {"-c", "N", OPT_INT, offsetof(perplexity_options, compute.n_ctx), SHORTEST_WINDOW, INT32_MAX,
      "tokens of a window (default 512)"},
     {"--stride", "N", OPT_INT, offsetof(perplexity_options, stride), 1, INT32_MAX,
-     "windows begin N tokens apart, each token is scored once (default: no windows overlap, and "
-     "the second half of each is scored)"},
+     "score each token once, in windows N tokens apart (default: the second half of each window)"},
     {"--json", NULL, OPT_FLAG, offsetof(perplexity_options, json), 0, 0, "one JSON object"},
     WORK_OPTIONS(perplexity_options),
     {0},
@@ -348,7 +347,7 @@ static int cut_windows(work *w, const slm_model_info *info) {
 /* Windows are computed together as long as they fit into the tokens that are computed at a time: fewer than the positions from which on
  * LongRoPE would have other factors. */
 static void size_context(work *w, slm_context_params *p) {
-    enum { LOGITS_BYTES = 256 << 20, MOST_TOKENS = 2048 };
+    enum { LOGITS_BYTES = 64 << 20, MOST_TOKENS = 2048 };
     size_t length = window_length(&w->windows, 0);
     w->n_group = MOST_TOKENS > length ? MOST_TOKENS / length : 1;
     if (w->n_group > w->windows.n) w->n_group = w->windows.n;
