@@ -52,7 +52,7 @@ class Help(Case):
             self.assertEqual(r.out, self.good(c, "-h").out)
 
     def test_compute_options(self):
-        for c in ("run", "chat", "extract", "logprobs", "embed"):
+        for c in ("run", "chat", "extract", "logprobs", "perplexity", "embed"):
             for option in ("-t N", "-c N", "--cpu LEVEL", "--kv TYPE", "--reference"):
                 self.assertIn(f"\n  {option} ", self.good(c, "--help").text)
 
@@ -135,6 +135,7 @@ class Broken(Case):
         yield ["run", "-m", path, "-p", "x", "-n", "1"]
         yield ["tokenize", "-m", path]
         yield ["logprobs", "-m", path, "--ids", self.ids]
+        yield ["perplexity", "-m", path, "-f", self.ids, "-c", "4"]
         yield ["embed", "-m", path, "x"]
         yield ["inspect", path]
         yield ["inspect", path, "--json"]

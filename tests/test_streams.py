@@ -16,6 +16,7 @@ class Streams(Case):
         yield ["run", "-m", self.model, "-p", "x", "-n", "3"]
         yield ["tokenize", "-m", self.model, self.file("text", "abc")]
         yield ["logprobs", "-m", self.model, "--ids", self.file("ids", "3 4\n")]
+        yield ["perplexity", "-m", self.model, "-f", self.file("text", "abc"), "--stride", "1"]
         yield ["embed", "-m", self.model, "x"]
         yield ["embed", "-m", self.model, "--similarity", "x"]
         yield ["inspect", self.model]
@@ -44,7 +45,7 @@ class Streams(Case):
 
     def test_closed_stdin(self):
         for args in (["tokenize", "-m", self.model], ["run", "-m", self.model], ["logprobs", "-m", self.model, "--ids", "-"],
-                     ["embed", "-m", self.model]):
+                     ["perplexity", "-m", self.model, "-f", "-"], ["embed", "-m", self.model]):
             r = self.sh('exec "$@" <&-', *args)
             self.assertEqual((r.returncode, r.stdout), (1, b""), args)
             self.assertIn(b"standard input: Bad file descriptor", r.stderr)

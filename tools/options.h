@@ -68,7 +68,7 @@ typedef struct command {
 } command;
 
 extern const command run_command, chat_command, complete_command, extract_command, tokenize_command,
-    logprobs_command, embed_command, inspect_command, bench_command;
+    logprobs_command, perplexity_command, embed_command, inspect_command, bench_command;
 
 /*
  * Read argv[0 .. argc-1] into the struct `values`, which holds the defaults, and the operands into `operands`
@@ -95,25 +95,29 @@ typedef struct compute_options {
     text_list lora; /* FILE[:SCALE] */
 } compute_options;
 
-/* Rows for a struct `type` with a member `compute`: what decides the memory of a context, and how it computes. */
+/* Rows for a struct `type` with a member `compute`: what decides the memory of a context (CONTEXT_OPTIONS), that and how it computes
+ * (COMPUTE_OPTIONS), and without the size of the context (WORK_OPTIONS). */
 /* clang-format off */
-#define CONTEXT_OPTIONS(type, default_c)                                                          \
+#define CONTEXT_SIZE(type, default_c)                                                             \
     {"-c", "N", OPT_INT, offsetof(type, compute.n_ctx), 0, INT32_MAX,                             \
-     "positions in the KV cache (default: " default_c ", at most as many as trained)"},            \
+     "positions in the KV cache (default: " default_c ", at most as many as trained)"}
+#define CACHE_OPTIONS(type)                                                                       \
     {"-t", "N", OPT_INT, offsetof(type, compute.n_threads), 0, 512,                               \
-     "threads (default: the physical cores that this process may use)"},                              \
+     "threads (default: the physical cores that this process may use)"},                          \
     {"--kv", "TYPE", OPT_TEXT, offsetof(type, compute.kv), 0, 0,                                  \
      "KV cache in f16, f32 or q8_0 (default: f16)"}
 #define LORA_OPTION(type)                                                                         \
     {"--lora", "FILE[:SCALE]", OPT_TEXTS, offsetof(type, compute.lora), 0, 0,                     \
      "add this adapter, times SCALE (default 1); may be given several times"}
-#define COMPUTE_OPTIONS(type, default_c)                                                          \
-    CONTEXT_OPTIONS(type, default_c),                                                                        \
+#define WORK_OPTIONS(type)                                                                        \
+    CACHE_OPTIONS(type),                                                                          \
     {"--cpu", "LEVEL", OPT_TEXT, offsetof(type, compute.cpu), 0, 0,                               \
      "highest instruction set to use: c, avx2, ... (default: the best)"},                         \
     {"--reference", NULL, OPT_FLAG, offsetof(type, compute.reference), 0, 0,                      \
      "exact mode: weights in f32, activations never quantized; slow"},                            \
     LORA_OPTION(type)
+#define CONTEXT_OPTIONS(type, default_c) CONTEXT_SIZE(type, default_c), CACHE_OPTIONS(type)
+#define COMPUTE_OPTIONS(type, default_c) CONTEXT_SIZE(type, default_c), WORK_OPTIONS(type)
 /* clang-format on */
 
 /* "f16" and so on. */
