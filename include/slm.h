@@ -10,6 +10,7 @@
  *     slm_embed      tokens in, a vector for each sequence out.
  *     slm_sampler    logits in, a token out.
  *     slm_speculator the two of them, several tokens at a time.
+ *     slm_quantizer  a model in, a file with smaller weights out.
  *
  * Rules that hold for every function here:
  *
@@ -1052,6 +1053,97 @@ typedef struct slm_speculator_info {
 
 /* ARGUMENT if a pointer is NULL or info->size is wrong. */
 SLM_API slm_status slm_speculator_get_info(const slm_speculator *s, slm_speculator_info *info);
+
+/* ---- Quantization ---------------------------------------------------------------------------- */
+
+/*
+ * A file with smaller weights, from one with exact ones. What each tensor becomes is decided when the quantizer is created, and can be
+ * asked before anything is written:
+ *
+ *     slm_model_open(path, &keys_only, &model, &err);
+ *     slm_quantizer_create(model, &params, &q, &err);
+ *     slm_quantizer_write(q, "small.gguf", &err);
+ *
+ * Matrices become the type that is named, or, for a mixture like Q4_K_M, that and better ones where it matters most
+ * (docs/quantization.md says which). Norms, biases and other small tensors stay as they are. Scales are searched for, with the
+ * least squared error. Keys stay, in order, but for general.file_type and general.quantization_version, which are set; so do
+ * tensors and the alignment of the file. The same bytes on every machine and for any number of threads.
+ */
+typedef struct slm_quantizer slm_quantizer;
+
+/* Names for slm_quantize_params.type by index, from large to small; NULL past the last. */
+SLM_API const char *slm_quantize_type(int32_t index);
+
+/* Tensors whose whole name fits the pattern ('*': any bytes, '?': any byte; at most 256 bytes) become this type of blocks: "F16",
+ * "Q6_K" and so on, no mixture. */
+typedef struct slm_tensor_choice {
+    const char *pattern, *type;
+} slm_tensor_choice;
+
+typedef struct slm_quantize_params {
+    size_t size;             /* sizeof(slm_quantize_params)                                       */
+    slm_allocator allocator; /* used for everything that belongs to the quantizer                 */
+    slm_progress_fn progress; /* or NULL; by the thread that writes                               */
+    void *progress_user;
+    const char *type; /* a slm_quantize_type(), in capitals or not; default "Q4_K_M"              */
+    const slm_tensor_choice
+        *choices; /* [n_choices]; the first that fits counts; read at creation */
+    int32_t n_choices;
+    int32_t n_threads; /* 0: physical cores that this process may use                             */
+    bool requantize;   /* also what is quantized already, which costs quality each time           */
+} slm_quantize_params;
+
+SLM_API slm_quantize_params slm_quantize_defaults(void);
+
+/*
+ * model   with tensors, opened in any way (keys_only suffices, for any architecture); outlives the quantizer.
+ * params  NULL: slm_quantize_defaults().
+ * out     free with slm_quantizer_free().
+ *
+ * ARGUMENT (a type that is unknown, a pattern that fits nothing; NULL), UNSUPPORTED (a tensor is quantized already; one of several
+ * parts of a model), RANGE, LIMIT, TYPE (a key), CHANGED, NOMEM.
+ */
+SLM_API slm_status slm_quantizer_create(const slm_model *model, const slm_quantize_params *params,
+                                        slm_quantizer **out, slm_error *err);
+SLM_API void slm_quantizer_free(slm_quantizer *q);
+
+typedef struct slm_quantizer_info {
+    size_t size;      /* sizeof(slm_quantizer_info), set by the caller                            */
+    const char *type; /* as slm_quantize_type() spells it                                         */
+    int32_t n_threads;
+    int32_t n_tensors;
+    int32_t n_fallbacks; /* of them: rows are no whole blocks of the type that they should have */
+    uint64_t n_params;   /* weights in all tensors                                          */
+    uint64_t tensor_bytes_from, tensor_bytes; /* of the weights, before and after                 */
+    uint64_t file_bytes_from, file_bytes;     /* of the files                                     */
+} slm_quantizer_info;
+
+/* ARGUMENT if a pointer is NULL or info->size is wrong. */
+SLM_API slm_status slm_quantizer_get_info(const slm_quantizer *q, slm_quantizer_info *info);
+
+typedef struct slm_quantized_tensor {
+    size_t size;      /* sizeof(slm_quantized_tensor), set by the caller                          */
+    const char *name; /* NUL-terminated, the model's                                              */
+    const char *from, *to; /* types                                                               */
+    const char *wanted;    /* another than `to` where rows are no whole blocks of it              */
+    int32_t n_dims;
+    int64_t dims[4]; /* dims[0] is contiguous (a row); unused ones are 1                          */
+    uint64_t n_bytes_from, n_bytes;
+} slm_quantized_tensor;
+
+/* Tensors in the order of the model's. RANGE if there is no such index; ARGUMENT. */
+SLM_API slm_status slm_quantizer_get_tensor(const slm_quantizer *q, int32_t index,
+                                            slm_quantized_tensor *info);
+
+/*
+ * Write the file at `path` (NUL-terminated): beside it first, under that name with an ending, and it takes its name when all of it is
+ * stored; on failure nothing is left, and what was there before stays. Takes threads and a few MiB of memory, whatever the size of the
+ * model. A quantizer may write several times, also from several threads.
+ *
+ * IO (no such folder, no space; a device, a folder or a link at `path`), NUMERIC (NaN or infinity among the weights; the message
+ * names tensor and row), CANCELLED, CHANGED, NOMEM, ARGUMENT (the file of the model itself; NULL).
+ */
+SLM_API slm_status slm_quantizer_write(const slm_quantizer *q, const char *path, slm_error *err);
 
 #ifdef __cplusplus
 }

@@ -144,11 +144,14 @@ static float fold(f32x4 t) { return (t[0] + t[2]) + (t[1] + t[3]); }
 /* A scale so small that its inverse overflows does as zero. */
 static float inverse(float s) { return s < 1e-37f && s > -1e-37f ? 0 : 1 / s; }
 
-static sums measure(const recipe *r, const float *x, const float *w, float s, float m) {
+/* `book` is that of the levels: a constant, so that the loop has no choice to make. */
+static inline __attribute__((always_inline)) sums measure_with(const recipe *r, const int8_t *book,
+                                                               const float *x, const float *w,
+                                                               float s, float m) {
     f32x4 rr = {0}, sr = {0}, rv = {0}, sv = {0}, vv = {0}, sw = {0};
     float is = inverse(s);
-    levels l = r->levels;
-    for (int i = 0; i < r->group; i += 4) {
+    const levels l = {.lo = r->levels.lo, .hi = r->levels.hi, .book = book};
+    for (int i = 0, n = r->group; i < n; i += 4) {
         f32x4 xi, wi;
         memcpy(&xi, x + i, sizeof xi);
         memcpy(&wi, w + i, sizeof wi);
@@ -162,6 +165,12 @@ static sums measure(const recipe *r, const float *x, const float *w, float s, fl
         sw += wi;
     }
     return (sums){fold(rr), fold(sr), fold(rv), fold(sv), fold(vv), fold(sw)};
+}
+
+static sums measure(const recipe *r, const float *x, const float *w, float s, float m) {
+    if (r->levels.book == iq4_book) return measure_with(r, iq4_book, x, w, s, m);
+    if (r->levels.book == mxfp4_book) return measure_with(r, mxfp4_book, x, w, s, m);
+    return measure_with(r, NULL, x, w, s, m);
 }
 
 /* Least squares: what is to be added to s and m, and the error then (for the same levels). The sums are of residuals, not of x,

@@ -99,8 +99,7 @@ slm_status slm_model_get_info(const slm_model *m, slm_model_info *info) {
     };
     for (int32_t i = 0; i < m->gguf.n_tensors; i++) {
         const slm__tensor *t = &m->gguf.tensors[i];
-        info->n_params += (uint64_t)t->dims[0] * (uint64_t)t->dims[1] * (uint64_t)t->dims[2] *
-                          (uint64_t)t->dims[3];
+        info->n_params += slm__n_weights(t);
         info->tensor_bytes += t->n_bytes;
     }
     return SLM_OK;

@@ -499,23 +499,21 @@ slm_status slm__gguf_parse(slm__gguf *g, const void *data, uint64_t n_bytes,
 }
 
 /* Only regular files: O_NONBLOCK, so that a FIFO without a writer does not hold the caller in open(). */
-static slm_status open_file(const char *path, int *fd, uint64_t *n_bytes, slm_error *err) {
+static slm_status open_file(const char *path, int *fd, struct stat *st, slm_error *err) {
     slm__shown shown = slm__show((slm__str){path, strlen(path)});
     do {
         *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     } while (*fd < 0 && errno == EINTR);
     if (*fd < 0) return slm__fail(err, SLM_ERR_IO, "cannot open %s: %m", shown.text);
-    struct stat st;
     slm_status s = SLM_OK;
-    if (fstat(*fd, &st) != 0)
+    if (fstat(*fd, st) != 0)
         s = slm__fail(err, SLM_ERR_IO, "cannot look at %s: %m", shown.text);
-    else if (!S_ISREG(st.st_mode))
+    else if (!S_ISREG(st->st_mode))
         s = slm__fail(err, SLM_ERR_IO, "%s is no regular file", shown.text);
-    else if (st.st_size == 0)
+    else if (st->st_size == 0)
         s = slm__fail(err, SLM_ERR_TRUNCATED, "%s is empty (byte 0)", shown.text);
     else
-        s = check_size((uint64_t)st.st_size, err);
-    *n_bytes = s == SLM_OK ? (uint64_t)st.st_size : 0;
+        s = check_size((uint64_t)st->st_size, err);
     if (s != SLM_OK) close(*fd);
     return s;
 }
@@ -525,8 +523,9 @@ slm_status slm__gguf_open(slm__gguf *g, const char *path, bool guard,
                           const slm_allocator *allocator, slm_error *err) {
     *g = (slm__gguf){0};
     int fd;
-    uint64_t n_bytes = 0;
-    SLM_TRY(open_file(path, &fd, &n_bytes, err));
+    struct stat st;
+    SLM_TRY(open_file(path, &fd, &st, err));
+    uint64_t n_bytes = (uint64_t)st.st_size;
     void *data = mmap(NULL, (size_t)n_bytes, PROT_READ, MAP_SHARED, fd, 0);
     int error = errno;
     if (!guard || data == MAP_FAILED) close(fd); /* the mapping stays */
@@ -536,7 +535,12 @@ slm_status slm__gguf_open(slm__gguf *g, const char *path, bool guard,
                          "cannot map %llu bytes of %s: %m", (unsigned long long)n_bytes,
                          slm__show((slm__str){path, strlen(path)}).text);
     }
-    *g = (slm__gguf){.allocator = allocator, .data = data, .n_bytes = n_bytes, .is_mapped = true};
+    *g = (slm__gguf){.allocator = allocator,
+                     .data = data,
+                     .n_bytes = n_bytes,
+                     .is_mapped = true,
+                     .device = (uint64_t)st.st_dev,
+                     .inode = (uint64_t)st.st_ino};
     slm_status s = guard ? slm__guard_create(fd, data, n_bytes, &g->guard, err) : SLM_OK;
     if (s == SLM_OK) s = slm__guard_check(g->guard, parse(g, err), err);
     if (s != SLM_OK) slm__gguf_close(g);

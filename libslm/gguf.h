@@ -52,12 +52,18 @@ typedef struct slm__tensor {
     uint64_t n_bytes;
 } slm__tensor;
 
+static inline uint64_t slm__n_weights(const slm__tensor *t) {
+    return (uint64_t)t->dims[0] * (uint64_t)t->dims[1] * (uint64_t)t->dims[2] *
+           (uint64_t)t->dims[3];
+}
+
 typedef struct slm__gguf {
     const slm_allocator *allocator;
     const uint8_t *data; /* the whole file */
     uint64_t n_bytes;
-    bool is_mapped;    /* by slm__gguf_open(): to be unmapped */
-    slm__guard *guard; /* of the mapping; or NULL */
+    bool is_mapped;         /* by slm__gguf_open(): to be unmapped */
+    uint64_t device, inode; /* of the mapped file */
+    slm__guard *guard;      /* of the mapping; or NULL */
     uint32_t version;
     uint64_t alignment; /* of tensor data within the file: a power of two, 8 .. 1 MiB */
     int32_t n_keys, n_tensors;

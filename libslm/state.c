@@ -9,12 +9,11 @@
  * One walk serves both ways: a stream either takes each piece or fills it. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "context.h"
+#include "outfile.h"
 
 enum { VERSION = 1 };
 enum { STATE_REFERENCE = 1, STATE_LONG_ROPE = 2, STATE_KEEP_ALL = 4 };
@@ -78,9 +77,10 @@ static uint64_t identity_of(const slm_context *ctx) {
 
 typedef struct stream {
     bool saves;
-    uint8_t *memory; /* or NULL: fd */
-    size_t at, n;    /* of memory   */
-    int fd;
+    uint8_t *memory; /* or NULL: a file */
+    size_t at, n;    /* of memory       */
+    slm__outfile *file;
+    int fd; /* of `path`, to restore from */
     const char *path;
     uint64_t hash;
 } stream;
@@ -92,22 +92,17 @@ static slm_status io_failed(const stream *s, slm_error *err) {
     return slm__fail(err, SLM_ERR_IO, "%s: %m", path.text);
 }
 
-static slm_status not_regular(const char *path, slm_error *err) {
-    return slm__fail(err, SLM_ERR_IO, "%s is no regular file",
-                     slm__show((slm__str){path, strlen(path)}).text);
-}
-
 static slm_status cut_short(slm_error *err) {
     return slm__fail(err, SLM_ERR_FORMAT, "a saved sequence that is cut short");
 }
 
-/* All n bytes through the file, which may take or give fewer at a time. */
-static slm_status move_file(const stream *s, uint8_t *data, size_t n, slm_error *err) {
+/* All n bytes, which the system may give in parts. */
+static slm_status read_file(const stream *s, uint8_t *data, size_t n, slm_error *err) {
     while (n > 0) {
-        ssize_t done = s->saves ? write(s->fd, data, n) : read(s->fd, data, n);
+        ssize_t done = read(s->fd, data, n);
         if (done < 0 && errno == EINTR) continue;
         if (done < 0) return io_failed(s, err);
-        if (done == 0 && !s->saves) return cut_short(err);
+        if (done == 0) return cut_short(err);
         data += done;
         n -= (size_t)done;
     }
@@ -117,8 +112,10 @@ static slm_status move_file(const stream *s, uint8_t *data, size_t n, slm_error 
 /* With `memory` too small, only the size is counted. */
 static slm_status move_bytes(stream *s, void *data, size_t n, slm_error *err) {
     if (s->saves) s->hash = hash_bytes(s->hash, data, n);
-    if (s->path) {
-        SLM_TRY(move_file(s, data, n, err));
+    if (s->file) {
+        SLM_TRY(slm__outfile_write(s->file, data, n, err));
+    } else if (s->path) {
+        SLM_TRY(read_file(s, data, n, err));
     } else if (n > s->n || s->at > s->n - n) {
         if (!s->saves) return cut_short(err);
     } else {
@@ -233,40 +230,13 @@ slm_status slm_seq_save(slm_context *ctx, int32_t sequence, void *buffer, size_t
     return slm__leave(ctx, save_memory(ctx, sequence, buffer, capacity, n_bytes, err));
 }
 
-/* Into `temporary` beside it, which then takes its name. */
-static slm_status save_beside(slm_context *ctx, int32_t seq, const char *path, char *temporary,
-                              slm_error *err) {
-    stream s = {.saves = true, .path = path};
-    s.fd = mkostemp(temporary, O_CLOEXEC);
-    if (s.fd < 0) return io_failed(&s, err);
-    slm_status status = save(ctx, seq, &s, err);
-    if (status == SLM_OK && fsync(s.fd) != 0) status = io_failed(&s, err);
-    if (close(s.fd) != 0 && status == SLM_OK) status = io_failed(&s, err);
-    if (status == SLM_OK && rename(temporary, path) != 0) status = io_failed(&s, err);
-    if (status != SLM_OK) unlink(temporary);
-    return status;
-}
-
-/* A device or a folder is not replaced by a file, nor is a link. */
-static slm_status check_place(const char *path, slm_error *err) {
-    struct stat st;
-    if (lstat(path, &st) != 0 || S_ISREG(st.st_mode)) return SLM_OK;
-    return not_regular(path, err);
-}
-
 static slm_status save_file(slm_context *ctx, int32_t seq, const char *path, slm_error *err) {
-    static const char ending[] = ".XXXXXX";
+    slm__outfile file;
     if (!path) return slm__fail(err, SLM_ERR_ARGUMENT, "path is NULL");
     SLM_TRY(slm__check_sequence(ctx, seq, err));
-    SLM_TRY(check_place(path, err));
-    size_t n = strlen(path);
-    char *temporary = slm__alloc(&ctx->allocator, (uint64_t)n + sizeof ending);
-    if (!temporary) return slm__fail(err, SLM_ERR_NOMEM, "no memory to save a sequence");
-    memcpy(temporary, path, n);
-    memcpy(temporary + n, ending, sizeof ending);
-    slm_status status = save_beside(ctx, seq, path, temporary, err);
-    slm__free(&ctx->allocator, temporary);
-    return status;
+    SLM_TRY(slm__outfile_create(&file, path, 0600, &ctx->allocator, err)); /* texts are private */
+    stream s = {.saves = true, .file = &file};
+    return slm__outfile_finish(&file, save(ctx, seq, &s, err), err);
 }
 
 slm_status slm_seq_save_file(slm_context *ctx, int32_t sequence, const char *path, slm_error *err) {
@@ -358,7 +328,8 @@ static slm_status restore_file(slm_context *ctx, int32_t seq, const char *path, 
     if (fstat(s.fd, &st) != 0)
         status = io_failed(&s, err);
     else if (!S_ISREG(st.st_mode))
-        status = not_regular(path, err);
+        status = slm__fail(err, SLM_ERR_IO, "%s is no regular file",
+                           slm__show((slm__str){path, strlen(path)}).text);
     if (status == SLM_OK) status = restore(ctx, seq, &s, err);
     close(s.fd);
     return status;

@@ -1,0 +1,71 @@
+#include "outfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MOST_NAMES = 1000, NAME_MORE = 16 };
+
+static slm_status io_failed(const char *path, slm_error *err) {
+    int error = errno;
+    slm__shown shown = slm__show((slm__str){path, strlen(path)});
+    errno = error;
+    return slm__fail(err, SLM_ERR_IO, "%s: %m", shown.text);
+}
+
+static slm_status check_place(const char *path, slm_error *err) {
+    struct stat st;
+    if (lstat(path, &st) != 0 || S_ISREG(st.st_mode)) return SLM_OK;
+    return slm__fail(err, SLM_ERR_IO, "%s is no regular file",
+                     slm__show((slm__str){path, strlen(path)}).text);
+}
+
+/* The first name that is free: who creates a file has it, also among several processes. */
+static int create_beside(slm__outfile *f, uint32_t mode) {
+    int fd = -1;
+    for (int i = 0; i < MOST_NAMES; i++) {
+        snprintf(f->temporary, strlen(f->path) + NAME_MORE, "%s.part%d", f->path, i);
+        do fd = open(f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
+        while (fd < 0 && errno == EINTR);
+        if (fd >= 0 || errno != EEXIST) break;
+    }
+    return fd;
+}
+
+slm_status slm__outfile_create(slm__outfile *f, const char *path, uint32_t mode,
+                               const slm_allocator *allocator, slm_error *err) {
+    *f = (slm__outfile){.allocator = allocator, .path = path, .fd = -1};
+    SLM_TRY(check_place(path, err));
+    f->temporary = slm__alloc(allocator, (uint64_t)strlen(path) + NAME_MORE);
+    if (!f->temporary) return slm__fail(err, SLM_ERR_NOMEM, "no memory to write a file");
+    f->fd = create_beside(f, mode);
+    if (f->fd >= 0) return SLM_OK;
+    slm_status status = io_failed(path, err);
+    slm__free(allocator, f->temporary);
+    return status;
+}
+
+/* The system may take fewer bytes at a time. */
+slm_status slm__outfile_write(slm__outfile *f, const void *data, uint64_t n, slm_error *err) {
+    const uint8_t *at = data;
+    while (n > 0) {
+        ssize_t done = write(f->fd, at, (size_t)n);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) return io_failed(f->path, err);
+        at += done;
+        n -= (uint64_t)done;
+    }
+    return SLM_OK;
+}
+
+slm_status slm__outfile_finish(slm__outfile *f, slm_status status, slm_error *err) {
+    if (status == SLM_OK && fsync(f->fd) != 0) status = io_failed(f->path, err);
+    if (close(f->fd) != 0 && status == SLM_OK) status = io_failed(f->path, err);
+    if (status == SLM_OK && rename(f->temporary, f->path) != 0) status = io_failed(f->path, err);
+    if (status != SLM_OK) unlink(f->temporary);
+    slm__free(f->allocator, f->temporary);
+    f->fd = -1;
+    return status;
+}

@@ -1,0 +1,740 @@
+/* Whole files quantized: what they hold, which tensor becomes what, and that a failure leaves nothing behind. */
+#include <check.h>
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../kernels/kernels.h"
+#include "../kernels/quantize.h"
+#include "../libslm/gguf.h"
+#include "support/check_alloc.h"
+#include "support/strict.h"
+#include "support/suite.h"
+#include "support/tiny_model.h"
+
+static slm_error err;
+
+/* Rows of 256 and 768, and of 96, which are no whole super-blocks. */
+#define SIZES .n_vocab = 260, .n_layer = 3, .n_head = 4, .n_head_kv = 1
+static const tiny_shape shapes[] = {
+    {SIZES, .n_embd = 256, .n_ff = 768, .seed = 1},
+    {SIZES, .n_embd = 96, .n_ff = 256, .untied = true, .biases = true, .seed = 2},
+    {SIZES, .n_embd = 256, .n_ff = 512, .types = {SLM_F16, SLM_BF16}, .n_types = 2, .seed = 3},
+    {SIZES, .n_embd = 256, .n_ff = 512, .types = {SLM_Q8_0, SLM_Q4_K, SLM_F32}, .n_types = 3,
+     .seed = 4},
+};
+enum { N_SHAPES = sizeof shapes / sizeof *shapes };
+
+/* ---- A model, and a folder to write to ---- */
+
+typedef struct fixture {
+    gguf_build b;
+    const void *data;
+    size_t n_bytes;
+    slm_model *model;
+    char dir[32], path[64];
+} fixture;
+
+static void open_built(fixture *f) {
+    slm_model_params p = slm_model_defaults();
+    p.keys_only = true;
+    f->data = gb_finish(&f->b, &f->n_bytes);
+    ck_assert_msg(slm_model_open_memory(f->data, f->n_bytes, &p, &f->model, &err) == SLM_OK, "%s",
+                  err.message);
+    strcpy(f->dir, "/tmp/slm_test_XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(f->dir));
+    snprintf(f->path, sizeof f->path, "%s/out.gguf", f->dir);
+}
+
+static fixture open_shape(const tiny_shape *shape) {
+    fixture f = {0};
+    tiny_model(&f.b, shape);
+    open_built(&f);
+    return f;
+}
+
+/* The folder holds the file, if any, and nothing else. */
+static void close_fixture(fixture *f) {
+    slm_model_close(f->model);
+    gb_free(&f->b);
+    unlink(f->path);
+    ck_assert_int_eq(rmdir(f->dir), 0);
+}
+
+static int n_files(const char *dir) {
+    int n = -2;
+    DIR *d = opendir(dir);
+    ck_assert_ptr_nonnull(d);
+    while (readdir(d)) n++;
+    closedir(d);
+    return n;
+}
+
+static slm_quantize_params params_of(const char *type) {
+    slm_quantize_params p = slm_quantize_defaults();
+    p.type = type;
+    p.n_threads = 2;
+    p.requantize = true;
+    return p;
+}
+
+static slm_quantizer *create(const fixture *f, const slm_quantize_params *p) {
+    slm_quantizer *q;
+    ck_assert_msg(slm_quantizer_create(f->model, p, &q, &err) == SLM_OK, "%s", err.message);
+    return q;
+}
+
+typedef struct written {
+    uint8_t *data;
+    size_t n;
+    slm__gguf gguf;
+} written;
+
+static const slm_allocator plain_allocator;
+
+static written read_written(const char *path) {
+    written w = {0};
+    FILE *file = fopen(path, "rb");
+    ck_assert_ptr_nonnull(file);
+    fseek(file, 0, SEEK_END);
+    w.n = (size_t)ftell(file);
+    rewind(file);
+    w.data = aligned_alloc(64, (w.n + 63) / 64 * 64);
+    ck_assert(w.data && fread(w.data, 1, w.n, file) == w.n);
+    fclose(file);
+    ck_assert_msg(slm__gguf_parse(&w.gguf, w.data, w.n, &plain_allocator, &err) == SLM_OK, "%s",
+                  err.message);
+    return w;
+}
+
+static void free_written(written *w) {
+    slm__gguf_close(&w->gguf);
+    free(w->data);
+}
+
+static written quantize(const fixture *f, const slm_quantize_params *p) {
+    slm_quantizer *q = create(f, p);
+    ck_assert_msg(slm_quantizer_write(q, f->path, &err) == SLM_OK, "%s", err.message);
+    slm_quantizer_free(q);
+    ck_assert_int_eq(n_files(f->dir), 1);
+    return read_written(f->path);
+}
+
+/* ---- What is in the file ---- */
+
+/* Row by row, as the kernels' own tests know it. */
+static void expect_tensor(const slm__tensor *in, const slm__tensor *out) {
+    int64_t row = in->dims[0];
+    float *x = malloc((size_t)row * sizeof *x);
+    uint8_t *bytes = aligned_alloc(64, ((size_t)out->row_bytes + 63) / 64 * 64);
+    ck_assert(x && bytes);
+    ck_assert_int_eq(in->n_dims, out->n_dims);
+    ck_assert_int_eq(memcmp(in->dims, out->dims, sizeof in->dims), 0);
+    for (uint64_t r = 0; r < in->n_bytes / in->row_bytes; r++) {
+        const uint8_t *from = in->data + r * in->row_bytes, *expected = from;
+        if (in->type != out->type) {
+            slm__kernels_level(0)->dequantize[in->type](from, row, x);
+            ck_assert(slm__quantize_row(out->type, SLM_ROUND_SEARCH, x, row, NULL, bytes));
+            expected = bytes;
+        }
+        if (memcmp(out->data + r * out->row_bytes, expected, out->row_bytes) != 0)
+            ck_abort_msg("%s, row %llu (%s)", slm__show(in->name).text, (unsigned long long)r,
+                         slm__type_info[out->type].name);
+    }
+    free(x);
+    free(bytes);
+}
+
+static bool is_set(slm__str name) {
+    return slm__str_eq(name, "general.file_type") ||
+           slm__str_eq(name, "general.quantization_version");
+}
+
+/* Those of the model in order; what is new comes behind them. */
+static void expect_keys(const slm__gguf *in, const slm__gguf *out) {
+    for (int32_t i = 0; i < out->n_keys; i++) {
+        const slm__key *a = &in->keys[i], *b = &out->keys[i];
+        if (i >= in->n_keys) ck_assert(is_set(b->name));
+        if (i >= in->n_keys || is_set(b->name)) continue;
+        ck_assert_uint_eq(a->name.len, b->name.len);
+        ck_assert_int_eq(memcmp(a->name.ptr, b->name.ptr, a->name.len), 0);
+        ck_assert(a->type == b->type && a->is_array == b->is_array && a->n == b->n);
+        ck_assert_uint_eq(a->n_bytes, b->n_bytes);
+        ck_assert_int_eq(memcmp(a->data, b->data, a->n_bytes), 0);
+    }
+}
+
+/* In order, each at the next multiple of the alignment, zeros between them and behind the last. */
+static void expect_layout(const slm__gguf *g) {
+    uint64_t at = 0;
+    for (int32_t i = 0; i < g->n_tensors; i++) {
+        const slm__tensor *t = &g->tensors[i];
+        ck_assert_uint_eq(t->offset, at);
+        at += (t->n_bytes + g->alignment - 1) / g->alignment * g->alignment;
+        const uint8_t *end = i + 1 < g->n_tensors ? g->tensors[i + 1].data : g->data + g->n_bytes;
+        for (const uint8_t *p = t->data + t->n_bytes; p < end; p++) ck_assert_uint_eq(*p, 0);
+    }
+    ck_assert_uint_eq((uint64_t)(g->tensors[0].data - g->data) + at, g->n_bytes);
+    ck_assert_uint_eq((uint64_t)(g->tensors[0].data - g->data) % g->alignment, 0);
+}
+
+static uint64_t u64_key(const slm__gguf *g, const char *name) {
+    uint64_t v = 0;
+    bool found = false;
+    ck_assert_int_eq(slm__gguf_u64(g, name, &v, &found, &err), SLM_OK);
+    ck_assert(found);
+    return v;
+}
+
+static void expect_same_model(const fixture *f, const written *w) {
+    slm__gguf in;
+    ck_assert_int_eq(slm__gguf_parse(&in, f->data, f->n_bytes, &plain_allocator, &err), SLM_OK);
+    ck_assert_int_eq(in.n_tensors, w->gguf.n_tensors);
+    ck_assert_uint_eq(in.alignment, w->gguf.alignment);
+    expect_keys(&in, &w->gguf);
+    expect_layout(&w->gguf);
+    for (int32_t i = 0; i < in.n_tensors; i++) expect_tensor(&in.tensors[i], &w->gguf.tensors[i]);
+    slm__gguf_close(&in);
+}
+
+/* What was announced is what the file has. */
+static void expect_as_planned(const fixture *f, const slm_quantize_params *p, const written *w) {
+    slm_quantizer *q = create(f, p);
+    slm_quantizer_info info = {.size = sizeof info};
+    uint64_t sum = 0;
+    ck_assert_int_eq(slm_quantizer_get_info(q, &info), SLM_OK);
+    ck_assert_uint_eq(info.file_bytes, w->n);
+    ck_assert_uint_eq(info.file_bytes_from, f->n_bytes);
+    ck_assert_int_eq(info.n_tensors, w->gguf.n_tensors);
+    for (int32_t i = 0; i < info.n_tensors; i++) {
+        slm_quantized_tensor t = {.size = sizeof t};
+        ck_assert_int_eq(slm_quantizer_get_tensor(q, i, &t), SLM_OK);
+        ck_assert_str_eq(t.name, w->gguf.tensor_names[i]);
+        ck_assert_str_eq(t.to, slm__type_info[w->gguf.tensors[i].type].name);
+        ck_assert_uint_eq(t.n_bytes, w->gguf.tensors[i].n_bytes);
+        sum += t.n_bytes;
+    }
+    ck_assert_uint_eq(info.tensor_bytes, sum);
+    slm_quantizer_free(q);
+}
+
+START_TEST(test_every_type_of_every_model) {
+    fixture f = open_shape(&shapes[_i]);
+    const char *type;
+    int n = 0;
+    for (; (type = slm_quantize_type(n)); n++) {
+        if (sanitized() && n % 5 != _i) continue;
+        slm_quantize_params p = params_of(type);
+        written w = quantize(&f, &p);
+        expect_same_model(&f, &w);
+        expect_as_planned(&f, &p, &w);
+        ck_assert_uint_eq(u64_key(&w.gguf, "general.quantization_version"), 2);
+        free_written(&w);
+    }
+    ck_assert_int_eq(n, 20);
+    close_fixture(&f);
+}
+END_TEST
+
+/* Opens as a model, and is quantized to itself without a change of a byte. */
+START_TEST(test_the_file_is_a_model) {
+    fixture f = open_shape(&shapes[_i]);
+    slm_quantize_params p = params_of("Q4_K_M");
+    written w = quantize(&f, &p);
+    slm_model *model;
+    ck_assert_msg(slm_model_open(f.path, NULL, &model, &err) == SLM_OK, "%s", err.message);
+    slm_quantizer *q;
+    p.requantize = false;
+    ck_assert_msg(slm_quantizer_create(model, &p, &q, &err) == SLM_OK, "%s", err.message);
+    ASSERT_FAILS(slm_quantizer_write(q, f.path, &err), SLM_ERR_ARGUMENT, "itself");
+    char again[80];
+    snprintf(again, sizeof again, "%s/again", f.dir);
+    ck_assert_int_eq(slm_quantizer_write(q, again, &err), SLM_OK);
+    written v = read_written(again);
+    ck_assert_uint_eq(v.n, w.n);
+    ck_assert_int_eq(memcmp(v.data, w.data, w.n), 0);
+    ck_assert_int_eq(link(f.path, again), -1);
+    unlink(again);
+    ck_assert_int_eq(link(f.path, again), 0); /* the same file by another name */
+    ASSERT_FAILS(slm_quantizer_write(q, again, &err), SLM_ERR_ARGUMENT, "itself");
+    unlink(again);
+    slm_quantizer_free(q);
+    slm_model_close(model);
+    free_written(&v);
+    free_written(&w);
+    close_fixture(&f);
+}
+END_TEST
+
+START_TEST(test_threads_change_nothing) {
+    fixture f = open_shape(&shapes[0]);
+    slm_quantize_params p = params_of("Q3_K_M");
+    p.n_threads = 1;
+    written one = quantize(&f, &p);
+    for (int n = 2; n <= 3; n++) {
+        p.n_threads = n;
+        written w = quantize(&f, &p);
+        ck_assert_uint_eq(w.n, one.n);
+        ck_assert_int_eq(memcmp(w.data, one.data, w.n), 0);
+        free_written(&w);
+    }
+    free_written(&one);
+    close_fixture(&f);
+}
+END_TEST
+
+/* Keys that exist are set in their place, whatever their type was; alignments stay. */
+START_TEST(test_keys_in_place_and_alignment) {
+    static const uint32_t alignments[] = {8, 64, 65536};
+    static const float x[32] = {1};
+    for (size_t i = 0; i < sizeof alignments / sizeof *alignments; i++) {
+        fixture f = {.b = {.alignment = alignments[i]}};
+        gb_str(&f.b, "general.file_type", "other");
+        gb_str(&f.b, "a", "");
+        gb_u64(&f.b, "general.quantization_version", 1);
+        gb_bool(&f.b, "b", 1);
+        gb_tensor(&f.b, "x.weight", 0, 1, (int64_t[]){3}, x, 12);
+        gb_tensor(&f.b, "y.weight", 0, 2, (int64_t[]){8, 2}, x, 64);
+        gb_tensor(&f.b, "z.bias", 0, 2, (int64_t[]){4, 2}, x, 32);
+        open_built(&f);
+        slm_quantize_params p = params_of("q8_0");
+        written w = quantize(&f, &p);
+        expect_same_model(&f, &w);
+        ck_assert_uint_eq(w.gguf.alignment, alignments[i]);
+        ck_assert_int_eq(w.gguf.n_keys, 5);
+        ck_assert_str_eq(w.gguf.key_names[0], "general.file_type");
+        ck_assert_uint_eq(u64_key(&w.gguf, "general.file_type"), 7);
+        ck_assert_uint_eq(u64_key(&w.gguf, "general.quantization_version"), 2);
+        ck_assert_int_eq(w.gguf.tensors[0].type, SLM_F32);
+        ck_assert_int_eq(w.gguf.tensors[1].type, SLM_F16); /* rows of 8 are no blocks */
+        ck_assert_int_eq(w.gguf.tensors[2].type, SLM_F32);
+        free_written(&w);
+        close_fixture(&f);
+    }
+}
+END_TEST
+
+/* ---- Which tensor becomes what ---- */
+
+static const char *const matrices[] = {"attn_q", "attn_k",   "attn_v",  "attn_output",
+                                       "ffn_up", "ffn_gate", "ffn_down"};
+
+/* 30 layers whose rows have `row` weights. */
+static fixture open_layers(int64_t row, uint32_t n_head_kv, bool tied) {
+    static float x[2 * 256];
+    fixture f = {0};
+    gb_str(&f.b, "general.architecture", "llama");
+    gb_u32(&f.b, "llama.block_count", 30);
+    gb_u32(&f.b, "llama.attention.head_count", 8);
+    gb_u32(&f.b, "llama.attention.head_count_kv", n_head_kv);
+    int64_t dims[] = {row, 2};
+    size_t n = (size_t)row * 2 * sizeof *x;
+    gb_tensor(&f.b, "token_embd.weight", 0, 2, dims, x, n);
+    gb_tensor(&f.b, "output_norm.weight", 0, 1, dims, x, n / 2);
+    for (int i = 29; i >= 0; i--) { /* the order of the file does not matter */
+        for (size_t m = 0; m < sizeof matrices / sizeof *matrices; m++) {
+            char name[40];
+            snprintf(name, sizeof name, "blk.%d.%s.weight", i, matrices[m]);
+            gb_tensor(&f.b, name, 0, 2, dims, x, n);
+        }
+    }
+    if (!tied) gb_tensor(&f.b, "output.weight", 0, 2, dims, x, n);
+    open_built(&f);
+    return f;
+}
+
+static const char *planned(const fixture *f, const slm_quantizer *q, const char *name) {
+    for (int32_t i = 0; i < slm_model_n_tensors(f->model); i++) {
+        slm_quantized_tensor t = {.size = sizeof t};
+        ck_assert_int_eq(slm_quantizer_get_tensor(q, i, &t), SLM_OK);
+        if (strcmp(t.name, name) == 0) return t.to;
+    }
+    ck_abort_msg("no tensor %s", name);
+    return "";
+}
+
+/* Bits of the weights by layer: "665555..." */
+static void expect_layers(const fixture *f, const slm_quantizer *q, const char *matrix,
+                          const char *expected) {
+    char got[31] = "", name[40];
+    for (int i = 0; i < 30; i++) {
+        snprintf(name, sizeof name, "blk.%d.%s.weight", i, matrix);
+        const char *type = planned(f, q, name);
+        got[i] = type[strcspn(type, "0123456789")];
+    }
+    if (strlen(expected) == 1)
+        ck_assert_msg(strspn(got, expected) == 30, "%s: %s", matrix, got);
+    else
+        ck_assert_str_eq(got, expected);
+}
+
+/* As llama-quantize of llama.cpp chooses for a llama of 30 layers with rows of 256 and 512: bits of attn_v, attn_output, ffn_down and all
+ * others, by layer or all alike, and the types of token_embd and output. */
+static const struct {
+    const char *type;
+    uint32_t n_head_kv, file_type;
+    const char *v, *o, *down, *others, *embd, *output;
+} rules[] = {
+#define THIRDS6(x) "666" x x "6" x x "6" x x "6" x x "6" x x "6" x x "6" x x "6" x x "6666"
+    {"Q2_K", 4, 10, "3", "3", "3", "2", "Q2_K", "Q6_K"},
+    {"Q2_K", 2, 10, "4", "3", "3", "2", "Q2_K", "Q6_K"},
+    {"Q3_K_S", 4, 11, "3", "3", "3", "3", "Q3_K", "Q6_K"},
+    {"Q3_K_M", 4, 12, "554444444444444444444444444444", "4", "544444444444444444444444444444", "3",
+     "Q3_K", "Q6_K"},
+    {"Q3_K_L", 4, 13, "5", "5", "5", "3", "Q3_K", "Q6_K"},
+    {"Q4_K_S", 4, 14, "555544444444444444444444444444", "4", "555444444444444444444444444444", "4",
+     "Q4_K", "Q6_K"},
+    {"Q4_K_M", 4, 15, THIRDS6("4"), "4", THIRDS6("4"), "4", "Q4_K", "Q6_K"},
+    {"Q5_K_S", 4, 16, "5", "5", "5", "5", "Q5_K", "Q6_K"},
+    {"Q5_K_M", 4, 17, THIRDS6("5"), "5", THIRDS6("5"), "5", "Q5_K", "Q6_K"},
+    {"Q6_K", 4, 18, "6", "6", "6", "6", "Q6_K", "Q6_K"},
+    {"Q8_0", 4, 7, "8", "8", "8", "8", "Q8_0", "Q8_0"},
+    {"Q4_0", 4, 2, "4", "4", "4", "4", "Q4_0", "Q6_K"},
+    {"Q5_1", 4, 9, "5", "5", "5", "5", "Q5_1", "Q6_K"},
+    {"IQ4_NL", 4, 25, "4", "4", "555444444444444444444444444444", "4", "IQ4_NL", "Q6_K"},
+    {"IQ4_XS", 2, 30, "5", "4", "555444444444444444444444444444", "4", "IQ4_XS", "Q6_K"},
+    {"F16", 4, 1, "1", "1", "1", "1", "F16", "F16"},
+#undef THIRDS6
+};
+
+START_TEST(test_mixtures) {
+    for (int tied = 0; tied < 2; tied++) {
+        fixture f = open_layers(256, rules[_i].n_head_kv, tied);
+        slm_quantize_params p = params_of(rules[_i].type);
+        slm_quantizer *q = create(&f, &p);
+        for (size_t m = 0; m < sizeof matrices / sizeof *matrices; m++) {
+            const char *expected = strcmp(matrices[m], "attn_v") == 0        ? rules[_i].v
+                                   : strcmp(matrices[m], "attn_output") == 0 ? rules[_i].o
+                                   : strcmp(matrices[m], "ffn_down") == 0    ? rules[_i].down
+                                                                             : rules[_i].others;
+            expect_layers(&f, q, matrices[m], expected);
+        }
+        ck_assert_str_eq(planned(&f, q, "output_norm.weight"), "F32");
+        ck_assert_str_eq(planned(&f, q, "token_embd.weight"),
+                         tied ? rules[_i].output : rules[_i].embd);
+        if (!tied) ck_assert_str_eq(planned(&f, q, "output.weight"), rules[_i].output);
+        slm_quantizer_free(q);
+        written w = quantize(&f, &p);
+        ck_assert_uint_eq(u64_key(&w.gguf, "general.file_type"), rules[_i].file_type);
+        free_written(&w);
+        close_fixture(&f);
+    }
+}
+END_TEST
+
+/* Rows that are no whole blocks. */
+START_TEST(test_fallbacks) {
+    static const char *const to[][2] = {
+        {"Q2_K", "IQ4_NL"},   {"Q3_K_S", "IQ4_NL"}, {"IQ4_XS", "IQ4_NL"},
+        {"Q4_K_S", "Q5_0"},   {"Q5_K_S", "Q5_1"},   {"Q6_K", "Q8_0"},
+        {"IQ4_NL", "IQ4_NL"}, {"Q8_0", "Q8_0"},     {"F16", "F16"}};
+    for (size_t i = 0; i < sizeof to / sizeof *to; i++) {
+        for (int divides = 0; divides < 2; divides++) {
+            fixture f = open_layers(divides ? 96 : 40, 4, true);
+            slm_quantize_params p = params_of(to[i][0]);
+            slm_quantizer *q = create(&f, &p);
+            ck_assert_str_eq(planned(&f, q, "blk.9.attn_q.weight"), divides ? to[i][1] : "F16");
+            const char *embd = strcmp(to[i][0], "F16") == 0 ? "F16" : "Q8_0";
+            ck_assert_str_eq(planned(&f, q, "token_embd.weight"), divides ? embd : "F16");
+            slm_quantizer_free(q);
+            close_fixture(&f);
+        }
+    }
+}
+END_TEST
+
+START_TEST(test_choices) {
+    fixture f = open_layers(256, 4, true);
+    const slm_tensor_choice choices[] = {{"blk.1?.attn_q.weight", "q8_0"},
+                                         {"*attn_q*", "F32"},
+                                         {"blk.*.ffn_*.weight", "IQ4_XS"},
+                                         {"token_embd.weight", "BF16"}};
+    slm_quantize_params p = params_of("Q2_K");
+    p.choices = choices;
+    p.n_choices = 4;
+    slm_quantizer *q = create(&f, &p);
+    ck_assert_str_eq(planned(&f, q, "blk.9.attn_q.weight"), "F32");
+    ck_assert_str_eq(planned(&f, q, "blk.10.attn_q.weight"), "Q8_0");
+    ck_assert_str_eq(planned(&f, q, "blk.19.attn_q.weight"), "Q8_0");
+    ck_assert_str_eq(planned(&f, q, "blk.20.attn_q.weight"), "F32");
+    ck_assert_str_eq(planned(&f, q, "blk.0.ffn_down.weight"), "IQ4_XS");
+    ck_assert_str_eq(planned(&f, q, "blk.0.attn_k.weight"), "Q2_K");
+    ck_assert_str_eq(planned(&f, q, "token_embd.weight"), "BF16");
+    ck_assert_str_eq(planned(&f, q, "output_norm.weight"), "F32");
+    slm_quantizer_free(q);
+    close_fixture(&f);
+}
+END_TEST
+
+/* ---- What goes wrong ---- */
+
+START_TEST(test_wrong_parameters) {
+    fixture f = open_layers(256, 4, true);
+    slm_quantizer *q = (slm_quantizer *)&f;
+    slm_quantize_params p = params_of("Q4_K_X");
+#define REFUSED(status, word)                                                          \
+    ASSERT_FAILS(slm_quantizer_create(f.model, &p, &q, &err), SLM_ERR_##status, word); \
+    ck_assert_ptr_null(q);
+    REFUSED(ARGUMENT, "unknown type Q4_K_X, known: F32, F16");
+    REFUSED(ARGUMENT, "Q4_K_M");
+    REFUSED(ARGUMENT, "Q2_K");
+    p.type = NULL;
+    REFUSED(ARGUMENT, "type");
+    p = params_of("Q8_0");
+    p.n_threads = -1;
+    REFUSED(RANGE, "n_threads");
+    p = params_of("Q8_0");
+    p.n_choices = 1;
+    REFUSED(ARGUMENT, "choices");
+    slm_tensor_choice c = {"blk.*.attn_q.weight", "Q4_K_M"};
+    p.choices = &c;
+    REFUSED(ARGUMENT, "unknown type Q4_K_M, known: F32"); /* a mixture is no type of blocks */
+    c = (slm_tensor_choice){"*.norm.weight", "Q4_K"};
+    REFUSED(ARGUMENT, "*.norm.weight matches no tensor");
+    c = (slm_tensor_choice){"output_norm.weight", "Q4_K"};
+    REFUSED(ARGUMENT, "no tensor that can be quantized");
+    char long_one[300];
+    memset(long_one, '*', sizeof long_one);
+    long_one[sizeof long_one - 1] = '\0';
+    c = (slm_tensor_choice){long_one, "Q4_K"};
+    REFUSED(LIMIT, "pattern");
+    c = (slm_tensor_choice){NULL, "Q4_K"};
+    REFUSED(ARGUMENT, "choice 0");
+    p = params_of("Q8_0");
+    p.size--;
+    REFUSED(ARGUMENT, "size");
+#undef REFUSED
+    ck_assert_int_eq(slm_quantizer_create(NULL, NULL, &q, &err), SLM_ERR_ARGUMENT);
+    ck_assert_int_eq(slm_quantizer_create(f.model, NULL, NULL, &err), SLM_ERR_ARGUMENT);
+    ck_assert_int_eq(slm_quantizer_create(f.model, NULL, &q, &err), SLM_OK);
+    slm_quantizer_info info = {.size = sizeof info - 1};
+    slm_quantized_tensor t = {.size = sizeof t};
+    ck_assert_int_eq(slm_quantizer_get_info(q, &info), SLM_ERR_ARGUMENT);
+    ck_assert_int_eq(slm_quantizer_get_tensor(q, -1, &t), SLM_ERR_RANGE);
+    ck_assert_int_eq(slm_quantizer_get_tensor(q, 212, &t), SLM_ERR_RANGE);
+    ck_assert_int_eq(slm_quantizer_write(q, NULL, &err), SLM_ERR_ARGUMENT);
+    ck_assert_int_eq(slm_quantizer_write(NULL, f.path, &err), SLM_ERR_ARGUMENT);
+    slm_quantizer_free(q);
+    slm_quantizer_free(NULL);
+    close_fixture(&f);
+}
+END_TEST
+
+START_TEST(test_quantized_files_only_when_asked) {
+    fixture f = open_shape(&shapes[3]);
+    slm_quantizer *q;
+    slm_quantize_params p = params_of("Q4_0");
+    p.requantize = false;
+    ASSERT_FAILS(slm_quantizer_create(f.model, &p, &q, &err), SLM_ERR_UNSUPPORTED,
+                 "is quantized already (Q");
+    ck_assert_ptr_null(q);
+    close_fixture(&f);
+}
+END_TEST
+
+START_TEST(test_one_of_several_parts) {
+    fixture f = {0};
+    gb_u32(&f.b, "split.count", 2);
+    open_built(&f);
+    slm_quantizer *q;
+    ASSERT_FAILS(slm_quantizer_create(f.model, NULL, &q, &err), SLM_ERR_UNSUPPORTED, "2 parts");
+    close_fixture(&f);
+}
+END_TEST
+
+/* Only tensors with weights of their own: none, or only keys. */
+START_TEST(test_no_tensors) {
+    fixture f = {0};
+    gb_str(&f.b, "a", "b");
+    open_built(&f);
+    slm_quantize_params p = params_of("Q4_0");
+    written w = quantize(&f, &p);
+    ck_assert_int_eq(w.gguf.n_tensors, 0);
+    ck_assert_int_eq(w.gguf.n_keys, 3);
+    free_written(&w);
+    close_fixture(&f);
+}
+END_TEST
+
+START_TEST(test_weights_that_are_no_numbers) {
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    static float x[3][96];
+    for (int i = 0; i < 3; i++) {
+        for (int where = 0; where < 2; where++) { /* in a matrix, or in a vector that is copied */
+            fixture f = {0};
+            memset(x, 0, sizeof x);
+            x[where ? 0 : 2][41] = bad[i];
+            gb_tensor(&f.b, "a.weight", 0, 2, (int64_t[]){96, where ? 1 : 3}, x,
+                      where ? 384 : 1152);
+            open_built(&f);
+            slm_quantizer *q =
+                create(&f, &(slm_quantize_params){.size = sizeof *&(slm_quantize_params){0},
+                                                  .type = "Q4_0"});
+            ASSERT_FAILS(slm_quantizer_write(q, f.path, &err), SLM_ERR_NUMERIC,
+                         where ? "tensor a.weight: weight 41 of row 0"
+                               : "tensor a.weight: weight 41 of row 2");
+            ck_assert_ptr_nonnull(strstr(err.message, i ? "infinite" : "NaN"));
+            ck_assert_int_eq(n_files(f.dir), 0);
+            slm_quantizer_free(q);
+            close_fixture(&f);
+        }
+    }
+}
+END_TEST
+
+typedef struct patience {
+    int calls, most; /* cancel at call `most` */
+    float last;
+} patience;
+
+static bool be_patient(void *user, float done) {
+    patience *p = user;
+    ck_assert(done >= p->last && done <= 1);
+    p->last = done;
+    return ++p->calls != p->most;
+}
+
+/* At each call: the old file stays, and nothing beside it. */
+START_TEST(test_cancel) {
+    fixture f = open_shape(&shapes[1]);
+    patience user = {0};
+    slm_quantize_params p = params_of("Q8_0");
+    p.progress = be_patient;
+    p.progress_user = &user;
+    FILE *old = fopen(f.path, "w");
+    ck_assert(old && fputs("old", old) >= 0 && fclose(old) == 0);
+    slm_quantizer *q = create(&f, &p);
+    slm_status s = SLM_ERR_CANCELLED;
+    for (int most = 1; s != SLM_OK; most++) {
+        user = (patience){.most = most};
+        s = slm_quantizer_write(q, f.path, &err);
+        bool cancelled = user.calls == most;
+        ck_assert_int_eq(s, cancelled ? SLM_ERR_CANCELLED : SLM_OK);
+        struct stat st;
+        ck_assert_int_eq(stat(f.path, &st), 0);
+        ck_assert(cancelled == (st.st_size == 3));
+        ck_assert_int_eq(n_files(f.dir), 1);
+    }
+    ck_assert_int_gt(user.calls, 30);
+    ck_assert_float_eq(user.last, 1);
+    slm_quantizer_free(q);
+    close_fixture(&f);
+}
+END_TEST
+
+START_TEST(test_places_that_cannot_be_written) {
+    fixture f = open_shape(&shapes[1]);
+    slm_quantize_params p = params_of("Q8_0");
+    slm_quantizer *q = create(&f, &p);
+    char path[80];
+    snprintf(path, sizeof path, "%s/none/out", f.dir);
+    ASSERT_FAILS(slm_quantizer_write(q, path, &err), SLM_ERR_IO, "No such file");
+    ASSERT_FAILS(slm_quantizer_write(q, f.dir, &err), SLM_ERR_IO, "no regular file");
+    ASSERT_FAILS(slm_quantizer_write(q, "/dev/full", &err), SLM_ERR_IO, "no regular file");
+    ASSERT_FAILS(slm_quantizer_write(q, "", &err), SLM_ERR_IO, "");
+    ck_assert_int_eq(symlink("/dev/null", f.path), 0);
+    ASSERT_FAILS(slm_quantizer_write(q, f.path, &err), SLM_ERR_IO, "no regular file");
+    unlink(f.path);
+    ck_assert_int_eq(n_files(f.dir), 0);
+    slm_quantizer_free(q);
+    close_fixture(&f);
+}
+END_TEST
+
+/* An unfinished file of a process that was killed is in nobody's way. */
+START_TEST(test_left_over_part) {
+    fixture f = open_shape(&shapes[1]);
+    char part[80];
+    snprintf(part, sizeof part, "%s.part0", f.path);
+    FILE *old = fopen(part, "w");
+    ck_assert(old && fclose(old) == 0);
+    slm_quantize_params p = params_of("Q8_0");
+    slm_quantizer *q = create(&f, &p);
+    ck_assert_int_eq(slm_quantizer_write(q, f.path, &err), SLM_OK);
+    ck_assert_int_eq(n_files(f.dir), 2);
+    ck_assert_int_eq(unlink(part), 0);
+    struct stat st;
+    mode_t mask = umask(0);
+    umask(mask);
+    ck_assert_int_eq(stat(f.path, &st), 0);
+    ck_assert_int_eq(st.st_mode & 0777, 0666 & ~mask);
+    slm_quantizer_free(q);
+    close_fixture(&f);
+}
+END_TEST
+
+/* Every allocation in turn; and how much is taken, which does not depend on the size of the tensors. */
+START_TEST(test_memory) {
+    fixture f = open_shape(&shapes[1]);
+    check_alloc counts = {0};
+    slm_quantize_params p = params_of("Q4_K_M");
+    p.n_threads = 1;
+    p.allocator = check_allocator(&counts);
+    slm_status s = SLM_ERR_NOMEM;
+    for (long at = 1; s != SLM_OK; at++) {
+        slm_quantizer *q;
+        counts = (check_alloc){.fail_at = at};
+        s = slm_quantizer_create(f.model, &p, &q, &err);
+        if (s == SLM_OK) s = slm_quantizer_write(q, f.path, &err);
+        ck_assert_int_eq(s, counts.n_calls >= at ? SLM_ERR_NOMEM : SLM_OK);
+        ck_assert_int_eq(n_files(f.dir), s == SLM_OK);
+        slm_quantizer_free(q);
+        ck_assert_int_eq(counts.n_live, 0);
+    }
+    ck_assert_int_gt(counts.n_calls, 6);
+    ck_assert_uint_lt(counts.peak, 3 << 20);
+    close_fixture(&f);
+}
+END_TEST
+
+/* The model's file is cut short after it was opened. */
+START_TEST(test_file_that_changes) {
+    fixture f = open_shape(&shapes[0]);
+    char path[80];
+    snprintf(path, sizeof path, "%s/in", f.dir);
+    FILE *file = fopen(path, "wb");
+    ck_assert(file && fwrite(f.data, 1, f.n_bytes, file) == f.n_bytes && fclose(file) == 0);
+    slm_model *model;
+    slm_model_params p = slm_model_defaults();
+    p.keys_only = p.guard = true;
+    ck_assert_int_eq(slm_model_open(path, &p, &model, &err), SLM_OK);
+    slm_quantizer *q;
+    ck_assert_int_eq(slm_quantizer_create(model, NULL, &q, &err), SLM_OK);
+    ck_assert_int_eq(truncate(path, 100000), 0);
+    ck_assert_int_eq(slm_quantizer_write(q, f.path, &err), SLM_ERR_CHANGED);
+    ck_assert_int_eq(n_files(f.dir), 1);
+    slm_quantizer_free(q);
+    slm_model_close(model);
+    unlink(path);
+    close_fixture(&f);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("quantizer");
+    TCase *t = tcase_create("files");
+    tcase_set_timeout(t, 600);
+    tcase_add_loop_test(t, test_every_type_of_every_model, 0, N_SHAPES);
+    tcase_add_loop_test(t, test_the_file_is_a_model, 0, N_SHAPES);
+    tcase_add_test(t, test_threads_change_nothing);
+    tcase_add_test(t, test_keys_in_place_and_alignment);
+    tcase_add_loop_test(t, test_mixtures, 0, (int)(sizeof rules / sizeof *rules));
+    tcase_add_test(t, test_fallbacks);
+    tcase_add_test(t, test_choices);
+    tcase_add_test(t, test_wrong_parameters);
+    tcase_add_test(t, test_quantized_files_only_when_asked);
+    tcase_add_test(t, test_one_of_several_parts);
+    tcase_add_test(t, test_no_tensors);
+    tcase_add_test(t, test_weights_that_are_no_numbers);
+    tcase_add_test(t, test_cancel);
+    tcase_add_test(t, test_places_that_cannot_be_written);
+    tcase_add_test(t, test_left_over_part);
+    tcase_add_test(t, test_memory);
+    tcase_add_test(t, test_file_that_changes);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}

@@ -1,0 +1,165 @@
+/* slm quantize: a file with smaller weights. What each tensor becomes, and the size of all, is known before the work begins. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "load.h"
+#include "text.h"
+
+typedef struct quantize_options {
+    text_list tensors; /* PATTERN=TYPE */
+    int32_t n_threads;
+    bool requantize, dry_run;
+} quantize_options;
+
+static const option options[] = {
+    {"--tensor", "PATTERN=TYPE", OPT_TEXTS, offsetof(quantize_options, tensors), 0, 0,
+     "this type for tensors whose name fits (* any text, ? any character); may be given several "
+     "times, the first that fits counts"},
+    {"--requantize", NULL, OPT_FLAG, offsetof(quantize_options, requantize), 0, 0,
+     "also tensors that are quantized already, which costs quality each time"},
+    {"--dry-run", NULL, OPT_FLAG, offsetof(quantize_options, dry_run), 0, 0,
+     "list what each tensor would become, and write nothing"},
+    {"-t", "N", OPT_INT, offsetof(quantize_options, n_threads), 0, 512,
+     "threads (default: the physical cores that this process may use)"},
+    {0},
+};
+
+enum { IN, OUT, TYPE, N_OPERANDS };
+
+typedef struct quantization {
+    quantize_options o;
+    const char *operands[N_OPERANDS];
+    slm_model *model;
+    slm_quantizer *quantizer;
+    slm_quantizer_info info;
+    progress_bar bar;
+} quantization;
+
+/* ---- Choices ---- */
+
+/* Split at the last '=', where the types are that follow it. */
+static int parse_choices(const command *self, const text_list *list, slm_tensor_choice *out,
+                         char **copies) {
+    for (int32_t i = 0; i < list->n; i++) {
+        const char *equals = strrchr(list->v[i], '=');
+        if (!equals || equals == list->v[i] || !equals[1])
+            return usage_error(self, "--tensor %s: expected PATTERN=TYPE", list->v[i]);
+        copies[i] = strdup(list->v[i]);
+        if (!copies[i]) return fail("no memory");
+        copies[i][equals - list->v[i]] = '\0';
+        out[i] = (slm_tensor_choice){copies[i], equals + 1};
+    }
+    return EXIT_DONE;
+}
+
+static int create_quantizer(const command *self, quantization *z) {
+    slm_error err;
+    slm_tensor_choice choices[MAX_LIST];
+    char *copies[MAX_LIST] = {0};
+    slm_quantize_params p = slm_quantize_defaults();
+    p.type = z->operands[TYPE];
+    p.choices = choices;
+    p.n_choices = z->o.tensors.n;
+    p.n_threads = z->o.n_threads;
+    p.requantize = z->o.requantize;
+    p.progress = progress_update;
+    p.progress_user = &z->bar;
+    int code = parse_choices(self, &z->o.tensors, choices, copies);
+    if (code == EXIT_DONE) code = open_model(z->operands[IN], OPEN_KEYS, &z->model);
+    if (code == EXIT_DONE && slm_quantizer_create(z->model, &p, &z->quantizer, &err) != SLM_OK)
+        code = fail_with(z->operands[IN], &err);
+    for (int32_t i = 0; i < MAX_LIST; i++) free(copies[i]);
+    if (code != EXIT_DONE) return code;
+    z->info.size = sizeof z->info;
+    slm_quantizer_get_info(z->quantizer, &z->info); /* cannot fail: pointers and size are good */
+    return EXIT_DONE;
+}
+
+/* ---- Output ---- */
+
+static void print_row(const slm_quantized_tensor *t) {
+    size_t n = print_escaped(stdout, t->name, strlen(t->name), SIZE_MAX);
+    printf("%*s %-8s %-8s %14" PRIu64 "  ", n < 32 ? (int)(32 - n) : 0, "", t->from, t->to,
+           t->n_bytes);
+    for (int32_t d = 0; d < t->n_dims; d++) printf(d ? " x %" PRId64 : "%" PRId64, t->dims[d]);
+    if (strcmp(t->to, t->wanted) != 0) printf(", not %s", t->wanted);
+    putchar('\n');
+}
+
+static void print_tensors(const quantization *z) {
+    printf("%-32s %-8s %-8s %14s  %s\n", "tensor", "from", "to", "bytes", "shape");
+    for (int32_t i = 0; i < z->info.n_tensors; i++) {
+        slm_quantized_tensor t = {.size = sizeof t};
+        slm_quantizer_get_tensor(z->quantizer, i, &t); /* cannot fail: i is below their number */
+        print_row(&t);
+    }
+    putchar('\n');
+}
+
+static void print_size(const char *path, uint64_t file_bytes, uint64_t tensor_bytes,
+                       uint64_t n_params) {
+    print_escaped(stdout, path, strlen(path), SIZE_MAX);
+    printf(": %" PRIu64 " bytes (%.1f MiB), %.2f bits a weight\n", file_bytes,
+           (double)file_bytes / (1 << 20),
+           n_params ? 8.0 * (double)tensor_bytes / (double)n_params : 0);
+}
+
+static void print_summary(const quantization *z) {
+    const slm_quantizer_info *info = &z->info;
+    print_size(z->operands[IN], info->file_bytes_from, info->tensor_bytes_from, info->n_params);
+    print_size(z->operands[OUT], info->file_bytes, info->tensor_bytes, info->n_params);
+    printf("%s: %.1f%% of the size", info->type,
+           100 * (double)info->file_bytes / (double)info->file_bytes_from);
+    if (info->n_fallbacks > 0)
+        printf("; %" PRId32 " of %" PRId32
+               " tensors get a larger type, as their rows are no multiple of its blocks",
+               info->n_fallbacks, info->n_tensors);
+    putchar('\n');
+}
+
+/* ---- The whole ---- */
+
+static int quantize(const command *self, quantization *z) {
+    slm_error err;
+    int code = create_quantizer(self, z);
+    if (code != EXIT_DONE) return code;
+    if (z->o.dry_run) {
+        print_tensors(z);
+    } else {
+        z->bar.label = "quantizing";
+        slm_status status = slm_quantizer_write(z->quantizer, z->operands[OUT], &err);
+        progress_end(&z->bar);
+        if (status != SLM_OK) return fail_with("cannot quantize", &err);
+    }
+    print_summary(z);
+    return EXIT_DONE;
+}
+
+static int run(const command *self, int argc, char **argv) {
+    static const char *const names[] = {"IN", "OUT", "TYPE"};
+    quantization z = {0};
+    int code = parse_options(self, argc, argv, &z.o, z.operands);
+    if (code != PARSED) return code;
+    for (int i = 0; i < N_OPERANDS; i++)
+        if (!z.operands[i]) return usage_error(self, "%s is missing", names[i]);
+    catch_interrupt();
+    code = quantize(self, &z);
+    slm_quantizer_free(z.quantizer);
+    slm_model_close(z.model);
+    return code;
+}
+
+const command quantize_command = {
+    .name = "quantize",
+    .arguments = "IN OUT TYPE [options]",
+    .summary = "make the weights of a file smaller",
+    .details =
+        "TYPE: F32, F16, BF16, Q8_0, Q6_K, Q5_1, Q5_K_M, Q5_K_S, Q5_0, Q4_1, Q4_K_M, Q4_K_S, "
+        "Q4_0,\nIQ4_NL, IQ4_XS, MXFP4, Q3_K_L, Q3_K_M, Q3_K_S or Q2_K (docs/quantization.md). OUT "
+        "is there when all of\nit is written; the same bytes for any number of threads.\n",
+    .options = options,
+    .max_operands = N_OPERANDS,
+    .run = run,
+};
