@@ -3,11 +3,11 @@
 /* What is put is counted, and kept if there is room. */
 typedef struct pen {
     uint8_t *out;
-    uint64_t n;
+    uint64_t n, room;
 } pen;
 
 static void put(pen *p, const void *data, uint64_t n) {
-    if (p->out && n > 0) memcpy(p->out + p->n, data, (size_t)n);
+    if (n > 0 && p->n <= p->room && n <= p->room - p->n) memcpy(p->out + p->n, data, (size_t)n);
     p->n += n;
 }
 
@@ -76,15 +76,16 @@ static uint64_t put_tensors(pen *p, const slm__gguf_change *c) {
     return offset;
 }
 
-uint64_t slm__gguf_write_head(const slm__gguf_change *c, uint8_t *out, uint64_t *file_bytes) {
-    pen p = {.out = out};
+uint64_t slm__gguf_write_head(const slm__gguf_change *c, uint8_t *out, uint64_t room,
+                              uint64_t *file_bytes) {
+    pen p = {.out = out, .room = room};
     put(&p, "GGUF", 4);
     put_u32(&p, 3);
     put_u64(&p, (uint64_t)c->from->n_tensors);
     put_u64(&p, (uint64_t)c->from->n_keys + n_new_keys(c));
     put_keys(&p, c);
     uint64_t data_bytes = put_tensors(&p, c), end = slm__align_up(p.n, c->from->alignment);
-    if (out) memset(out + p.n, 0, (size_t)(end - p.n));
+    if (end <= room) memset(out + p.n, 0, (size_t)(end - p.n));
     if (file_bytes) *file_bytes = end + data_bytes;
     return end;
 }

@@ -24,10 +24,12 @@ uint64_t slm__gguf_changed_bytes(const slm__gguf_change *c, int32_t index);
  * Write the head: everything before the data of the first tensor, padding too, in GGUF version 3. Tensors stay in order, each at the
  * next multiple of the file's alignment.
  *
- * out      room for all of it; NULL: its size is counted.
- * Returns its bytes; *file_bytes (or NULL) receives those of the whole file, in which the last tensor is padded as others are.
+ * out      `room` bytes, or NULL and 0: its size is counted.
+ * Returns its bytes, more than `room` if they did not fit: a file may change while it is read. *file_bytes (or NULL) receives those of
+ * the whole file, in which the last tensor is padded as others are.
  */
-uint64_t slm__gguf_write_head(const slm__gguf_change *c, uint8_t *out, uint64_t *file_bytes);
+uint64_t slm__gguf_write_head(const slm__gguf_change *c, uint8_t *out, uint64_t room,
+                              uint64_t *file_bytes);
 
 static inline uint64_t slm__align_up(uint64_t n, uint64_t alignment) {
     return (n + alignment - 1) / alignment * alignment;

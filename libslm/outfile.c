@@ -17,7 +17,9 @@ static slm_status io_failed(const char *path, slm_error *err) {
 
 static slm_status check_place(const char *path, slm_error *err) {
     struct stat st;
-    if (lstat(path, &st) != 0 || S_ISREG(st.st_mode)) return SLM_OK;
+    if (!*path) return slm__fail(err, SLM_ERR_IO, "the path is empty");
+    if (lstat(path, &st) != 0) return errno == ENOENT ? SLM_OK : io_failed(path, err);
+    if (S_ISREG(st.st_mode)) return SLM_OK;
     return slm__fail(err, SLM_ERR_IO, "%s is no regular file",
                      slm__show((slm__str){path, strlen(path)}).text);
 }
@@ -60,8 +62,16 @@ slm_status slm__outfile_write(slm__outfile *f, const void *data, uint64_t n, slm
     return SLM_OK;
 }
 
+/* To the disk, where the file system can do that. */
+static bool store(int fd) {
+    int failed;
+    do failed = fsync(fd);
+    while (failed && errno == EINTR);
+    return !failed || errno == EINVAL || errno == ENOSYS;
+}
+
 slm_status slm__outfile_finish(slm__outfile *f, slm_status status, slm_error *err) {
-    if (status == SLM_OK && fsync(f->fd) != 0) status = io_failed(f->path, err);
+    if (status == SLM_OK && !store(f->fd)) status = io_failed(f->path, err);
     if (close(f->fd) != 0 && status == SLM_OK) status = io_failed(f->path, err);
     if (status == SLM_OK && rename(f->temporary, f->path) != 0) status = io_failed(f->path, err);
     if (status != SLM_OK) unlink(f->temporary);

@@ -214,7 +214,7 @@ slm_status slm_quantizer_get_info(const slm_quantizer *q, slm_quantizer_info *in
         info->tensor_bytes_from += g->tensors[i].n_bytes;
         info->tensor_bytes += slm__gguf_changed_bytes(&q->change, i);
     }
-    slm__gguf_write_head(&q->change, NULL, &info->file_bytes);
+    slm__gguf_write_head(&q->change, NULL, 0, &info->file_bytes);
     return SLM_OK;
 }
 
@@ -249,7 +249,8 @@ typedef struct work {
     const slm__tensor *tensor;
     slm_type type;
     uint64_t first, end; /* weights of the tensor, in this slice */
-    bool bad[PIECES];    /* NaN or infinity                      */
+    int32_t bad[PIECES]; /* the first weight that is NaN or infinite, or -1 */
+    float bad_value[PIECES];
     uint64_t n_done, n_all;
 } work;
 
@@ -272,23 +273,27 @@ static void quantize_piece(void *arg, int32_t chunk, int32_t thread) {
     float *x = w->x + (size_t)thread * PIECE;
     uint8_t *out = w->out + bytes_of(w->type, (uint64_t)chunk * PIECE);
     w->kernels->dequantize[w->tensor->type](piece_data(w, first), n, x);
-    w->bad[chunk] = !slm__all_finite(x, n);
-    if (w->bad[chunk]) return;
+    w->bad[chunk] = -1;
+    if (!slm__all_finite(x, n)) {
+        int32_t i = 0;
+        while (slm__all_finite(x + i, 1)) i++;
+        w->bad[chunk] = i;
+        w->bad_value[chunk] = x[i];
+        return;
+    }
     if (w->type == w->tensor->type)
         memcpy(out, piece_data(w, first), (size_t)bytes_of(w->type, (uint64_t)n));
     else
         slm__quantize_row(w->type, SLM_ROUND_SEARCH, x, n, NULL, out);
 }
 
-/* The first of a piece that holds one. */
-static slm_status fail_not_finite(const work *w, uint64_t first, slm_error *err) {
-    int64_t n = piece_length(w, first), i = 0;
-    w->kernels->dequantize[w->tensor->type](piece_data(w, first), n, w->x);
-    while (i < n && slm__all_finite(w->x + i, 1)) i++;
-    uint64_t at = first + (uint64_t)i, row = (uint64_t)w->tensor->dims[0];
+static slm_status fail_not_finite(const work *w, int32_t piece, slm_error *err) {
+    uint64_t row = (uint64_t)w->tensor->dims[0];
+    uint64_t at = w->first + (uint64_t)piece * PIECE + (uint64_t)w->bad[piece];
+    float x = w->bad_value[piece];
     return slm__fail(err, SLM_ERR_NUMERIC, "tensor %s: weight %llu of row %llu is %s",
                      slm__show(w->tensor->name).text, (unsigned long long)(at % row),
-                     (unsigned long long)(at / row), w->x[i] != w->x[i] ? "NaN" : "infinite");
+                     (unsigned long long)(at / row), x != x ? "NaN" : "infinite");
 }
 
 static slm_status report(work *w, uint64_t n, slm_error *err) {
@@ -304,7 +309,7 @@ static slm_status write_slice(work *w, slm_error *err) {
     slm__pool_run(w->pool, n_pieces, quantize_piece, w);
     SLM_TRY(slm__guard_check(w->q->model->gguf.guard, SLM_OK, err));
     for (int32_t i = 0; i < n_pieces; i++)
-        if (w->bad[i]) return fail_not_finite(w, w->first + (uint64_t)i * PIECE, err);
+        if (w->bad[i] >= 0) return fail_not_finite(w, i, err);
     SLM_TRY(slm__outfile_write(w->file, w->out, bytes_of(w->type, n), err));
     return report(w, n, err);
 }
@@ -336,13 +341,15 @@ static slm_status write_tensor(work *w, int32_t index, slm_error *err) {
 
 static slm_status write_head(const work *w, slm_error *err) {
     const slm_quantizer *q = w->q;
-    uint64_t n = slm__gguf_write_head(&q->change, NULL, NULL);
+    uint64_t n = slm__gguf_write_head(&q->change, NULL, 0, NULL);
     uint8_t *head = slm__alloc(&q->allocator, n);
     if (!head)
         return slm__fail(err, SLM_ERR_NOMEM, "no memory for keys of %llu bytes",
                          (unsigned long long)n);
-    slm__gguf_write_head(&q->change, head, NULL);
+    bool same = slm__gguf_write_head(&q->change, head, n, NULL) == n;
     slm_status s = slm__guard_check(q->model->gguf.guard, SLM_OK, err);
+    if (s == SLM_OK && !same)
+        s = slm__fail(err, SLM_ERR_CHANGED, "the model's file was changed while it was read");
     if (s == SLM_OK) s = slm__outfile_write(w->file, head, n, err);
     slm__free(&q->allocator, head);
     return s;

@@ -586,6 +586,37 @@ START_TEST(test_weights_that_are_no_numbers) {
 }
 END_TEST
 
+/* A tensor of more than one slice of the work; and what is no number in its last row. */
+START_TEST(test_slices) {
+    enum { ROW = 256, ROWS = 1100 };
+    float *x = malloc(ROW * ROWS * sizeof *x);
+    ck_assert_ptr_nonnull(x);
+    uint32_t state = 1;
+    for (int i = 0; i < ROW * ROWS; i++)
+        x[i] = (float)((state = state * 1664525 + 1013904223) >> 8) * 0x1p-24f - 0.5f;
+    slm_quantize_params p = params_of("Q8_0");
+    p.n_threads = 3;
+    for (int bad = 0; bad < 2; bad++) {
+        fixture f = {0};
+        if (bad) x[ROW * ROWS - 2] = NAN;
+        gb_tensor(&f.b, "a.weight", 0, 2, (int64_t[]){ROW, ROWS}, x, ROW * ROWS * sizeof *x);
+        open_built(&f);
+        if (bad) {
+            slm_quantizer *q = create(&f, &p);
+            ASSERT_FAILS(slm_quantizer_write(q, f.path, &err), SLM_ERR_NUMERIC,
+                         "tensor a.weight: weight 254 of row 1099 is NaN");
+            slm_quantizer_free(q);
+        } else {
+            written w = quantize(&f, &p);
+            expect_same_model(&f, &w);
+            free_written(&w);
+        }
+        close_fixture(&f);
+    }
+    free(x);
+}
+END_TEST
+
 typedef struct patience {
     int calls, most; /* cancel at call `most` */
     float last;
@@ -635,7 +666,7 @@ START_TEST(test_places_that_cannot_be_written) {
     ASSERT_FAILS(slm_quantizer_write(q, path, &err), SLM_ERR_IO, "No such file");
     ASSERT_FAILS(slm_quantizer_write(q, f.dir, &err), SLM_ERR_IO, "no regular file");
     ASSERT_FAILS(slm_quantizer_write(q, "/dev/full", &err), SLM_ERR_IO, "no regular file");
-    ASSERT_FAILS(slm_quantizer_write(q, "", &err), SLM_ERR_IO, "");
+    ASSERT_FAILS(slm_quantizer_write(q, "", &err), SLM_ERR_IO, "the path is empty");
     ck_assert_int_eq(symlink("/dev/null", f.path), 0);
     ASSERT_FAILS(slm_quantizer_write(q, f.path, &err), SLM_ERR_IO, "no regular file");
     unlink(f.path);
@@ -714,6 +745,52 @@ START_TEST(test_file_that_changes) {
 }
 END_TEST
 
+/* The bytes of the model are overwritten between two looks at its keys: then more of them are to be written than there is room for. */
+typedef struct scribbler {
+    check_alloc counts;
+    slm_allocator inner;
+    long at; /* call number */
+    char *name;
+} scribbler;
+
+static void *scribble(void *user, size_t n_bytes) {
+    scribbler *s = user;
+    if (s->counts.n_calls + 1 == s->at) s->name[0] ^= 1;
+    return s->inner.alloc(s->inner.user, n_bytes);
+}
+
+static void scribble_free(void *user, void *p) {
+    scribbler *s = user;
+    s->inner.free(s->inner.user, p);
+}
+
+START_TEST(test_keys_that_change) {
+    static const float x[32] = {1};
+    fixture f = {0};
+    gb_str(&f.b, "general.file_type", "");
+    gb_tensor(&f.b, "x.weight", 0, 1, (int64_t[]){3}, x, 12);
+    open_built(&f);
+    scribbler user = {.name = memmem(f.data, f.n_bytes, "general.f", 9)};
+    user.inner = check_allocator(&user.counts);
+    slm_quantize_params p = params_of("Q8_0");
+    p.n_threads = 1;
+    p.allocator = (slm_allocator){scribble, scribble_free, &user};
+    slm_quantizer *q = create(&f, &p);
+    ck_assert_int_eq(slm_quantizer_write(q, f.path, &err), SLM_OK);
+    long last = user.counts.n_calls; /* the one for the head */
+    slm_quantizer_free(q);
+    user.counts.n_calls = 0;
+    user.at = last;
+    q = create(&f, &p);
+    ASSERT_FAILS(slm_quantizer_write(q, f.path, &err), SLM_ERR_CHANGED, "was changed");
+    ck_assert_int_eq(user.counts.n_calls, last);
+    user.name[0] ^= 1;
+    slm_quantizer_free(q);
+    ck_assert_int_eq(user.counts.n_live, 0);
+    close_fixture(&f);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("quantizer");
     TCase *t = tcase_create("files");
@@ -730,11 +807,13 @@ int main(void) {
     tcase_add_test(t, test_one_of_several_parts);
     tcase_add_test(t, test_no_tensors);
     tcase_add_test(t, test_weights_that_are_no_numbers);
+    tcase_add_test(t, test_slices);
     tcase_add_test(t, test_cancel);
     tcase_add_test(t, test_places_that_cannot_be_written);
     tcase_add_test(t, test_left_over_part);
     tcase_add_test(t, test_memory);
     tcase_add_test(t, test_file_that_changes);
+    tcase_add_test(t, test_keys_that_change);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
