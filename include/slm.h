@@ -238,8 +238,8 @@ enum {
  * out       room for `capacity` tokens; may be NULL when capacity is 0.
  * n_tokens  receives the number of tokens, also with BUFFER (then nothing in `out` is to be used).
  *
- * BUFFER, LIMIT (more than INT32_MAX bytes; 1.4e9 with a SentencePiece BPE vocabulary, 2^28 with a unigram one), NOMEM, ARGUMENT. Safe to
- * call from several threads.
+ * BUFFER, LIMIT (more than INT32_MAX bytes; 1.4e9 with a SentencePiece BPE vocabulary, or of invalid UTF-8; 2^28 with a unigram one, or 2^32
+ * after its normalization), NOMEM, ARGUMENT. Safe to call from several threads.
  */
 SLM_API slm_status slm_tokenize(const slm_model *model, const char *text, size_t n_bytes,
                                 uint32_t flags, slm_token *out, size_t capacity, size_t *n_tokens,
@@ -684,11 +684,11 @@ SLM_API void slm_constraint_free(slm_constraint *constraint);
 
 typedef struct slm_matcher slm_matcher;
 
-/* Steps that slm_matcher_rollback() can take back. */
+/* Steps that slm_matcher_rollback() can take back; fewer where a text can be read in thousands of ways. */
 enum { SLM_MATCHER_STEPS = 256 };
 
 /*
- * A matcher at the begin of a text. It takes, with its allocator (NULL: malloc and free), up to 24 MiB, and the masks of up to 64 places of
+ * A matcher at the begin of a text. It takes, with its allocator (NULL: malloc and free), up to 48 MiB, and the masks of up to 64 places of
  * the grammar, n_vocab / 8 bytes each. LIMIT (too many ways to read the first byte), NOMEM, ARGUMENT. Free with slm_matcher_free().
  */
 SLM_API slm_status slm_matcher_create(const slm_constraint *constraint,

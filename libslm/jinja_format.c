@@ -449,7 +449,6 @@ static const char *const month_names[] = {"January",   "February", "March",    "
 static const char *const day_names[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
                                         "Thursday", "Friday", "Saturday"};
 
-/* One directive. "%-d": no zeros in front. */
 /* A directive whose value is a number; *found false: it is none. */
 static bool put_date_number(jinja *j, jbuf *b, const date *d, char c, bool plain, bool *found) {
     const struct {
@@ -479,6 +478,7 @@ static bool put_date_number(jinja *j, jbuf *b, const date *d, char c, bool plain
     return true;
 }
 
+/* One directive. "%-d": no zeros in front. */
 static bool put_directive(jinja *j, jbuf *b, const date *d, char c, bool plain) {
     static const struct {
         char c;

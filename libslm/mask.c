@@ -247,6 +247,8 @@ static slm_status few_rounds(slm__walk *w, const slm__local *l, uint32_t frame, 
     uint32_t rounds = w->m->frames.p[frame].max, exit = slm__machine_exit(w->m, frame);
     if (exit == SET_FAILED) return slm__machine_error(w->m, err);
     *again = rounds >= SLM__MANY_ROUNDS || exit_is_open(w, l, exit);
+    if (!slm__machine_spend(w->m, t->n_words + t->n_tokens - t->length_at[rounds + 1]))
+        return slm__machine_error(w->m, err);
     memcpy(w->bits, l->sure, t->n_words * sizeof *l->sure);
     for (uint32_t i = t->length_at[rounds + 1]; i < t->n_tokens; i++)
         if (*again || l->rounds[i] > rounds)

@@ -120,11 +120,15 @@ slm_status slm_matcher_clone(const slm_matcher *m, slm_matcher **out, slm_error 
 static slm_status tidy(slm_matcher *m, slm_error *err) {
     if (!slm__machine_full(&m->machine, m->kept)) return SLM_OK;
     slm__machine fresh;
-    SLM_TRY(slm__machine_init(&fresh, m->c->grammar, &m->allocator, err));
-    if (!copy_sets(&fresh, m, m)) {
+    for (;;) {
+        SLM_TRY(slm__machine_init(&fresh, m->c->grammar, &m->allocator, err));
+        if (copy_sets(&fresh, m, m)) break;
         slm_status s = slm__machine_error(&fresh, err);
         slm__machine_free(&fresh);
-        return s;
+        if (s != SLM_ERR_LIMIT || m->n_back == 0) return s;
+        m->n_back /=
+            2; /* where a text can be read in thousands of ways, fewer steps can be taken back */
+        slm__clear(err);
     }
     slm__machine_free(&m->machine);
     m->machine = fresh;

@@ -17,10 +17,11 @@ static uint32_t home(const slm__lookup *l, uint32_t hash) {
     return (hash * 0x9e3779b1u ^ hash >> 15) & (l->room - 1);
 }
 
-static void put(slm__lookup *l, slm__found found) {
-    uint32_t slot = home(l, found.hash);
-    while (l->slots[slot].number != 0) slot = (slot + 1) & (l->room - 1);
+static bool put(slm__schema *s, slm__lookup *l, slm__found found) {
+    uint32_t slot = home(l, found.hash), tried = 1;
+    for (; l->slots[slot].number != 0; tried++) slot = (slot + 1) & (l->room - 1);
     l->slots[slot] = found;
+    return slm__schema_spend(s, tried);
 }
 
 /* Twice the room, at least 16. */
@@ -29,16 +30,15 @@ static bool grow(slm__schema *s, slm__lookup *l) {
     more.slots = slm__arena_take(&s->arena, more.room, sizeof *more.slots);
     if (!more.slots) return slm__schema_no_memory(s) != 0;
     for (uint32_t i = 0; i < l->room; i++)
-        if (l->slots[i].number != 0) put(&more, l->slots[i]);
+        if (l->slots[i].number != 0 && !put(s, &more, l->slots[i])) return false;
     *l = more;
     return true;
 }
 
 bool slm__lookup_add(slm__schema *s, slm__lookup *l, uint32_t hash, uint32_t number) {
     if (2 * (l->n + 1) > l->room && !grow(s, l)) return false;
-    put(l, (slm__found){hash, number + 1});
     l->n++;
-    return true;
+    return put(s, l, (slm__found){hash, number + 1});
 }
 
 bool slm__lookup_next(slm__schema *s, const slm__lookup *l, uint32_t hash, slm__finding *f) {

@@ -224,7 +224,9 @@ static slm__schema_value *follow(slm__schema *s, slm__str pointer) {
 static bool in_another_resource(slm__schema *s, slm__schema_value *v) {
     for (slm__schema_value *p; (p = parent_of(s, v)); v = p) {
         slm__schema_value *id = slm__member(s, v, (slm__str){"$id", 3});
-        if (id && id->kind == JSON_STRING && location_of(s, v) == LOCATION_SCHEMA) return true;
+        if (!id || id->kind != JSON_STRING) continue;
+        if (!slm__schema_spend(s, SLM__JSON_DEPTH) || location_of(s, v) == LOCATION_SCHEMA)
+            return true;
     }
     return false;
 }

@@ -15,7 +15,8 @@
 #include <math.h>
 
 enum {
-    MAX_PIECE = 1024,     /* bytes; published ones have up to 48. It bounds the time of a text */
+    MAX_PIECE = 128,      /* bytes; published ones have up to 48. It bounds the time of a text */
+    MAX_REPLACED = 256,   /* bytes that are looked up together; published maps have some 20    */
     MAX_PIECES = 1 << 24, /* bytes of all */
     MAX_TEXT = 1 << 28,
     SHORT = 64 /* bytes of a word whose ways are on the stack */
@@ -127,11 +128,11 @@ static void widen(range *r, float x, bool is_step) {
 
 /* A best way is at least as good as the one before with the character by itself, so it is never worse than all of them, and none of its
  * comparisons is of sums beyond that and one score. */
-static size_t exact_bytes(const range *r) {
+static uint64_t exact_bytes(const range *r) {
     int bits = DBL_MANT_DIG + r->low;
     if (r->high >= bits || r->step >= bits) return 0;
     bits -= r->step + 1;
-    return (size_t)1 << (bits < 40 ? bits : 40);
+    return (uint64_t)1 << (bits < 40 ? bits : 40);
 }
 
 static bool is_character(slm__str s) {
@@ -249,6 +250,7 @@ static const char *replacement(const slm__charsmap *c, const uint8_t *p, size_t 
     if (c->n_units == 0) return NULL;
     const char *found = NULL;
     uint32_t node = children_of(unit_at(c, 0)), unit;
+    if (n > MAX_REPLACED) n = MAX_REPLACED;
     for (size_t i = 0; i < n && p[i] != 0 && follow(c, node, p[i], &node, &unit); i++) {
         node ^= children_of(unit);
         if (!(unit & HAS_TEXT)) continue;
@@ -265,12 +267,14 @@ typedef struct normal {
     const slm_allocator *allocator;
     uint8_t *text;
     size_t n, room;
-    bool in_word, prefixed;
+    bool in_word, prefixed, too_long;
 } normal;
 
 /* Room for n bytes more. */
 static inline bool reserve(normal *o, size_t n) {
     if (o->room - o->n >= n) return true;
+    o->too_long = (uint64_t)o->n + n >= UINT32_MAX; /* places are 32 bits */
+    if (o->too_long) return false;
     size_t room = (o->n + n) * 2;
     uint8_t *text = slm__alloc(o->allocator, room);
     if (!text) return false;
@@ -349,7 +353,7 @@ static void offer_pieces(const slm__ugm *m, const uint8_t *text, size_t n, size_
     bool single = false;
     uint64_t hash = 0;
     int begins = BEGIN;
-    if (n - at > m->tokens->max_len) n = at + m->tokens->max_len;
+    if (n - at > MAX_PIECE) n = at + MAX_PIECE;
     for (size_t end = at; begins & BEGIN && end < n;) {
         hash = add_byte(hash, text[end++]);
         begins = begin_at(&m->begins, hash);
@@ -473,13 +477,9 @@ slm_status slm__ugm_encode(const slm__ugm *m, const slm_allocator *allocator,
     if (n > MAX_TEXT) return SLM_ERR_LIMIT;
     normal o = {.m = m, .allocator = allocator, .room = n + n / 2 + 16};
     work w = {.m = m, .allocator = allocator, .words = words};
-    slm_status s = SLM_ERR_NOMEM;
     o.text = slm__alloc(allocator, o.room);
-    if (o.text && normalize(&o, text, n)) {
-        s = o.n >= UINT32_MAX                      ? SLM_ERR_LIMIT /* places are 32 bits */
-            : encode_normal(&w, o.text, o.n, sink) ? SLM_OK
-                                                   : SLM_ERR_NOMEM;
-    }
+    bool done = o.text && normalize(&o, text, n) && encode_normal(&w, o.text, o.n, sink);
+    slm_status s = done ? SLM_OK : o.too_long ? SLM_ERR_LIMIT : SLM_ERR_NOMEM;
     slm__free(allocator, w.ways);
     slm__free(allocator, o.text);
     return s;

@@ -30,7 +30,8 @@ typedef struct slm__ugm {
         *first; /* [n] the piece among equal tokens, by the lowest of them; NULL: none are equal */
     slm__ugm_begins begins;
     slm__seams seams;
-    size_t cut_bytes; /* up to here sums are exact, whatever is added to what: a text may be cut */
+    uint64_t
+        cut_bytes; /* up to here sums are exact, whatever is added to what: a text may be cut */
     slm__charsmap charsmap;
     float unknown_score;
     slm_token unknown; /* or SLM_TOKEN_NONE */
@@ -49,8 +50,8 @@ slm_status slm__ugm_load(slm__ugm *m, const slm__gguf *g, const slm__tokens *tok
                          const uint8_t *attributes, const slm_allocator *allocator, slm_error *err);
 void slm__ugm_free(slm__ugm *m, const slm_allocator *allocator);
 
-/* Text without special tokens, any bytes: what is not UTF-8 is U+FFFD, what is in no piece the unknown token. Time n times the longest
- * piece at most. `words` are of this vocabulary. NOMEM; LIMIT: more than 2^28 bytes, or 2^32 when normalized. No message. */
+/* Text without special tokens, any bytes: what is not UTF-8 is U+FFFD, what is in no piece the unknown token. Time at most n times the square of
+ * the longest piece, which LIMIT holds at 128 bytes. `words` are of this vocabulary. NOMEM; LIMIT: more than 2^28 bytes, or 2^32 when normalized. No message. */
 slm_status slm__ugm_encode(const slm__ugm *m, const slm_allocator *allocator,
                            const slm__words *words, const uint8_t *text, size_t n, slm__sink *sink);
 

@@ -439,6 +439,10 @@ START_TEST(fault61_too_many_ways) {
     bound b = bind_text(
         &t, "root ::= (x{300,2000} \"b\"){300,2000}\nx ::= \"a\"{1,500}{1,300} \"c\"? | \"ab\" x?");
     ck_assert_int_eq(slm_matcher_accept_text(b.m, text, 1500, &err), SLM_OK);
+    /* also where each byte is a step: then not all of them can be taken back */
+    slm_matcher_reset(b.m);
+    for (int i = 0; i < 800; i++) accept(b.m, 'a');
+    ck_assert_int_eq(slm_matcher_rollback(b.m, 10, &err), SLM_OK);
     release(&b);
     /* ... and 9,000 are not, a rule each */
     char *grammar = many_rules("root ::= \"aaaaaaaaaaaaaaaaaaaaa\" (", "r%d | ", "r0)\n",
