@@ -22,11 +22,23 @@ void hold_standard_streams(void) {
     }
 }
 
+/* Would read() return within the time? */
+static bool is_ready(int fd, int milliseconds) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return poll(&p, 1, milliseconds) != 0;
+}
+
+/* read(), when there is something to read: a Ctrl-C does not end it, nor would one just before. */
+static ssize_t read_ready(int fd, void *data, size_t n) {
+    while (!interrupted() && !is_ready(fd, 100)) continue;
+    return interrupted() ? -1 : read(fd, data, n);
+}
+
 static char *read_fd(int fd, const char *name, size_t *n_bytes) {
     size_t n = 0, capacity = 1 << 16;
     char *data = malloc(capacity);
     while (data) {
-        ssize_t got = read(fd, data + n, capacity - n);
+        ssize_t got = read_ready(fd, data + n, capacity - n);
         if (interrupted()) {
             free(data);
             return NULL;
@@ -97,18 +109,10 @@ static bool make_room(line_reader *r) {
     return true;
 }
 
-/* Would read() return within the time? */
-static bool is_ready(int fd, int milliseconds) {
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    return poll(&p, 1, milliseconds) != 0;
-}
-
-/* One read(). A Ctrl-C just before it would not end it, so it is called when there is something to read. */
 static bool read_more(line_reader *r) {
     if (!make_room(r)) return false;
-    while (!interrupted() && !is_ready(r->fd, 100)) continue;
+    ssize_t got = read_ready(r->fd, r->data + r->end, r->capacity - r->end);
     if (interrupted()) return false;
-    ssize_t got = read(r->fd, r->data + r->end, r->capacity - r->end);
     if (got < 0) {
         if (errno == EINTR) return true;
         fail("%s: %s", r->name, strerror(errno));
@@ -168,8 +172,10 @@ static void on_interrupt(int signal_number) {
     interrupt_seen = 1;
 }
 
+/* SA_RESTART: what is being written is written. */
 void catch_interrupt(void) {
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction action = {.sa_handler = on_interrupt,
+                               .sa_flags = (int)SA_RESETHAND | SA_RESTART};
     sigaction(SIGINT, &action, NULL);
 }
 
