@@ -60,39 +60,23 @@ INLINE void store_rows(rf acc, int32_t n_rows, float *out) {
 
 /* Rows that are not there repeat the last one; their results are dropped. */
 INLINE parts rows_at(const slm_matmul *m, int32_t row, int32_t n_rows) {
-    parts w = {.joined = false};
+    parts w = {.joined = false, .n_blocks = SLM_STRIPES};
     for (int r = 0; r < ROWS; r++)
         w.at[r] = m->w + (uint64_t)(row + (r < n_rows ? r : n_rows - 1)) * m->row_bytes;
     return w;
 }
 
-/* The last step of rows whose blocks are no whole number of steps. It reads on into the next rows, or a copy where there are
- * none; what was read beyond the row gets scale zero, as the activations there have. */
-enum { STEP_BYTES = SLM_STRIPES * (int)sizeof(slm_q8_0) };
-
+/* The last step of rows whose blocks are no whole number of steps: blocks that are not there are zeros, as the activations there are. */
 INLINE bool has_last_step(const quant_type *type, int32_t nb) {
     return type->steps == 1 && nb % SLM_STRIPES != 0;
 }
 
 INLINE void last_step(const quant_type *type, const slm_matmul *m, const parts *w, step *s) {
-    static const uint32_t lanes[4][4] = {{0}, {~0u}, {~0u, ~0u}, {~0u, ~0u, ~0u}};
-    const uint8_t *end = m->w + (uint64_t)m->n_out * m->row_bytes;
-    parts p = {.joined = false};
-    uint8_t copy[ROWS][STEP_BYTES];
-    int32_t nb = slm__n_blocks(m->n_in), left = nb % SLM_STRIPES;
-    int64_t from = (int64_t)(nb - left) * type->block_bytes;
-    bool whole = end - (w->at[ROWS - 1] + from) >= SLM_STRIPES * type->block_bytes;
-    for (int r = 0; r < ROWS; r++) {
-        p.at[r] = w->at[r] + from;
-        if (whole) continue;
-        memset(copy[r], 0, sizeof copy[r]);
-        memcpy(copy[r], p.at[r], (size_t)(left * type->block_bytes));
-        p.at[r] = copy[r];
-    }
+    int32_t nb = slm__n_blocks(m->n_in);
+    parts p = {.joined = false, .n_blocks = nb % SLM_STRIPES};
+    int64_t from = (int64_t)(nb - p.n_blocks) * type->block_bytes;
+    for (int r = 0; r < ROWS; r++) p.at[r] = w->at[r] + from;
     type->unpack(&p, 0, s);
-    rw keep = rw_all4(lanes[left]);
-    s->d0 = (rf)((rw)s->d0 & keep);
-    if (type->geometry == SLM_SCALE_MIN) s->d1 = (rf)((rw)s->d1 & keep);
 }
 
 /* ---- A few tokens: steps straight from the unpacker, nt (constant) tokens ----
@@ -222,7 +206,7 @@ INLINE const uint8_t *join_parts(const quant_type *type, const uint8_t *p, int32
 /* The products of one turn, u[token][half]. */
 INLINE void turn(const quant_type *type, int nt, const uint8_t *from, const turn_acts *acts,
                  int32_t stride, rf u[FEW_TOKENS][2]) {
-    parts w = {.joined = true};
+    parts w = {.joined = true, .n_blocks = SLM_STRIPES};
     for (int k = 0; k < ROWS; k++) w.at[k] = from + k * part_bytes(type);
     UNROLL
     for (int half = 0; half < type->steps; half++) {
@@ -473,7 +457,7 @@ INLINE void matmul_quant(const quant_type *type, const slm_matmul *m, int32_t ro
 }
 
 #define X(name, id, bw, block, geometry, max, zero)                                              \
-    _Static_assert(sizeof(block) <= ((bw) == 32 ? STEP_BYTES / SLM_STRIPES : MAX_PART_BYTES),    \
+    _Static_assert(((bw) == 32 ? SLM_STRIPES : 1) * sizeof(block) <= MAX_PART_BYTES,             \
                    "copies of " #name);                                                          \
     static void matmul_##name(const slm_matmul *m, int32_t row, int32_t n_rows, void *scratch) { \
         const quant_type type = {step_##name, SLM_##geometry, max,                               \

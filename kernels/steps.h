@@ -23,6 +23,7 @@ INLINE rw swap_lanes(rw x) { return x; }
 typedef struct parts {
     const uint8_t *at[ROWS];
     bool joined;
+    int n_blocks; /* of 32, that are there: 4, or fewer in the last step of a row; others are zeros */
 } parts;
 
 /* Code of weight = q - zero of the type (blocks.h); w = d0 * code (first half), d1 * code (second half) if SCALE16;
@@ -86,7 +87,8 @@ INLINE void block_bytes(const parts *w, int64_t at, int stride, rw out[4]) {
     }
 #endif
     UNROLL
-    for (int k = 0; k < 4; k++) out[k] = load_rows(w->at, at + k * stride);
+    for (int k = 0; k < 4; k++)
+        out[k] = k < w->n_blocks ? load_rows(w->at, at + k * stride) : (rw){0};
 }
 
 /* The first 4 of those bytes only. */
@@ -94,8 +96,11 @@ INLINE rw block_words(const parts *w, int64_t at, int stride) {
 #if SWAPS
     if (w->joined && quads_fit(stride)) return stream_words(w->at[0], (int)at, stride);
 #endif
-    return zip_lo64(zip_lo32(load_rows(w->at, at), load_rows(w->at, at + stride)),
-                    zip_lo32(load_rows(w->at, at + 2 * stride), load_rows(w->at, at + 3 * stride)));
+    rw x[4];
+    UNROLL
+    for (int k = 0; k < 4; k++)
+        x[k] = k < w->n_blocks ? load_rows(w->at, at + k * stride) : (rw){0};
+    return zip_lo64(zip_lo32(x[0], x[1]), zip_lo32(x[2], x[3]));
 }
 
 INLINE void nibbles4(const parts *w, int64_t at, int stride, step *s) {
