@@ -1137,8 +1137,8 @@ SLM_API slm_status slm_quantizer_get_tensor(const slm_quantizer *q, int32_t inde
 
 /*
  * Write the file at `path` (NUL-terminated): beside it first, under that name with an ending, and it takes its name when all of it is
- * stored; on failure nothing is left, and what was there before stays. Takes threads and a few MiB of memory, whatever the size of the
- * model. A quantizer may write several times, also from several threads.
+ * stored; on failure nothing is left, and what was there before stays. Takes threads, a few MiB of memory and as much as the keys of the
+ * file have. A quantizer may write several times, also from several threads.
  *
  * IO (no such folder, no space; a device, a folder or a link at `path`), NUMERIC (NaN or infinity among the weights; the message
  * names tensor and row), CANCELLED, CHANGED, NOMEM, ARGUMENT (the file of the model itself; NULL).
