@@ -9,6 +9,7 @@
 #ifndef SLM_BLOCKS_H
 #define SLM_BLOCKS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef uint16_t slm_f16;  /* bits of an IEEE binary16 */
@@ -158,6 +159,15 @@ typedef struct slm_type_info {
 } slm_type_info;
 
 extern const slm_type_info slm__type_info[SLM_N_TYPES];
+
+static inline bool slm__is_quantized(slm_type type) {
+    return slm__type_info[type].block_weights > 1;
+}
+
+/* Of n weights, a whole number of blocks. */
+static inline uint64_t slm__type_bytes(slm_type type, uint64_t n) {
+    return n / slm__type_info[type].block_weights * slm__type_info[type].block_bytes;
+}
 
 _Static_assert(sizeof(slm_q4_0) == 18, "Q4_0");
 _Static_assert(sizeof(slm_q4_1) == 20, "Q4_1");

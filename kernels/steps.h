@@ -97,9 +97,7 @@ INLINE rw block_words(const parts *w, int64_t at, int stride) {
     if (w->joined && quads_fit(stride)) return stream_words(w->at[0], (int)at, stride);
 #endif
     rw x[4];
-    UNROLL
-    for (int k = 0; k < 4; k++)
-        x[k] = k < w->n_blocks ? load_rows(w->at, at + k * stride) : (rw){0};
+    block_bytes(w, at, stride, x);
     return zip_lo64(zip_lo32(x[0], x[1]), zip_lo32(x[2], x[3]));
 }
 

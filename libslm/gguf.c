@@ -439,7 +439,7 @@ static slm_status read_tensors(cursor *c, slm__gguf *g) {
         c->name.len = 0;
         SLM_TRY(read_tensor(c, &g->tensors[c->index]));
     }
-    uint64_t begin = (c->at + g->alignment - 1) / g->alignment * g->alignment;
+    uint64_t begin = slm__align_up(c->at, g->alignment);
     for (c->index = 0; c->index < g->n_tensors; c->index++) {
         c->name = g->tensors[c->index].name;
         SLM_TRY(place_tensor(c, g, begin, &g->tensors[c->index]));

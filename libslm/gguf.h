@@ -141,4 +141,8 @@ static inline uint64_t slm__read_u64(const uint8_t *p) {
 
 const char *slm__gguf_type_name(slm__gguf_type type);
 
+static inline uint64_t slm__align_up(uint64_t n, uint64_t alignment) {
+    return (n + alignment - 1) / alignment * alignment;
+}
+
 #endif

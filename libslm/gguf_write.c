@@ -56,9 +56,7 @@ static void put_keys(pen *p, const slm__gguf_change *c) {
 }
 
 uint64_t slm__gguf_changed_bytes(const slm__gguf_change *c, int32_t index) {
-    const slm__tensor *t = &c->from->tensors[index];
-    const slm_type_info *info = &slm__type_info[c->types[index]];
-    return slm__n_weights(t) / info->block_weights * info->block_bytes;
+    return slm__type_bytes(c->types[index], slm__n_weights(&c->from->tensors[index]));
 }
 
 /* Returns the bytes of all data. */

@@ -31,8 +31,4 @@ uint64_t slm__gguf_changed_bytes(const slm__gguf_change *c, int32_t index);
 uint64_t slm__gguf_write_head(const slm__gguf_change *c, uint8_t *out, uint64_t room,
                               uint64_t *file_bytes);
 
-static inline uint64_t slm__align_up(uint64_t n, uint64_t alignment) {
-    return (n + alignment - 1) / alignment * alignment;
-}
-
 #endif

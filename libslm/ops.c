@@ -44,8 +44,6 @@ static void quantize_only(slm_context *ctx, int32_t t, const void *arg) {
     quantize_token(ctx, arg, t);
 }
 
-static bool is_quantized(const slm__tensor *w) { return slm__type_info[w->type].block_weights > 1; }
-
 /* ---- Embedding ---- */
 
 static void embed_token(slm_context *ctx, int32_t t, const void *arg) {
@@ -278,7 +276,7 @@ static int64_t make_low(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
         int64_t *sum = &ranks[low->product];
         *sum += low->h.n;
         most = *sum > most ? *sum : most;
-        if (low->n_chunks > 0 && is_quantized(low->pair->b))
+        if (low->n_chunks > 0 && slm__is_quantized(low->pair->b->type))
             for_tokens(ctx, n_tokens, quantize_only, &low->h);
     }
     return most;
@@ -368,7 +366,7 @@ void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
  * once: logits = W q(x) + W q(x - q(x)). */
 
 static bool in_two_parts(const slm_context *ctx) {
-    return !ctx->params.reference && is_quantized(ctx->model->output);
+    return !ctx->params.reference && slm__is_quantized(ctx->model->output->type);
 }
 
 uint64_t slm__logits_parts(const slm_context *ctx) { return in_two_parts(ctx) ? 2 : 1; }

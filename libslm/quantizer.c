@@ -112,14 +112,12 @@ static slm_status apply_choices(slm_quantizer *q, const slm_quantize_params *p, 
     return SLM_OK;
 }
 
-static bool is_quantized(slm_type type) { return slm__type_info[type].block_weights > 1; }
-
 static slm_status fit_types(slm_quantizer *q, bool requantize, slm_error *err) {
     const slm__gguf *g = &q->model->gguf;
     for (int32_t i = 0; i < g->n_tensors; i++) {
         const slm__tensor *t = &g->tensors[i];
         q->types[i] = slm__type_that_fits(q->wanted[i], t->dims[0]);
-        if (q->types[i] == t->type || !is_quantized(t->type) || requantize) continue;
+        if (q->types[i] == t->type || !slm__is_quantized(t->type) || requantize) continue;
         return slm__fail(err, SLM_ERR_UNSUPPORTED,
                          "tensor %s is quantized already (%s), and each time costs quality: not "
                          "without `requantize`",
@@ -254,16 +252,12 @@ typedef struct work {
     uint64_t n_done, n_all;
 } work;
 
-static uint64_t bytes_of(slm_type type, uint64_t n) {
-    return n / slm__type_info[type].block_weights * slm__type_info[type].block_bytes;
-}
-
 static int64_t piece_length(const work *w, uint64_t first) {
     return (int64_t)(w->end - first < PIECE ? w->end - first : PIECE);
 }
 
 static const uint8_t *piece_data(const work *w, uint64_t first) {
-    return w->tensor->data + bytes_of(w->tensor->type, first);
+    return w->tensor->data + slm__type_bytes(w->tensor->type, first);
 }
 
 static void quantize_piece(void *arg, int32_t chunk, int32_t thread) {
@@ -271,7 +265,7 @@ static void quantize_piece(void *arg, int32_t chunk, int32_t thread) {
     uint64_t first = w->first + (uint64_t)chunk * PIECE;
     int64_t n = piece_length(w, first);
     float *x = w->x + (size_t)thread * PIECE;
-    uint8_t *out = w->out + bytes_of(w->type, (uint64_t)chunk * PIECE);
+    uint8_t *out = w->out + slm__type_bytes(w->type, (uint64_t)chunk * PIECE);
     w->kernels->dequantize[w->tensor->type](piece_data(w, first), n, x);
     w->bad[chunk] = -1;
     if (!slm__all_finite(x, n)) {
@@ -282,7 +276,7 @@ static void quantize_piece(void *arg, int32_t chunk, int32_t thread) {
         return;
     }
     if (w->type == w->tensor->type)
-        memcpy(out, piece_data(w, first), (size_t)bytes_of(w->type, (uint64_t)n));
+        memcpy(out, piece_data(w, first), (size_t)slm__type_bytes(w->type, (uint64_t)n));
     else
         slm__quantize_row(w->type, SLM_ROUND_SEARCH, x, n, NULL, out);
 }
@@ -310,7 +304,7 @@ static slm_status write_slice(work *w, slm_error *err) {
     SLM_TRY(slm__guard_check(w->q->model->gguf.guard, SLM_OK, err));
     for (int32_t i = 0; i < n_pieces; i++)
         if (w->bad[i] >= 0) return fail_not_finite(w, i, err);
-    SLM_TRY(slm__outfile_write(w->file, w->out, bytes_of(w->type, n), err));
+    SLM_TRY(slm__outfile_write(w->file, w->out, slm__type_bytes(w->type, n), err));
     return report(w, n, err);
 }
 
@@ -336,7 +330,7 @@ static slm_status write_tensor(work *w, int32_t index, slm_error *err) {
         w->end = w->first + (left < PIECES * PIECE ? left : PIECES * PIECE);
         SLM_TRY(write_slice(w, err));
     }
-    return write_padding(w, bytes_of(w->type, n), err);
+    return write_padding(w, slm__type_bytes(w->type, n), err);
 }
 
 static slm_status write_head(const work *w, slm_error *err) {
