@@ -50,7 +50,9 @@ ISAS := $(if $(filter x86_64%,$(MACHINE)),avx2 avxvnni avx512 avx512vnni) $(if $
 Q   := $(if $(V),,@)
 SAY := @$(if $(V),:,echo ' ')
 
-KERNEL_SRC := $(filter-out kernels/isa_%,$(wildcard kernels/*.c)) $(ISAS:%=kernels/isa_%.c)
+# The search for scales needs no more than each vocabulary.
+SEARCHES := $(filter avx2 avx512 neon,$(ISAS))
+KERNEL_SRC := $(filter-out kernels/isa_% kernels/search_%,$(wildcard kernels/*.c)) $(ISAS:%=kernels/isa_%.c) $(SEARCHES:%=kernels/search_%.c)
 LIB_SRC    := $(KERNEL_SRC) $(wildcard libslm/*.c)
 TOOL_SRC   := $(wildcard tools/*.c)
 LIB_OBJ    := $(LIB_SRC:%.c=$(O)/%.o)
@@ -90,6 +92,7 @@ $(O)/%.o: %.c $(O)/flags
 FAST := $(if $(SAN),-O1,-O3)
 $(O)/kernels/%.o $(O)/libslm/ops.o $(O)/libslm/attn.o $(O)/libslm/sampler_row.o: EXTRA_CFLAGS = $(FAST)
 $(foreach i,$(ISAS),$(eval $(O)/kernels/isa_$(i).o: EXTRA_CFLAGS = $(FAST) $(ISA_FLAGS_$(i))))
+$(foreach i,$(SEARCHES),$(eval $(O)/kernels/search_$(i).o: EXTRA_CFLAGS = $(FAST) $(ISA_FLAGS_$(i))))
 
 # The prompt goes through the environment: it may hold quotes and dollars.
 demo: export QUESTION = $(value PROMPT)

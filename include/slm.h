@@ -1187,8 +1187,9 @@ SLM_API slm_status slm_quantizer_tensor_loss(const slm_quantizer *q, int32_t ind
 
 /*
  * Write the file at `path` (NUL-terminated): beside it first, under that name with an ending, and it takes its name when all of it is
- * stored; on failure nothing is left, and what was there before stays. Takes threads, a few MiB of memory and as much as the keys of the
- * file have. A quantizer may write several times, also from several threads.
+ * stored; on failure nothing is left, and what was there before stays. A file that is replaced keeps its permissions. Takes threads, a few
+ * MiB of memory (each thread beyond 16 adds 100 KiB) and as much as the keys of the file have. A quantizer may write several times, also
+ * from several threads.
  *
  * IO (no such folder, no space; a device, a folder or a link at `path`), NUMERIC (NaN or infinity among the weights, an importance that
  * is no finite number of at least 0; the message names the tensor and where in it), CANCELLED, CHANGED, NOMEM, ARGUMENT (the file of the model itself; NULL).

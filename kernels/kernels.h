@@ -91,6 +91,14 @@ typedef enum slm_kv_store {
     SLM_N_STORES
 } slm_kv_store;
 
+/* A block, taken apart. Codes count from the lowest level, 0; scales of groups are as the formula in blocks.h has them. */
+typedef struct slm_parts {
+    uint16_t d, m;  /* bits of the scale and, if the type has one, of the minimum (or its scale) */
+    int16_t sc[16]; /* scale of each group: sc - 32 in Q3_K and IQ4_XS */
+    int16_t mn[16]; /* minimum of each group */
+    uint8_t code[256];
+} slm_parts;
+
 typedef struct slm_kernels {
     const char *name; /* of the level: "c", "avx2", ... */
 
@@ -124,6 +132,10 @@ typedef struct slm_kernels {
 
     /* q [n] and a scale for each 32 of them, d [slm__n_blocks(n)]: x ~ d * q. */
     void (*to_q8)(const float *x, int32_t n, int8_t *q, slm_f16 *d);
+
+    /* Scales, minima and codes of a block of a quantized type with a small sum of w * error^2. x [a block], finite; w [a block], how
+     * much each weight counts, finite and >= 0, or NULL: all alike. */
+    void (*search)(slm_type type, const float *x, const float *w, slm_parts *p);
 
     void (*attn_page[SLM_N_STORES])(const slm_attn_page *a);
 

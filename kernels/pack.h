@@ -8,25 +8,20 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "blocks.h"
-
-/* A block, taken apart. Codes count from the lowest level, 0; scales of groups are as the formula in blocks.h has them. */
-typedef struct slm_parts {
-    uint16_t d, m;  /* bits of the scale and, if the type has one, of the minimum (or its scale) */
-    int16_t sc[16]; /* scale of each group: sc - 32 in Q3_K and IQ4_XS */
-    int16_t mn[16]; /* minimum of each group */
-    uint8_t code[256];
-} slm_parts;
+#include "kernels.h"
 
 /* Every layout of codes: bits `from` and up, `bits` of them, of n codes. `width` codes go to as many bytes, the next
  * `width` above them in the same bytes, and so on until the bytes are full. */
 static inline void pack_bits(const uint8_t *code, int n, int from, int bits, int width,
                              uint8_t *out) {
     int rows = 8 / bits, mask = (1 << bits) - 1;
-    memset(out, 0, (size_t)(n / rows));
-    for (int j = 0; j < n; j++) {
-        int at = j / (width * rows) * width + j % width, shift = j / width % rows * bits;
-        out[at] = (uint8_t)(out[at] | (code[j] >> from & mask) << shift);
+    for (int at = 0; at < n / rows; at += width, code += width * rows) {
+        for (int j = 0; j < width; j++) {
+            int byte = 0;
+            for (int row = 0; row < rows; row++)
+                byte |= (code[row * width + j] >> from & mask) << row * bits;
+            out[at + j] = (uint8_t)byte;
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 #include "kernels.h"
 
 #include "unpack.h"
+#include "tables.h"
 
 #define X(name, id, n, type, ...) {#name, id, n, sizeof(type)},
 const slm_type_info slm__type_info[SLM_N_TYPES] = {SLM_BLOCK_TYPES(X)};
@@ -284,6 +285,7 @@ const slm_kernels slm__kernels_c = {
     .add = add,
     .to_f16 = to_f16,
     .to_q8 = to_q8,
+    .search = slm__search_c,
     .attn_page = {[SLM_STORE_F16] = attn_page_f16,
                   [SLM_STORE_F32] = attn_page_f32,
                   [SLM_STORE_Q8_0] = attn_page_q8_0},

@@ -7,7 +7,8 @@
 #include "simd_x86.h"
 #include "vmath.h"
 
-#define SLM_FROM_F16 _cvtsh_ss
+#define SLM_FROM_F16  _cvtsh_ss
+#define SLM_TO_F16(x) _cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT)
 
 /* Keeps GCC from turning a chain of additions into a tree that no register is left for. */
 #ifndef KEEP_CHAIN
@@ -62,6 +63,22 @@ INLINE vf vf_max(vf a, vf b) { return EACH_F(max_ps); }
 INLINE vf vf_min(vf a, vf b) { return EACH_F(min_ps); }
 INLINE vf vf_fma(vf a, vf b, vf c) {
     return (vf){_mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b)};
+}
+/* To nearest, ties to even. */
+INLINE vf vf_round(vf a) {
+    return (vf){_mm256_round_ps(a.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+                _mm256_round_ps(a.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+/* `yes` where a > b, else `no`. */
+INLINE vf vf_pick(vf a, vf b, vf yes, vf no) {
+    return (vf){_mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(a.a, b.a, _CMP_GT_OQ)),
+                _mm256_blendv_ps(no.b, yes.b, _mm256_cmp_ps(a.b, b.b, _CMP_GT_OQ))};
+}
+/* Number of the first lane of a that is `top`; there is one. */
+INLINE int vf_first(vf a, float top) {
+    __m256 t = _mm256_set1_ps(top);
+    return __builtin_ctz((unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a.a, t, _CMP_EQ_OQ)) |
+                         (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a.b, t, _CMP_EQ_OQ)) << 8);
 }
 /* Lane i of a where bit i is set, else of b. */
 INLINE vf vf_select(uint32_t bits, vf a, vf b) {

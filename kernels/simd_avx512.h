@@ -7,7 +7,8 @@
 #include "simd_x86.h"
 #include "vmath.h"
 
-#define SLM_FROM_F16 _cvtsh_ss
+#define SLM_FROM_F16  _cvtsh_ss
+#define SLM_TO_F16(x) _cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT)
 
 /* Keeps GCC from turning a chain of additions into a tree that no register is left for. */
 #ifndef KEEP_CHAIN
@@ -37,6 +38,16 @@ INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 /* The second argument where one is NaN. */
 INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+/* To nearest, ties to even. */
+INLINE vf vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT); }
+/* `yes` where a > b, else `no`. */
+INLINE vf vf_pick(vf a, vf b, vf yes, vf no) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes);
+}
+/* Number of the first lane of a that is `top`; there is one. */
+INLINE int vf_first(vf a, float top) {
+    return __builtin_ctz(_mm512_cmp_ps_mask(a, _mm512_set1_ps(top), _CMP_EQ_OQ));
+}
 /* Lane i of a where bit i is set, else of b. */
 INLINE vf vf_select(uint32_t bits, vf a, vf b) {
     return _mm512_mask_blend_ps((__mmask16)bits, b, a);
@@ -81,6 +92,12 @@ INLINE void vi_store_i8(int8_t *p, vi a) {
 }
 INLINE int32_t vi_sum(vi a) { return _mm512_reduce_add_epi32(a); }
 INLINE int32_t vi_highest(vi a) { return _mm512_reduce_max_epi32(a); }
+
+/* Lane by lane an entry of 32 by number. Others do without (fit_tmpl.h). */
+#define LOOK_UP32 1
+INLINE vf vf_look_up32(const float table[32], vi number) {
+    return _mm512_permutex2var_ps(_mm512_loadu_ps(table), number, _mm512_loadu_ps(table + 16));
+}
 
 /* ---- For products of quantized rows (steps.h, matmul_tmpl.h): a row is 128 bits ---- */
 

@@ -14,6 +14,10 @@ INLINE float f16_to_float(slm_f16 h) {
     return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h))), 0);
 }
 #define SLM_FROM_F16 f16_to_float
+INLINE slm_f16 f16_from_float(float x) {
+    return vget_lane_u16(vreinterpret_u16_f16(vcvt_f16_f32(vdupq_n_f32(x))), 0);
+}
+#define SLM_TO_F16 f16_from_float
 
 typedef struct {
     float32x4_t a, b, c, d;
@@ -67,6 +71,24 @@ INLINE float32x4_t max4(float32x4_t x, float32x4_t y) { return vbslq_f32(vcgtq_f
 INLINE float32x4_t min4(float32x4_t x, float32x4_t y) { return vbslq_f32(vcltq_f32(x, y), x, y); }
 INLINE vf vf_max(vf x, vf y) { return EACH_F(max4); }
 INLINE vf vf_min(vf x, vf y) { return EACH_F(min4); }
+/* To nearest, ties to even. */
+INLINE vf vf_round(vf x) {
+    return (vf){vrndnq_f32(x.a), vrndnq_f32(x.b), vrndnq_f32(x.c), vrndnq_f32(x.d)};
+}
+/* `yes` where x > y, else `no`. */
+INLINE vf vf_pick(vf x, vf y, vf yes, vf no) {
+    return (vf){
+        vbslq_f32(vcgtq_f32(x.a, y.a), yes.a, no.a), vbslq_f32(vcgtq_f32(x.b, y.b), yes.b, no.b),
+        vbslq_f32(vcgtq_f32(x.c, y.c), yes.c, no.c), vbslq_f32(vcgtq_f32(x.d, y.d), yes.d, no.d)};
+}
+/* Number of the first lane of x that is `top`; there is one. */
+INLINE int vf_first(vf x, float top) {
+    float lanes[16];
+    int i = 0;
+    vf_store(lanes, x);
+    while (i < 15 && lanes[i] != top) i++;
+    return i;
+}
 /* Lane i of x where bit i is set, else of y. */
 INLINE vf vf_select(uint32_t bits, vf x, vf y) {
     const uint32x4_t bit = {1, 2, 4, 8};

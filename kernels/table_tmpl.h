@@ -19,6 +19,7 @@ const slm_kernels SLM_TABLE = {
     .add = add,
     .to_f16 = to_f16,
     .to_q8 = to_q8,
+    .search = SLM_SEARCH,
     .attn_page = {[SLM_STORE_F16] = attn_page_f16,
                   [SLM_STORE_F32] = attn_page_f32,
                   [SLM_STORE_Q8_0] = attn_page_q8_0},

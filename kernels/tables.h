@@ -22,6 +22,10 @@
 #define SLM_ISA_TABLES(X)
 #endif
 
+/* Slots that are files of their own: one for each vocabulary. */
+typedef void slm_search(slm_type type, const float *x, const float *w, slm_parts *p);
+slm_search slm__search_c, slm__search_avx2, slm__search_avx512, slm__search_neon;
+
 extern const slm_kernels slm__kernels_c;
 #define SLM_X(name, needs) extern const slm_kernels slm__kernels_##name;
 SLM_ISA_TABLES(SLM_X)

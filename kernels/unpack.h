@@ -210,12 +210,6 @@ static inline void unpack_IQ4_XS(const void *row, int32_t b, slm_unit *u) {
     unit_scales(u, SLM_FROM_F16(x->d) * (float)(scale - 32), 0); /* exact */
 }
 
-/* 2^(e - 128), below the normal numbers for e of 0 and 1; 255 is NaN (OCP MX v1.0, 5.4.1). */
-static inline float mxfp4_scale(uint8_t e) {
-    if (e == 255) return slm__float(0x7fc00000);
-    return slm__float(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23);
-}
-
 static inline void unpack_MXFP4(const void *row, int32_t b, slm_unit *u) {
     static const int8_t codes[16] = {SLM_MXFP4_CODES};
     const slm_mxfp4 *x = (const slm_mxfp4 *)row + b;

@@ -137,4 +137,10 @@ static inline void slm__sincosd(double x, double *sine, double *cosine) {
     *cosine = (n + 1) & 2 ? -(n & 1 ? s : c) : (n & 1 ? s : c);
 }
 
+/* 2^(e - 128), below the normal numbers for e of 0 and 1; 255 is NaN (OCP MX v1.0, 5.4.1). */
+static inline float mxfp4_scale(uint8_t e) {
+    if (e == 255) return slm__float(0x7fc00000);
+    return slm__float(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23);
+}
+
 #endif

@@ -15,10 +15,14 @@ typedef enum part { OTHER, EMBEDDING, OUTPUT, ATTN_V, ATTN_OUTPUT, FFN_DOWN } pa
  * if at least 4 heads share keys and values. */
 typedef enum where { ALL, FIRST_2, FIRST_4, SIXTEENTH, EIGHTH, ENDS_AND_THIRDS, GROUPED } where;
 
+/* Whatever is known of the importance of columns, or only with or without such. */
+typedef enum when { ALWAYS, WITH_IMPORTANCE, WITHOUT } when;
+
 typedef struct exception {
     part part; /* OTHER ends the list */
     where where;
     slm_type type;
+    when when;
 } exception;
 
 struct slm__mixture {
@@ -30,34 +34,40 @@ struct slm__mixture {
 
 /* clang-format off */
 static const exception k_m[] = {
-    {ATTN_V, ENDS_AND_THIRDS, SLM_Q6_K},
-    {FFN_DOWN, ENDS_AND_THIRDS, SLM_Q6_K},
+    {ATTN_V, ENDS_AND_THIRDS, SLM_Q6_K, ALWAYS},
+    {FFN_DOWN, ENDS_AND_THIRDS, SLM_Q6_K, ALWAYS},
     {0}};
 static const exception q4_k_s[] = {
-    {ATTN_V, FIRST_4, SLM_Q5_K},
-    {FFN_DOWN, EIGHTH, SLM_Q5_K},
+    {ATTN_V, FIRST_4, SLM_Q5_K, ALWAYS},
+    {FFN_DOWN, EIGHTH, SLM_Q5_K, ALWAYS},
     {0}};
 static const exception iq4[] = {
-    {ATTN_V, GROUPED, SLM_Q5_K},
-    {FFN_DOWN, EIGHTH, SLM_Q5_K},
+    {ATTN_V, GROUPED, SLM_Q5_K, ALWAYS},
+    {FFN_DOWN, EIGHTH, SLM_Q5_K, WITHOUT},
+    {0}};
+static const exception q5_0[] = {
+    {FFN_DOWN, EIGHTH, SLM_Q5_1, WITH_IMPORTANCE},
+    {0}};
+static const exception q4_0[] = {
+    {FFN_DOWN, EIGHTH, SLM_Q4_1, WITH_IMPORTANCE},
     {0}};
 static const exception q3_k_l[] = {
-    {ATTN_V, ALL, SLM_Q5_K},
-    {ATTN_OUTPUT, ALL, SLM_Q5_K},
-    {FFN_DOWN, ALL, SLM_Q5_K},
+    {ATTN_V, ALL, SLM_Q5_K, ALWAYS},
+    {ATTN_OUTPUT, ALL, SLM_Q5_K, ALWAYS},
+    {FFN_DOWN, ALL, SLM_Q5_K, ALWAYS},
     {0}};
 static const exception q3_k_m[] = {
-    {ATTN_V, FIRST_2, SLM_Q5_K},
-    {ATTN_V, ALL, SLM_Q4_K},
-    {ATTN_OUTPUT, ALL, SLM_Q4_K},
-    {FFN_DOWN, SIXTEENTH, SLM_Q5_K},
-    {FFN_DOWN, ALL, SLM_Q4_K},
+    {ATTN_V, FIRST_2, SLM_Q5_K, ALWAYS},
+    {ATTN_V, ALL, SLM_Q4_K, ALWAYS},
+    {ATTN_OUTPUT, ALL, SLM_Q4_K, ALWAYS},
+    {FFN_DOWN, SIXTEENTH, SLM_Q5_K, ALWAYS},
+    {FFN_DOWN, ALL, SLM_Q4_K, ALWAYS},
     {0}};
 static const exception q2_k[] = {
-    {ATTN_V, GROUPED, SLM_Q4_K},
-    {ATTN_V, ALL, SLM_Q3_K},
-    {ATTN_OUTPUT, ALL, SLM_Q3_K},
-    {FFN_DOWN, ALL, SLM_Q3_K},
+    {ATTN_V, GROUPED, SLM_Q4_K, ALWAYS},
+    {ATTN_V, ALL, SLM_Q3_K, ALWAYS},
+    {ATTN_OUTPUT, ALL, SLM_Q3_K, ALWAYS},
+    {FFN_DOWN, ALL, SLM_Q3_K, ALWAYS},
     {0}};
 
 /* From large to small. */
@@ -70,11 +80,11 @@ static const slm__mixture mixtures[] = {
     {"Q5_1",   NULL,    9, SLM_Q5_1,   NULL},
     {"Q5_K_M", "Q5_K", 17, SLM_Q5_K,   k_m},
     {"Q5_K_S", NULL,   16, SLM_Q5_K,   NULL},
-    {"Q5_0",   NULL,    8, SLM_Q5_0,   NULL},
+    {"Q5_0",   NULL,    8, SLM_Q5_0,   q5_0},
     {"Q4_1",   NULL,    3, SLM_Q4_1,   NULL},
     {"Q4_K_M", "Q4_K", 15, SLM_Q4_K,   k_m},
     {"Q4_K_S", NULL,   14, SLM_Q4_K,   q4_k_s},
-    {"Q4_0",   NULL,    2, SLM_Q4_0,   NULL},
+    {"Q4_0",   NULL,    2, SLM_Q4_0,   q4_0},
     {"IQ4_NL", NULL,   25, SLM_IQ4_NL, iq4},
     {"IQ4_XS", NULL,   30, SLM_IQ4_XS, iq4},
     {"MXFP4",  NULL,   38, SLM_MXFP4,  NULL},
@@ -192,6 +202,7 @@ typedef struct layers {
     int32_t n_attn_v;                      /* tensors of that part                     */
     int32_t attn_v_before[MAX_LAYERS + 1]; /* of those, in layers below            */
     bool grouped;                          /* 4 heads or more for each of K and V      */
+    bool importance;                       /* that of columns is known                 */
     bool tied;                             /* no output matrix: it is the embedding    */
 } layers;
 
@@ -244,15 +255,19 @@ static slm_type choose(const slm__mixture *m, const slm__tensor *t, const layers
     int32_t layer = layer_of(t->name);
     int32_t i = p == ATTN_V ? l->attn_v_before[layer] : layer, n = p == ATTN_V ? l->n_attn_v : l->n;
     for (const exception *e = m->exceptions; e && e->part != OTHER; e++)
-        if (e->part == p && holds(e->where, i, n, l->grouped)) return e->type;
+        if (e->part == p && holds(e->where, i, n, l->grouped) &&
+            e->when != (l->importance ? WITHOUT : WITH_IMPORTANCE))
+            return e->type;
     return m->type;
 }
 
 slm_status slm__mixture_choose(const slm__mixture *m, const slm__gguf *g, const char *arch,
-                               const slm_allocator *allocator, slm_type *types, slm_error *err) {
+                               bool importance, const slm_allocator *allocator, slm_type *types,
+                               slm_error *err) {
     layers *l = slm__alloc(allocator, sizeof *l);
     if (!l) return slm__fail(err, SLM_ERR_NOMEM, "no memory to choose types");
     look_at_layers(g, arch, l);
+    l->importance = importance;
     for (int32_t i = 0; i < g->n_tensors; i++) {
         const slm__tensor *t = &g->tensors[i];
         types[i] = slm__is_quantizable(t) ? choose(m, t, l) : t->type;

@@ -27,8 +27,9 @@ bool slm__is_quantizable(const slm__tensor *t);
 slm_type slm__type_that_fits(slm_type type, int64_t row);
 
 /* types [n_tensors]: what each tensor becomes, before slm__type_that_fits(); its own type if it is not quantizable. `arch` is
- * general.architecture. NOMEM. */
+ * general.architecture; some mixtures are others if the importance of columns is known. NOMEM. */
 slm_status slm__mixture_choose(const slm__mixture *m, const slm__gguf *g, const char *arch,
-                               const slm_allocator *allocator, slm_type *types, slm_error *err);
+                               bool importance, const slm_allocator *allocator, slm_type *types,
+                               slm_error *err);
 
 #endif

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MOST_NAMES = 1000, NAME_MORE = 16 };
+enum { MOST_NAMES = 1000, NAME_MORE = 16, STORE_AT_ONCE = 8 << 20 };
 
 static slm_status io_failed(const char *path, slm_error *err) {
     int error = errno;
@@ -15,10 +15,14 @@ static slm_status io_failed(const char *path, slm_error *err) {
     return slm__fail(err, SLM_ERR_IO, "%s: %m", shown.text);
 }
 
-static slm_status check_place(const char *path, slm_error *err) {
+/* *mode becomes what a file that is there allows, of that. */
+static slm_status check_place(const char *path, uint32_t *mode, bool *is_there, slm_error *err) {
     struct stat st;
+    *is_there = false;
     if (!*path) return slm__fail(err, SLM_ERR_IO, "the path is empty");
     if (lstat(path, &st) != 0) return errno == ENOENT ? SLM_OK : io_failed(path, err);
+    *is_there = true;
+    *mode &= (uint32_t)st.st_mode;
     if (S_ISREG(st.st_mode)) return SLM_OK;
     return slm__fail(err, SLM_ERR_IO, "%s is no regular file",
                      slm__show((slm__str){path, strlen(path)}).text);
@@ -39,14 +43,30 @@ static int create_beside(slm__outfile *f, uint32_t mode) {
 slm_status slm__outfile_create(slm__outfile *f, const char *path, uint32_t mode,
                                const slm_allocator *allocator, slm_error *err) {
     *f = (slm__outfile){.allocator = allocator, .path = path, .fd = -1};
-    SLM_TRY(check_place(path, err));
+    bool is_there;
+    SLM_TRY(check_place(path, &mode, &is_there, err));
     f->temporary = slm__alloc(allocator, (uint64_t)strlen(path) + NAME_MORE);
     if (!f->temporary) return slm__fail(err, SLM_ERR_NOMEM, "no memory to write a file");
     f->fd = create_beside(f, mode);
-    if (f->fd >= 0) return SLM_OK;
+    /* what the process masks is for new files */
+    if (f->fd >= 0 && (!is_there || fchmod(f->fd, (mode_t)mode) == 0)) return SLM_OK;
     slm_status status = io_failed(path, err);
+    if (f->fd >= 0) {
+        close(f->fd);
+        unlink(f->temporary);
+    }
     slm__free(allocator, f->temporary);
     return status;
+}
+
+/* The disk may begin with what there is, so that little is left to wait for at the end. Whether it does is its own matter. */
+static void start_storing(slm__outfile *f) {
+    if (f->n_written - f->n_begun < STORE_AT_ONCE) return;
+#ifdef SYNC_FILE_RANGE_WRITE
+    sync_file_range(f->fd, (off_t)f->n_begun, (off_t)(f->n_written - f->n_begun),
+                    SYNC_FILE_RANGE_WRITE);
+#endif
+    f->n_begun = f->n_written;
 }
 
 /* The system may take fewer bytes at a time. */
@@ -58,7 +78,9 @@ slm_status slm__outfile_write(slm__outfile *f, const void *data, uint64_t n, slm
         if (done < 0) return io_failed(f->path, err);
         at += done;
         n -= (uint64_t)done;
+        f->n_written += (uint64_t)done;
     }
+    start_storing(f);
     return SLM_OK;
 }
 

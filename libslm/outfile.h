@@ -9,9 +9,10 @@ typedef struct slm__outfile {
     const char *path;
     char *temporary;
     int fd;
+    uint64_t n_written, n_begun; /* bytes; of them, on their way to the disk */
 } slm__outfile;
 
-/* `mode`: permissions, less those that the process masks. A device, a folder or a link is not replaced by a file. `path` and
+/* `mode`: permissions, less those that the process masks or, where a file is replaced, that it does not have. A device, a folder or a link is not replaced by a file. `path` and
  * `allocator` outlive the outfile. On failure nothing is held. IO, NOMEM. */
 slm_status slm__outfile_create(slm__outfile *f, const char *path, uint32_t mode,
                                const slm_allocator *allocator, slm_error *err);

@@ -119,7 +119,8 @@ static slm_status make_plan(slm_quantizer *q, const slm_quantize_params *p, slm_
     if (!q->wanted || !q->types)
         return slm__fail(err, SLM_ERR_NOMEM, "no memory for %d tensors", g->n_tensors);
     SLM_TRY(refuse_parts(g, err));
-    SLM_TRY(slm__mixture_choose(q->mixture, g, q->model->arch_name, &q->allocator, q->wanted, err));
+    SLM_TRY(slm__mixture_choose(q->mixture, g, q->model->arch_name, p->importance != NULL,
+                                &q->allocator, q->wanted, err));
     SLM_TRY(apply_choices(q, p, err));
     for (int32_t i = 0; i < g->n_tensors; i++)
         SLM_TRY(fit_type(q, i, q->wanted[i], &q->types[i], err));

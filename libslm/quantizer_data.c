@@ -94,7 +94,7 @@ static void quantize_piece(void *arg, int32_t chunk, int32_t thread) {
     p->bad = -1;
     if (copied) memcpy(out, in, (size_t)slm__type_bytes(w->type, (uint64_t)n));
     if (copied ? !slm__all_finite(x, n)
-               : !slm__quantize_row(w->type, SLM_ROUND_SEARCH, x, n, importance, out)) {
+               : !slm__quantize_row(w->kernels, w->type, SLM_ROUND_SEARCH, x, n, importance, out)) {
         find_bad(x, n, p);
         return;
     }

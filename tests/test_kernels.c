@@ -126,7 +126,7 @@ START_TEST(test_levels_have_names_and_all_slots) {
         ck_assert_ptr_eq(slm__kernels_named(k->name), k);
         for (int t = 0; t < SLM_N_TYPES; t++) ck_assert(k->dequantize[t] && k->matmul[t]);
         for (int s = 0; s < SLM_N_STORES; s++) ck_assert(k->attn_page[s]);
-        ck_assert(k->quantize && k->rms_norm && k->silu_mul && k->add && k->to_f16 &&
+        ck_assert(k->quantize && k->search && k->rms_norm && k->silu_mul && k->add && k->to_f16 &&
                   k->attn_merge);
     }
 }
@@ -469,11 +469,52 @@ START_TEST(test_double_functions_against_libm) {
 }
 END_TEST
 
+/* Weights of a block: random, of very different groups, on the middle between levels, tiny, huge, none. */
+static void search_block(int how, float *x, float *w) {
+    static const float odd[] = {0, -0.0f, 61, -127, 113, 7, 45.5f, -115.5f, 0.5f, 1.5f, 2.5f, -8};
+    for (int i = 0; i < 256; i++) {
+        float size = how % 8 == 1 ? 1e-41f : how % 8 == 2 ? 1e38f : how % 8 == 3 ? 1e-6f : 1;
+        x[i] = random_float() * size * (how & 8 && i / 32 % 2 ? 1e-3f : 1);
+        if (how % 8 == 4) x[i] = odd[random_u32() % 12];
+        if (how % 8 == 5) x[i] = i % 64 == 7 ? 1000 : 0;
+        if (how % 8 == 6) x[i] = 5 + 0.01f * x[i];
+        if (how == 7) x[i] = i & 1 ? 0 : -0.0f;
+        w[i] = how & 16 && i % 3 == 0 ? 0 : fabsf(random_float());
+    }
+}
+
+START_TEST(test_search_equal_bits) {
+    slm_type type = (slm_type)_i;
+    if (!slm__is_quantized(type)) return;
+    int n = (int)slm__type_info[type].block_weights;
+    guarded x = guarded_new((size_t)n * sizeof(float), 0);
+    guarded w = guarded_new((size_t)n * sizeof(float), 1);
+    for (int how = 0; how < 160; how++) {
+        float wide[256], weights[256];
+        slm_parts want, got;
+        search_block(how % 32, wide, weights);
+        memcpy(x.data, wide, (size_t)n * sizeof(float));
+        memcpy(w.data, weights, (size_t)n * sizeof(float));
+        const float *importance = how % 2 ? w.data : NULL;
+        memset(&want, 0, sizeof want);
+        plain()->search(type, x.data, importance, &want);
+        FOR_EACH_LEVEL(k) {
+            memset(&got, 0, sizeof got);
+            k->search(type, x.data, importance, &got);
+            ck_assert_msg(memcmp(&want, &got, sizeof got) == 0, "%s %s: how %d", k->name,
+                          slm__type_info[type].name, how);
+        }
+    }
+    guarded_free(x), guarded_free(w);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("kernels");
     TCase *c = tcase_create("exact");
     tcase_set_timeout(c, 300);
     tcase_add_test(c, test_levels_have_names_and_all_slots);
+    tcase_add_loop_test(c, test_search_equal_bits, 0, SLM_N_TYPES);
     tcase_add_loop_test(c, test_dequantize_equal_bits, 0, SLM_N_TYPES);
     tcase_add_loop_test(c, test_matmul_equal_bits, 0, SLM_N_TYPES);
     tcase_add_loop_test(c, test_matmul_is_the_dot_product, 0, SLM_N_TYPES);

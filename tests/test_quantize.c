@@ -51,7 +51,7 @@ static bool quantize(slm_type type, slm_rounding rounding, const float *x, int n
                      const float *importance) {
     size_t bytes = bytes_of(type, n);
     memset(buffer, GUARD_BYTE, sizeof buffer);
-    bool ok = slm__quantize_row(type, rounding, x, n, importance, blocks);
+    bool ok = slm__quantize_row(slm__kernels_named(NULL), type, rounding, x, n, importance, blocks);
     for (size_t i = 0; i < sizeof buffer; i++) {
         if (i == GUARD) i += bytes;
         if (buffer[i] != GUARD_BYTE)
@@ -175,7 +175,8 @@ START_TEST(test_search_never_worse_than_plain) {
         there_and_back(type, SLM_ROUND_SEARCH, x, 256, importance, z);
         for (int i = 0; i < 256; i += block) {
             const float *here = importance ? importance + i : NULL;
-            ck_assert(error_sum(x + i, z + i, here, block) <= error_sum(x + i, y + i, here, block));
+            ck_assert(error_sum(x + i, z + i, here, block) <=
+                      error_sum(x + i, y + i, here, block) * (1 + 1e-3));
         }
     }
 }
@@ -195,7 +196,7 @@ START_TEST(test_importance_is_respected) {
                   slm__type_info[type].name, with, without);
     for (int i = 0; i < N; i++) w[i] = 0.125f; /* all equal: the same bytes as none */
     there_and_back(type, SLM_ROUND_SEARCH, x, N, w, z);
-    ck_assert(fabs(error_sum(x, z, NULL, N) / error_sum(x, y, NULL, N) - 1) < 1e-3);
+    ck_assert_int_eq(memcmp(y, z, sizeof y), 0);
 }
 END_TEST
 
@@ -306,7 +307,7 @@ START_TEST(test_bytes_are_the_same_everywhere) {
             for (size_t i = 0; i < bytes_of((slm_type)t, N); i++) hash = fnv_add(hash, blocks[i]);
         }
     }
-    ck_assert_msg(hash == 0x024d0aa0696eb2f8, "hash is 0x%016llx", (unsigned long long)hash);
+    ck_assert_msg(hash == 0x392ad214dd5e8eef, "hash is 0x%016llx", (unsigned long long)hash);
 }
 END_TEST
 

@@ -138,7 +138,8 @@ static void expect_tensor(const slm__tensor *in, const slm__tensor *out) {
         const uint8_t *from = in->data + r * in->row_bytes, *expected = from;
         if (in->type != out->type) {
             slm__kernels_level(0)->dequantize[in->type](from, row, x);
-            ck_assert(slm__quantize_row(out->type, SLM_ROUND_SEARCH, x, row, NULL, bytes));
+            ck_assert(slm__quantize_row(slm__kernels_level(0), out->type, SLM_ROUND_SEARCH, x, row,
+                                        NULL, bytes));
             expected = bytes;
         }
         if (memcmp(out->data + r * out->row_bytes, expected, out->row_bytes) != 0)
@@ -400,6 +401,33 @@ static const struct {
     {"F16", 4, 1, "1", "1", "1", "1", "F16", "F16"},
 #undef THIRDS6
 };
+
+static bool all_alike(void *user, const char *tensor, int64_t matrix, int64_t n, float *out) {
+    (void)user, (void)tensor, (void)matrix, (void)n, (void)out;
+    return false;
+}
+
+/* The same with an importance of columns, as llama-quantize has it with an importance matrix. */
+START_TEST(test_mixtures_with_importance) {
+    static const struct {
+        const char *name, *first, *others; /* first eighth of the layers */
+    } with[] = {{"IQ4_NL", "IQ4_NL", "IQ4_NL"},
+                {"IQ4_XS", "IQ4_XS", "IQ4_XS"},
+                {"Q4_0", "Q4_1", "Q4_0"},
+                {"Q5_0", "Q5_1", "Q5_0"},
+                {"Q4_K_S", "Q5_K", "Q4_K"}};
+    fixture f = open_layers(256, 4, true);
+    for (size_t i = 0; i < sizeof with / sizeof *with; i++) {
+        slm_quantize_params p = params_of(with[i].name);
+        p.importance = all_alike;
+        slm_quantizer *q = create(&f, &p);
+        ck_assert_str_eq(planned(&f, q, "blk.2.ffn_down.weight"), with[i].first);
+        ck_assert_str_eq(planned(&f, q, "blk.3.ffn_down.weight"), with[i].others);
+        slm_quantizer_free(q);
+    }
+    close_fixture(&f);
+}
+END_TEST
 
 START_TEST(test_mixtures) {
     for (int tied = 0; tied < 2; tied++) {
@@ -693,6 +721,10 @@ START_TEST(test_left_over_part) {
     umask(mask);
     ck_assert_int_eq(stat(f.path, &st), 0);
     ck_assert_int_eq(st.st_mode & 0777, 0666 & ~mask);
+    ck_assert_int_eq(chmod(f.path, 0662), 0); /* those of a file that is replaced stay */
+    ck_assert_int_eq(slm_quantizer_write(q, f.path, &err), SLM_OK);
+    ck_assert_int_eq(stat(f.path, &st), 0);
+    ck_assert_int_eq(st.st_mode & 0777, 0662);
     slm_quantizer_free(q);
     close_fixture(&f);
 }
@@ -800,6 +832,7 @@ int main(void) {
     tcase_add_test(t, test_threads_change_nothing);
     tcase_add_test(t, test_keys_in_place_and_alignment);
     tcase_add_loop_test(t, test_mixtures, 0, (int)(sizeof rules / sizeof *rules));
+    tcase_add_test(t, test_mixtures_with_importance);
     tcase_add_test(t, test_fallbacks);
     tcase_add_test(t, test_choices);
     tcase_add_test(t, test_wrong_parameters);

@@ -60,7 +60,7 @@ $(O)/tests/fuzz/replay_%: $(O)/tests/fuzz/fuzz_%.o $(O)/tests/fuzz/replay.o $(O)
 	$(Q)$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # The tables of AVX-512 and AVX-VNNI on a machine without: the same sources over SIMDe's plain C, the same test, the same bits.
-EMU_OBJ := $(patsubst %,$(O)/emulated/isa_%.o,$(filter-out avx2,$(ISAS))) $(O)/emulated/cpu.o
+EMU_OBJ := $(patsubst %,$(O)/emulated/isa_%.o,$(filter-out avx2,$(ISAS))) $(O)/emulated/search_avx512.o $(O)/emulated/cpu.o
 EMU_FLAGS_avxvnni := $(ISA_FLAGS_avx2) -include tests/emulate/avxvnni.h
 EMU_FLAGS_avx512 := -Itests/emulate
 EMU_FLAGS_avx512vnni := -D__AVX512VNNI__ -Itests/emulate
@@ -69,6 +69,11 @@ $(O)/emulated/isa_%.o: kernels/isa_%.c $(O)/flags
 	@mkdir -p $(@D)
 	$(SAY) EMU  $<
 	$(Q)$(CC) -O1 -std=gnu11 -ffp-contract=off -w -Wno-psabi -DSLM_SANITIZED $(EMU_FLAGS_$*) -Ikernels -MMD -MP -c -o $@ $<
+
+$(O)/emulated/search_avx512.o: kernels/search_avx512.c $(O)/flags
+	@mkdir -p $(@D)
+	$(SAY) EMU  $<
+	$(Q)$(CC) -O1 -std=gnu11 -ffp-contract=off -w -Wno-psabi -DSLM_SANITIZED $(EMU_FLAGS_avx512) -Ikernels -MMD -MP -c -o $@ $<
 
 $(O)/emulated/cpu.o: tests/emulate/cpu.c $(O)/flags
 	@mkdir -p $(@D)

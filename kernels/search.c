@@ -1,0 +1,5 @@
+/* Plain C, the specification: the search for scales. */
+#include "simd_c.h"
+
+#define SLM_SEARCH slm__search_c
+#include "search_tmpl.h"
