@@ -118,8 +118,8 @@ static expected by_rows(const float *x, const char *name, int64_t row, int64_t r
     for (int64_t r = 0; r < rows * n; r++) {
         float *y = e.read_back + r * row;
         importance_of(name, r / rows, row, w);
-        ck_assert(slm__quantize_row(slm__kernels_level(0), type, SLM_ROUND_SEARCH, x + r * row, row,
-                                    weighted ? w : NULL, blocks));
+        ck_assert(slm__quantize_row(slm__kernels_named(NULL), type, SLM_ROUND_SEARCH, x + r * row,
+                                    row, weighted ? w : NULL, blocks));
         slm__kernels_level(0)->dequantize[type](blocks, row, y);
         for (int64_t i = 0; i < row; i++) {
             double wi = weighted ? (double)w[i] : 1, d = (double)x[r * row + i] - (double)y[i];
