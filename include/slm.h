@@ -380,6 +380,27 @@ typedef struct slm_context slm_context;
 /* How keys and values are kept: Q8_0, integers of 8 bits with a scale for each 32, takes about half of the memory of F16. */
 typedef enum slm_kv_type { SLM_KV_F16 = 0, SLM_KV_F32 = 1, SLM_KV_Q8_0 = 2 } slm_kv_type;
 
+/*
+ * What a context computes on the way to its logits, for those who measure: the input of a matrix product, as floats, before it is
+ * quantized, or the residual stream behind a layer. Holds during the call only.
+ *
+ * Each part of a batch (n_batch tokens) passes through all layers before the next one does. Per layer come the inputs of its matrices,
+ * in the order of computation and one by one also where several share an input, then its state; behind the last layer the input
+ * of the output matrix. Matrices that are one tensor in the file are one.
+ */
+typedef struct slm_observation {
+    const char *tensor; /* whose input it is, the model's name of it; NULL: a state          */
+    int32_t layer;      /* 0 .. n_layer - 1; n_layer for the output matrix                   */
+    int32_t
+        first; /* index in the batch of the token of row 0; for the output matrix, which has rows for tokens whose logits
+                         * are wanted only, the index of the row of logits                   */
+    int32_t n_rows, n;
+    const float *rows; /* [n_rows, n]                                                        */
+} slm_observation;
+
+/* By the thread that is in slm_decode() or slm_embed(), which waits for it; it may not use the context. */
+typedef void (*slm_observe_fn)(void *user, const slm_observation *o);
+
 typedef struct slm_context_params {
     size_t size;             /* sizeof(slm_context_params)                                        */
     slm_allocator allocator; /* used for everything that belongs to the context                   */
@@ -402,6 +423,8 @@ typedef struct slm_context_params {
     /* Layers with a window keep all positions, too: a sequence can be cut anywhere (slm_seq_truncate()), for the memory of a
      * model without windows. */
     bool keep_all;
+    slm_observe_fn observe; /* or NULL */
+    void *observe_user;
 } slm_context_params;
 
 SLM_API slm_context_params slm_context_defaults(void);
