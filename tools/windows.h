@@ -47,8 +47,8 @@ typedef struct window_row {
 typedef struct window_walk {
     const windows *windows;
     walk_kind kind;
-    size_t n_group; /* windows computed together */
-    int32_t max_rows;
+    size_t n_group;               /* windows computed together */
+    int32_t max_rows, max_tokens; /* of a piece */
     /* The piece: */
     bool fresh;         /* the first one of a group: the context is to be empty               */
     slm_token *tokens;  /* [n_tokens] */
@@ -60,10 +60,16 @@ typedef struct window_walk {
     size_t window, position; /* what comes next */
 } window_walk;
 
-/* A walk through all windows; `params` gets the sizes of a context for it, which has at most logits_bytes for rows of logits, but
- * for one row at least. EXIT_DONE, or EXIT_FAILED after a message; walk_free() in any case. */
+/* What is held at a time. */
+typedef struct walk_limits {
+    size_t logits_bytes; /* rows of logits, but for one row at least                     */
+    size_t n_tokens;     /* computed together: as many windows as fit, and of one a part */
+} walk_limits;
+
+/* A walk through all windows; `params` gets the sizes of a context for it. EXIT_DONE, or EXIT_FAILED after a message; walk_free() in
+ * any case. */
 int walk_begin(window_walk *walk, walk_kind kind, const windows *w, const slm_model *model,
-               size_t logits_bytes, slm_context_params *params);
+               walk_limits limits, slm_context_params *params);
 
 /* The next piece; false: there is none. */
 bool walk_next(window_walk *walk);
