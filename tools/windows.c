@@ -4,26 +4,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-int windows_read(windows *w, const slm_model *model, const char *path) {
-    slm_error err;
-    size_t n_bytes = 0;
+slm_status windows_tokenize(windows *w, const slm_model *model, slm_error *err) {
     token_list nothing;
-    *w = (windows){.name = strcmp(path, "-") == 0 ? "standard input" : path};
-    char *text = read_all(path, &n_bytes);
-    if (!text) return interrupted() ? EXIT_INTERRUPTED : EXIT_FAILED;
-    if (n_bytes > 0 && text[n_bytes - 1] == '\n') n_bytes--;
-    slm_status status = tokenize(model, "", 0, SLM_TOKENIZE_BOS, &nothing, &err);
+    w->text = (token_list){0};
+    slm_status status = tokenize(model, "", 0, SLM_TOKENIZE_BOS, &nothing, err);
     w->n_bos = nothing.n;
     if (status == SLM_OK && nothing.n > 0) w->bos = nothing.ids[0];
     free(nothing.ids);
-    if (status == SLM_OK) status = tokenize(model, text, n_bytes, 0, &w->text, &err);
-    free(text);
-    if (status != SLM_OK) return fail_with(w->name, &err);
+    return status == SLM_OK ? tokenize(model, w->bytes, w->n_bytes, 0, &w->text, err) : status;
+}
+
+int windows_read(windows *w, const slm_model *model, const char *path) {
+    slm_error err;
+    *w = (windows){.name = strcmp(path, "-") == 0 ? "standard input" : path};
+    w->bytes = read_all(path, &w->n_bytes);
+    if (!w->bytes) return interrupted() ? EXIT_INTERRUPTED : EXIT_FAILED;
+    if (w->n_bytes > 0 && w->bytes[w->n_bytes - 1] == '\n') w->n_bytes--;
+    if (windows_tokenize(w, model, &err) != SLM_OK) return fail_with(w->name, &err);
     return w->text.n > 0 ? EXIT_DONE : fail("%s: no text in it", w->name);
 }
 
 void windows_free(windows *w) {
+    free(w->bytes);
     free(w->text.ids);
+    w->bytes = NULL;
     w->text = (token_list){0};
 }
 

@@ -11,6 +11,8 @@ enum { SHORTEST_WINDOW = 4 };
  * all that there is. */
 typedef struct windows {
     const char *name; /* of the text, for messages */
+    char *bytes;      /* [n_bytes] of it */
+    size_t n_bytes;
     token_list text;
     slm_token bos;
     size_t n_bos; /* 0 or 1 */
@@ -18,9 +20,12 @@ typedef struct windows {
     bool halves; /* the second half of each is scored; else each token once */
 } windows;
 
-/* The tokens of the text in the file ("-": standard input) less one last newline, and whether the vocabulary wants one before them.
- * EXIT_DONE, or the code to exit with after a message; windows_free() in any case. */
+/* The text in the file ("-": standard input) less one last newline, and its tokens. EXIT_DONE, or the code to exit with after a message;
+ * windows_free() in any case. */
 int windows_read(windows *w, const slm_model *model, const char *path);
+
+/* The tokens of `bytes`, and whether the vocabulary wants one before them: text, bos and n_bos, whatever was there before. */
+slm_status windows_tokenize(windows *w, const slm_model *model, slm_error *err);
 
 /* Into windows of `size` tokens, the second half of each scored, or, with a stride, `stride` apart, each token scored once. */
 int windows_cut(windows *w, size_t size, size_t stride, const slm_model *model);
