@@ -57,8 +57,7 @@ slm_context_params compare_context(compare_work *w, const compared_model *m) {
 
 bool compare_progress(void *work, float done) {
     compare_work *w = work;
-    return progress_update(&w->bar,
-                           (float)((w->n_done + (double)done * w->n_step) / w->n_units));
+    return progress_update(&w->bar, (float)((w->n_done + (double)done * w->n_step) / w->n_units));
 }
 
 void compare_step(compare_work *w, double n_units) {
@@ -139,8 +138,7 @@ static int read_text(compare_work *w) {
     int code = windows_read(t, w->models[0].model, w->o.text);
     for (int32_t i = 1; i < w->n_models && code == EXIT_DONE; i++)
         code = check_tokenizer(w, &w->models[i]);
-    if (code == EXIT_DONE)
-        code = windows_cut(t, (size_t)w->o.compute.n_ctx, 0, w->models[0].model);
+    if (code == EXIT_DONE) code = windows_cut(t, (size_t)w->o.compute.n_ctx, 0, w->models[0].model);
     free(t->bytes); /* tokens are enough from here on */
     t->bytes = NULL;
     if (w->o.n_windows > 0 && t->n > (size_t)w->o.n_windows) t->n = (size_t)w->o.n_windows;
@@ -200,8 +198,7 @@ static int measure(compare_work *w, int argc, char **argv) {
     if (code == EXIT_DONE) code = read_text(w);
     if (code == EXIT_DONE) code = read_tasks(w);
     if (code != EXIT_DONE) return code;
-    w->n_units =
-        units_of_text(w) + units_of_departures(w) + units_of_tasks(w) + units_of_speed(w);
+    w->n_units = units_of_text(w) + units_of_departures(w) + units_of_tasks(w) + units_of_speed(w);
     w->bar.label = "comparing";
     code = compare_over_text(w);
     if (code == EXIT_DONE) code = compare_departures(w);

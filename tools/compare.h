@@ -46,7 +46,7 @@ typedef struct task {
 /* All that is held, from the command line to the result. */
 typedef struct compare_work {
     compare_options o;
-    slm_context_params params; /* of candidates, but for sizes */
+    slm_context_params params;         /* of candidates, but for sizes */
     compared_model models[MAX_MODELS]; /* [n_models]; the first is the reference */
     int32_t n_models;
     int32_t n_vocab;
@@ -68,7 +68,8 @@ slm_context_params compare_context(compare_work *w, const compared_model *m);
 /* An slm_progress_fn; `work` is the compare_work. The context of compare_context() has another one, for steps of several calls, with
  * which the bar stays where the step began. */
 bool compare_progress(void *work, float done);
-void compare_step(compare_work *w, double n_units); /* the step before is done, one of so many units begins */
+void compare_step(compare_work *w,
+                  double n_units); /* the step before is done, one of so many units begins */
 
 /* How many units each part of the work takes, and the work. All return EXIT_DONE, or the code to exit with after a message. */
 double units_of_text(const compare_work *w);

@@ -17,13 +17,13 @@ static const struct {
     uint32_t number;
     const char *name, *tensors;
 } file_types[] = {
-    {0, "F32", "F32"},         {1, "F16", "F16"},        {2, "Q4_0", "Q4_0"},
-    {3, "Q4_1", "Q4_1"},       {7, "Q8_0", "Q8_0"},      {8, "Q5_0", "Q5_0"},
-    {9, "Q5_1", "Q5_1"},       {10, "Q2_K", "Q2_K"},     {11, "Q3_K_S", "Q3_K"},
-    {12, "Q3_K_M", "Q3_K"},    {13, "Q3_K_L", "Q3_K"},   {14, "Q4_K_S", "Q4_K"},
-    {15, "Q4_K_M", "Q4_K"},    {16, "Q5_K_S", "Q5_K"},   {17, "Q5_K_M", "Q5_K"},
-    {18, "Q6_K", "Q6_K"},      {25, "IQ4_NL", "IQ4_NL"}, {30, "IQ4_XS", "IQ4_XS"},
-    {32, "BF16", "BF16"},      {38, "MXFP4", "MXFP4"},
+    {0, "F32", "F32"},      {1, "F16", "F16"},        {2, "Q4_0", "Q4_0"},
+    {3, "Q4_1", "Q4_1"},    {7, "Q8_0", "Q8_0"},      {8, "Q5_0", "Q5_0"},
+    {9, "Q5_1", "Q5_1"},    {10, "Q2_K", "Q2_K"},     {11, "Q3_K_S", "Q3_K"},
+    {12, "Q3_K_M", "Q3_K"}, {13, "Q3_K_L", "Q3_K"},   {14, "Q4_K_S", "Q4_K"},
+    {15, "Q4_K_M", "Q4_K"}, {16, "Q5_K_S", "Q5_K"},   {17, "Q5_K_M", "Q5_K"},
+    {18, "Q6_K", "Q6_K"},   {25, "IQ4_NL", "IQ4_NL"}, {30, "IQ4_XS", "IQ4_XS"},
+    {32, "BF16", "BF16"},   {38, "MXFP4", "MXFP4"},
 };
 
 /* Weights in matrices, and those of them in the most frequent type, which is named. */
@@ -95,8 +95,7 @@ int describe_subject(compare_work *w, compared_model *m) {
     s->file_bytes = m->info.file_bytes;
     s->n_params = m->info.n_params;
     s->tensor_bytes = m->info.tensor_bytes;
-    s->bits_per_weight =
-        s->n_params > 0 ? 8 * (double)s->tensor_bytes / (double)s->n_params : 0;
+    s->bits_per_weight = s->n_params > 0 ? 8 * (double)s->tensor_bytes / (double)s->n_params : 0;
     s->memory_bytes = n_bytes;
     return EXIT_DONE;
 }
@@ -152,15 +151,15 @@ int describe_run(compare_work *w, int argc, char **argv) {
     comparison *c = &w->result;
     time_t t = time(NULL);
     struct tm date;
-    growing_text command = {0}, program = {0};
+    growing_text line = {0}, program = {0};
     c->machine = describe_machine(w);
-    text_add(&command, "slm compare", 11);
-    for (int i = 0; i < argc; i++) add_word(&command, argv[i]);
-    c->command = command.text;
+    text_add(&line, "slm compare", 11);
+    for (int i = 0; i < argc; i++) add_word(&line, argv[i]);
+    c->command = line.text;
     text_add(&program, "slm ", 4);
     text_add(&program, slm_version(), strlen(slm_version()));
     w->program = program.text;
     c->program = w->program;
     if (gmtime_r(&t, &date)) strftime(c->date, sizeof c->date, "%Y-%m-%d %H:%M UTC", &date);
-    return c->machine && !command.failed && !program.failed ? EXIT_DONE : fail("no memory");
+    return c->machine && !line.failed && !program.failed ? EXIT_DONE : fail("no memory");
 }

@@ -68,10 +68,8 @@ static slm_status go_on(departures *d, bool begin, int32_t *n, slm_error *err) {
     slm_token tokens[MAX_DEPARTURES * PROMPT];
     int32_t sequences[MAX_DEPARTURES * PROMPT], which[MAX_DEPARTURES];
     uint8_t wanted[MAX_DEPARTURES * PROMPT];
-    slm_batch batch = {.size = sizeof batch,
-                       .tokens = tokens,
-                       .sequences = sequences,
-                       .want_logits = wanted};
+    slm_batch batch = {
+        .size = sizeof batch, .tokens = tokens, .sequences = sequences, .want_logits = wanted};
     *n = 0;
     for (int32_t i = 0; i < d->n; i++) {
         continuation *c = &d->all[i];

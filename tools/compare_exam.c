@@ -16,8 +16,8 @@ typedef struct examinee {
     slm_token *tokens, *targets; /* [max_rows] of a batch */
     int32_t *sequences;
     uint8_t *wanted;
-    int32_t n;         /* in the batch */
-    double *logprobs;  /* [most choices] of the question */
+    int32_t n;        /* in the batch */
+    double *logprobs; /* [most choices] of the question */
     slm_error err;
 } examinee;
 

@@ -53,8 +53,8 @@ typedef struct text_pass {
     candidate_sums sums[MAX_MODELS]; /* of the reference: nll */
     row_score *scores;               /* [n_rows, n_models]   */
     float *weights;                  /* [n_threads, n_vocab] */
-    float *states;                   /* [n_layer, max_tokens, n_embd] the reference's, of this piece */
-    uint8_t *kinds;                  /* [n_vocab] */
+    float *states;  /* [n_layer, max_tokens, n_embd] the reference's, of this piece */
+    uint8_t *kinds; /* [n_vocab] */
     int32_t n_threads, n_positions;
     size_t n_states; /* tokens whose states were compared */
 } text_pass;
@@ -71,7 +71,8 @@ static int kind_of_character(const char *s, size_t n, bool after_space) {
     if (c >= '0' && c <= '9') return NUMBER;
     bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c >= 0xaa;
     if ((c >= 0xab && c <= 0xbf && c != 0xb5 && c != 0xba) || (c >= 0x2000 && c <= 0x2bff) ||
-        (c >= 0x2e00 && c <= 0x2e7f) || (c >= 0x3000 && c <= 0x303f) || (c >= 0x1f000 && c < 0x20000))
+        (c >= 0x2e00 && c <= 0x2e7f) || (c >= 0x3000 && c <= 0x303f) ||
+        (c >= 0x1f000 && c < 0x20000))
         letter = false;
     if (!letter) return PUNCTUATION;
     return after_space ? WORD_BEGIN : WORD_INSIDE;

@@ -5,10 +5,10 @@
 #include "load.h"
 
 typedef struct work_amounts {
-    uint64_t step_bytes;          /* of weights that a step of generation reads                     */
+    uint64_t step_bytes; /* of weights that a step of generation reads                     */
     double layer_ops, output_ops; /* multiplications and additions for a token: without the output
                                       matrix, and in it                                            */
-    size_t position_bytes;        /* of keys and values                                             */
+    size_t position_bytes; /* of keys and values                                             */
 } work_amounts;
 
 /* adapters: NULL: none. Statuses as slm_context_memory(). */
