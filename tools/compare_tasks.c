@@ -4,7 +4,16 @@
 #include "compare_page.h"
 #include "svg.h"
 
-enum { WIDTH = 400, RIGHT = 346, TOP = 30, ROW = 24, FONT = 12, MARGIN_BELOW = 44, APART = 48 };
+enum {
+    WIDTH = 400,
+    RIGHT = 346,
+    TOP = 30,
+    ROW = 24,
+    FONT = 12,
+    MARGIN_BELOW = 44,
+    NAME = 16,
+    APART = 48
+};
 
 static bool has_interval(const task_figures *f) { return isfinite(f->low) && isfinite(f->high); }
 
@@ -26,8 +35,8 @@ static axis difference_axis(const comparison *c, int32_t task, double left) {
 static double label_room(const page *p) {
     double room = 40;
     for (int32_t i = 0; i < p->c->n_candidates; i++)
-        room = fmax(room, text_width(subject_name(p->c, &p->by, i, PLOT_NAME_CHARS).s, FONT));
-    return fmin(room, 150) + 10;
+        room = fmax(room, text_width(subject_name(p->c, &p->by, i, NAME).s, FONT));
+    return fmin(room, 200) + 10;
 }
 
 static void draw_axis(const page *p, const axis *a, double bottom) {
@@ -56,7 +65,7 @@ static void draw_row(const page *p, int32_t task, int32_t i, const axis *a, doub
     const task_figures *f = &p->c->candidates[i].about.tasks[task];
     double difference = 100 * f->difference.value;
     html(p->out, "<text x=\"$\" y=\"$\" class=\"label end\">$</text>", px(a->from - 10).s,
-         px(y + 4).s, subject_name(p->c, &p->by, i, PLOT_NAME_CHARS).s);
+         px(y + 4).s, subject_name(p->c, &p->by, i, NAME).s);
     if (isfinite(difference)) {
         html(p->out, "<g><title>$: $, 95% from $ to $</title>",
              subject_name(p->c, &p->by, i, NAME_CHARS).s, figure_fixed(difference, 2).s,
