@@ -9,13 +9,21 @@
 void page_row_head(const page *p, int32_t i) {
     const char *path = comparison_subject(p->c, i)->path;
     short_name name = subject_name(p->c, &p->by, i, NAME_CHARS);
-    html(p->out, "<tr$><th scope=\"row\" title=\"$\">$</th>",
-         i < 0 ? " class=\"of-reference\"" : "", path, name.s);
+    html(p->out, "<tr class=\"$\"><th scope=\"row\" title=\"$\">$</th>",
+         i < 0 ? "of-reference" : "file", path, name.s);
 }
 
-void page_scroll_begin(const page *p, const char *label) {
-    html(p->out, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"$\">", label);
+void page_table_begin(const page *p, const char *title, const char *note, const char *class_name) {
+    html(p->out, "<h3>$</h3>", title);
+    if (note) html(p->out, "<p class=\"note\">$</p>", note);
+    html(p->out,
+         "\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"$\"><table "
+         "class=\"$\">"
+         "<thead><tr><th scope=\"col\">file</th>",
+         title, class_name);
 }
+
+void page_table_end(const page *p) { fputs("</tbody></table></div>\n", p->out); }
 
 /* ---- Head ---- */
 
@@ -42,10 +50,11 @@ static void write_head(const page *p) {
 
 static void write_contents(const page *p) {
     const comparison *c = p->c;
-    fputs("<nav aria-label=\"Contents\"><a href=\"#answer\">Answer</a>", p->out);
-    if (c->n_candidates > 0) fputs("<a href=\"#plots\">Plots</a>", p->out);
+    fputs("<nav aria-label=\"Contents\">", p->out);
+    if (c->n_candidates > 0)
+        fputs("<a href=\"#answer\">Answer</a><a href=\"#plots\">Plots</a>", p->out);
     fputs("<a href=\"#figures\">Figures</a>", p->out);
-    if (c->n_candidates > 0 && c->n_layer > 0) fputs("<a href=\"#layers\">Layers</a>", p->out);
+    if (page_has_layers(p)) fputs("<a href=\"#layers\">Layers</a>", p->out);
     if (c->n_candidates > 0 && (c->n_positions > 0 || c->n_kinds > 0))
         fputs("<a href=\"#groups\">Where in the text</a>", p->out);
     if (c->n_candidates > 0 && c->n_tasks > 0) fputs("<a href=\"#tasks\">Tasks</a>", p->out);
@@ -60,6 +69,10 @@ static void write_answer(const page *p) {
     const candidate *k = claim_candidate(c);
     if (!k) return;
     answer a = claim_answer(c, k);
+    if (!a.any) {
+        fputs("<p class=\"note\">Nothing that answers this was measured.</p>\n", p->out);
+        return;
+    }
     short_name name = subject_name(c, &p->by, (int32_t)(k - c->candidates), NAME_CHARS);
     bool four = is_four_bits(&k->about);
     html(p->out, "<p class=\"answer\">$<bdi>$</bdi>$: <strong>$</strong> than the reference, ",
@@ -92,10 +105,7 @@ static void write_claims(const page *p) {
     fputs("<p class=\"note\">There is no one figure of quality: each column asks on its own, of "
           "this text and these files.</p>\n",
           p->out);
-    page_scroll_begin(p, "The claim");
-    fputs("<table class=\"claims\"><caption>The claim, figure by figure</caption><thead><tr><th "
-          "scope=\"col\">file</th>",
-          p->out);
+    page_table_begin(p, "The claim, figure by figure", NULL, "claims");
     for (size_t i = 0; i < n; i++)
         html(p->out, "<th scope=\"col\" class=\"num\">$</th><th scope=\"col\">\xe2\x89\xa5 $?</th>",
              claims[i].head, figure_percent(claims[i].demanded, 0).s);
@@ -105,7 +115,8 @@ static void write_claims(const page *p) {
         for (size_t k = 0; k < n; k++) write_verdict(p, &claims[k], &c->candidates[i]);
         fputs("</tr>\n", p->out);
     }
-    fputs("</tbody></table></div></section>\n", p->out);
+    page_table_end(p);
+    fputs("</section>\n", p->out);
 }
 
 /* ---- Tables ---- */
@@ -131,9 +142,7 @@ static void write_cell(const page *p, const column *col, int32_t i) {
 }
 
 static void write_table(const page *p, const table *t) {
-    html(p->out, "<p class=\"note\">$</p>\n", t->note);
-    page_scroll_begin(p, t->title);
-    html(p->out, "<table><caption>$</caption><thead><tr><th scope=\"col\">file</th>", t->title);
+    page_table_begin(p, t->title, t->note, "");
     for (size_t k = 0; k < t->n_columns; k++)
         html(p->out, "<th scope=\"col\" class=\"num\">$</th>", t->columns[k].head);
     fputs("</tr></thead><tbody>\n", p->out);
@@ -142,7 +151,7 @@ static void write_table(const page *p, const table *t) {
         for (size_t k = 0; k < t->n_columns; k++) write_cell(p, &t->columns[k], i);
         fputs("</tr>\n", p->out);
     }
-    fputs("</tbody></table></div>\n", p->out);
+    page_table_end(p);
 }
 
 static void write_tables(const page *p) {
@@ -154,18 +163,15 @@ static void write_tables(const page *p) {
 /* ---- Method ---- */
 
 static void write_files(const page *p) {
-    page_scroll_begin(p, "Files");
-    fputs("<table class=\"files\"><caption>Files</caption><thead><tr><th "
-          "scope=\"col\">name</th><th scope=\"col\">type</th>"
-          "<th scope=\"col\">file</th></tr></thead><tbody>\n",
-          p->out);
+    page_table_begin(p, "Files", NULL, "files");
+    fputs("<th scope=\"col\">type</th><th scope=\"col\">path</th></tr></thead><tbody>\n", p->out);
     for (int32_t i = -1; i < p->c->n_candidates; i++) {
         const subject *s = comparison_subject(p->c, i);
         page_row_head(p, i);
         html(p->out, "<td>$</td><td class=\"path\"><bdi>$</bdi></td></tr>\n",
              s->type[0] ? s->type : UNKNOWN, s->path ? s->path : UNKNOWN);
     }
-    fputs("</tbody></table></div>\n", p->out);
+    page_table_end(p);
 }
 
 static figure rate(double value, double unit, const char *name) {

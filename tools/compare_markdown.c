@@ -102,23 +102,27 @@ static void write_table(const writer *w, const table *t) {
     fputc('\n', w->out);
 }
 
-static void write_claims(const writer *w) {
-    const comparison *c = w->c;
-    const candidate *k = claim_candidate(c);
-    if (!k) return;
-    size_t n = c->n_tasks > 0 ? N_CLAIMS : N_CLAIMS - 1;
-    answer a = claim_answer(c, k);
+static void write_answer(const writer *w, const candidate *k) {
+    answer a = claim_answer(w->c, k);
     bool four = is_four_bits(&k->about);
+    if (!a.any) return;
     fputs(four ? "**4 bits (" : "**", w->out);
-    write_name(w, (int32_t)(k - c->candidates));
+    write_name(w, (int32_t)(k - w->c->candidates));
     fprintf(w->out,
             "%s: %s** than the reference, the same first choice at **%s** of the positions, "
             "perplexity **%s**",
             four ? ")" : "", a.size.s, a.choice.s, a.ratio.s);
     if (a.tasks.s[0]) fprintf(w->out, ", **%s** of the right answers", a.tasks.s);
-    fputs(four ? ".\n\n| file |"
-               : ". (No file of 4 bits was compared; this is the smallest.)\n\n| file |",
-          w->out);
+    fputs(four ? ".\n\n" : ". (No file of 4 bits was compared; this is the smallest.)\n\n", w->out);
+}
+
+static void write_claims(const writer *w) {
+    const comparison *c = w->c;
+    const candidate *best = claim_candidate(c);
+    if (!best) return;
+    size_t n = c->n_tasks > 0 ? N_CLAIMS : N_CLAIMS - 1;
+    write_answer(w, best);
+    fputs("| file |", w->out);
     for (size_t i = 0; i < n; i++)
         fprintf(w->out, " %s | \xe2\x89\xa5 %s? |", claims[i].head,
                 figure_percent(claims[i].demanded, 0).s);
@@ -164,8 +168,7 @@ static void write_layers(const writer *w) {
     bool any = false;
     for (int32_t i = 0; i < c->n_candidates; i++) any |= c->candidates[i].layer_error != NULL;
     if (!any || c->n_layer <= 0) return;
-    fputs("## Error by layer\n\n|h \xe2\x88\x92 h_ref| / |h_ref| of the state behind each "
-          "layer.\n\n| layer |",
+    fputs("## Error by layer\n\nRelative error of the state behind each layer.\n\n| layer |",
           w->out);
     for (int32_t i = 0; i < c->n_candidates; i++) write_cell(w, subject_name(c, &w->by, i, 28).s);
     write_rule(w, (size_t)c->n_candidates);

@@ -5,9 +5,9 @@
 #include "compare_page.h"
 #include "svg.h"
 
-enum { WIDTH = 460, HEIGHT = 330, LEFT = 52, RIGHT = 446, TOP = 40, BOTTOM = 282 };
+enum { WIDTH = 400, HEIGHT = 330, LEFT = 48, RIGHT = 388, TOP = 40, BOTTOM = 282 };
 enum { BAND_X = 56, BAND_Y = 34 }; /* for what lies beyond an axis */
-enum { RADIUS = 5, FONT = 12, APART_X = 62, APART_Y = 44 };
+enum { RADIUS = 5, FONT = 12, N_AVOIDED = 160, APART_X = 56, APART_Y = 26 };
 
 typedef enum quantity { FILE_SIZE, DECODE, PREFILL, KL_MEAN, FIRST_CHOICE } quantity;
 
@@ -52,6 +52,7 @@ typedef struct plot {
     dot reference;
     bool has_reference;
     placing placing;
+    box avoided[N_AVOIDED];
 } plot;
 
 /* ---- Figures ---- */
@@ -118,6 +119,7 @@ static void fit_axes(plot *p, double *values) {
     if (p->has_reference && !beyond) values[n] = r;
     p->x = axis_fit(quantities[qx].axis, values, n + (p->has_reference && !beyond),
                     left ? LEFT + BAND_X : LEFT, beyond && !left ? RIGHT - BAND_X : RIGHT);
+    p->x.low = fmax(p->x.low, 0);
     if (beyond) p->x.beyond = left ? LEFT + BAND_X / 2 : RIGHT - BAND_X / 2;
 
     for (size_t i = 0; i < n; i++) values[i] = p->dots[i].y;
@@ -187,11 +189,29 @@ static void draw_y_axis(const plot *p) {
 
 /* ---- Points ---- */
 
-static void draw_frontier(const plot *p) {
+/* Boxes along a line. */
+static void avoid_line(plot *p, const dot *from, const dot *to, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        double part = (double)(i + 1) / (double)(n + 1),
+               x = from->at_x + part * (to->at_x - from->at_x),
+               y = from->at_y + part * (to->at_y - from->at_y);
+        p->avoided[p->placing.n_avoided++] = (box){x - 2, y - 2, x + 2, y + 2};
+    }
+}
+
+static void draw_frontier(plot *p) {
     FILE *out = p->page->out;
     size_t n = 0;
     for (size_t i = 0; i < p->n_dots; i++) n += p->dots[i].best;
     if (n < 2) return;
+    const dot *last = NULL;
+    for (size_t i = 0; i < p->n_dots; i++) {
+        if (!p->dots[i].best) continue;
+        if (last)
+            avoid_line(p, last, &p->dots[i], N_AVOIDED / (n - 1) < 24 ? N_AVOIDED / (n - 1) : 24);
+        last = &p->dots[i];
+    }
+    p->placing.avoided = p->avoided;
     fputs("<path class=\"frontier\" d=\"", out);
     for (size_t i = 0, k = 0; i < p->n_dots; i++)
         if (p->dots[i].best)
@@ -316,7 +336,7 @@ static void draw_plot(plot *p, int number) {
     if (n_left_out || n_missing) {
         fputs("<p class=\"note\">", out);
         if (n_left_out)
-            html(out, "No room for the names of $ points: the tables have them. ",
+            html(out, "Names that found no room: $; the tables have them. ",
                  figure_count(n_left_out).s);
         if (n_missing) html(out, "Left out, a figure is unknown: $.", figure_count(n_missing).s);
         fputs("</p>", out);

@@ -80,11 +80,15 @@ static void layer_row(const page *p, int32_t i, const shades *s) {
          isfinite(last) ? figure_percent(last, last < 0.0995 ? 2 : 1).s : UNKNOWN);
 }
 
+bool page_has_layers(const page *p) {
+    bool any = false;
+    for (int32_t i = 0; i < p->c->n_candidates; i++) any |= p->c->candidates[i].layer_error != NULL;
+    return any && p->c->n_layer > 0;
+}
+
 void page_layers(const page *p) {
     const comparison *c = p->c;
-    bool any = false;
-    for (int32_t i = 0; i < c->n_candidates; i++) any |= c->candidates[i].layer_error != NULL;
-    if (!any || c->n_layer <= 0) return;
+    if (!page_has_layers(p)) return;
     shades s = find_shades(c);
     fputs("<section id=\"layers\"><h2>Error by layer</h2>\n<p class=\"note\">How far the state "
           "behind each layer is from the reference's, "
@@ -92,16 +96,14 @@ void page_layers(const page *p) {
           "follow.</p>\n",
           p->out);
     layer_legend(p, &s);
-    page_scroll_begin(p, "Error by layer");
-    html(p->out,
-         "<table class=\"heat$\"><caption>Layers of the model, the first at the "
-         "left</caption><thead><tr><th scope=\"col\">layer</th>",
-         c->n_layer > MANY_LAYERS ? " dense" : "");
+    page_table_begin(p, "From the first layer to the last", NULL,
+                     c->n_layer > MANY_LAYERS ? "heat dense" : "heat");
     for (int32_t l = 0; l < c->n_layer; l++)
         html(p->out, "<th scope=\"col\" class=\"cell\">$</th>", figure_count((uint64_t)l).s);
     fputs("<th scope=\"col\" class=\"num\">last</th></tr></thead><tbody>\n", p->out);
     for (int32_t i = 0; i < c->n_candidates; i++) layer_row(p, i, &s);
-    fputs("</tbody></table></div></section>\n", p->out);
+    page_table_end(p);
+    fputs("</section>\n", p->out);
 }
 
 /* ---- By position and kind of token ---- */
@@ -133,16 +135,13 @@ static void group_table(const page *p, int32_t n_groups, bool kinds, const char 
     if (n_groups <= 0 || p->c->n_candidates <= 0) return;
     if (n_groups > MAX_GROUPS) n_groups = MAX_GROUPS;
     const kl_group *first = groups_of(&p->c->candidates[0], kinds);
-    page_scroll_begin(p, title);
-    html(p->out,
-         "<table class=\"groups\"><caption>$</caption><thead><tr><th scope=\"col\">file</th>",
-         title);
+    page_table_begin(p, title, NULL, "groups");
     for (int32_t g = 0; g < n_groups; g++)
         html(p->out, "<th scope=\"col\" class=\"num\">$<small>$</small></th>", first[g].label,
              figure_count(first[g].n).s);
     fputs("</tr></thead><tbody>\n", p->out);
     for (int32_t i = 0; i < p->c->n_candidates; i++) group_row(p, i, n_groups, kinds);
-    fputs("</tbody></table></div>\n", p->out);
+    page_table_end(p);
 }
 
 void page_groups(const page *p) {
@@ -161,6 +160,9 @@ void page_groups(const page *p) {
 
 /* ---- Texts ---- */
 
+/* A space before the first word would look like an error of the page. */
+static const char *without_space(const char *s) { return s && *s == ' ' ? s + 1 : s; }
+
 static void departure_row(const page *p, int32_t i, const departure *d) {
     short_name name = subject_name(p->c, &p->by, i, NAME_CHARS);
     bool parted = d->n_shared < d->n_tokens;
@@ -173,7 +175,7 @@ static void departure_row(const page *p, int32_t i, const departure *d) {
         html(p->out,
              "the same, all $ tokens</span></h4><p class=\"text\" dir=\"auto\"><span "
              "class=\"shared\">$</span></p></article>\n",
-             all.s, d->shared);
+             all.s, without_space(d->shared));
     else
         html(p->out,
              "the same for $ of $ tokens</span></h4>"
@@ -181,7 +183,8 @@ static void departure_row(const page *p, int32_t i, const departure *d) {
              "<div class=\"both\"><p class=\"text\" dir=\"auto\"><b "
              "class=\"of-reference\">reference</b><q>$</q></p>"
              "<p class=\"text\" dir=\"auto\"><b>$</b><q>$</q></p></div></article>\n",
-             shared.s, all.s, d->shared, d->reference, name.s, d->candidate);
+             shared.s, all.s, without_space(d->shared), without_space(d->reference), name.s,
+             without_space(d->candidate));
 }
 
 void page_departures(const page *p) {
@@ -196,10 +199,10 @@ void page_departures(const page *p) {
           p->out);
     for (int32_t t = 0; t < n; t++) {
         const departure *first = &c->candidates[0].departures[t];
+        fputs(t == 0 || c->n_candidates <= 12 ? "<details open=\"open\">" : "<details>", p->out);
         html(p->out,
-             "<details$><summary>Prompt $</summary>\n<p class=\"text prompt\" "
+             "<summary><h3>Prompt $</h3></summary>\n<p class=\"text prompt\" "
              "dir=\"auto\">\xe2\x80\xa6$</p>\n<div class=\"partings\">\n",
-             t == 0 || c->n_candidates <= 12 ? " open=\"open\"" : "",
              figure_count((uint64_t)t + 1).s, first->prompt);
         for (int32_t i = 0; i < c->n_candidates; i++)
             departure_row(p, i, &c->candidates[i].departures[t]);

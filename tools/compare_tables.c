@@ -17,7 +17,7 @@ static estimate less_one(estimate e) { return (estimate){e.value - 1, e.error}; 
 static double ratio_of(uint64_t a, uint64_t b) { return a && b ? (double)a / (double)b : NAN; }
 
 COLUMN(file, figure_bytes(about->file_bytes), figure_bytes(about->file_bytes))
-COLUMN(share, figure_percent(1, 0),
+COLUMN(share, about->file_bytes ? figure_percent(1, 0) : NONE,
        figure_percent(ratio_of(about->file_bytes, c->reference.file_bytes), 1))
 COLUMN(bits, figure_positive(about->bits_per_weight, 3), figure_positive(about->bits_per_weight, 3))
 COLUMN(weights, about->n_params ? figure_count(about->n_params) : NONE,
@@ -49,28 +49,26 @@ COLUMN(load, figure_seconds(about->load_seconds), figure_seconds(about->load_sec
 COLUMN(memory, figure_bytes(about->memory_bytes), figure_bytes(about->memory_bytes))
 
 static double bar_size(const candidate *k) { return (double)k->about.file_bytes; }
-static double bar_kl(const candidate *k) { return k->kl.mean.value; }
 static double bar_prefill(const candidate *k) { return k->about.prefill; }
 static double bar_decode(const candidate *k) { return k->about.decode; }
 
 static const column size_columns[] = {
-    {"file", show_file, bar_size},        {"of reference", show_share, NULL},
+    {"file size", show_file, bar_size},   {"of reference", show_share, NULL},
     {"bits per weight", show_bits, NULL}, {"weights", show_weights, NULL},
     {"tensors", show_tensors, NULL},
 };
 
-static const column quality_columns[] = {
-    {"KL mean", show_kl, bar_kl},
-    {"median", show_median, NULL},
-    {"90%", show_p90, NULL},
-    {"99%", show_p99, NULL},
-    {"99.9%", show_p999, NULL},
-    {"max", show_max, NULL},
+static const column kl_columns[] = {
+    {"mean", show_kl, NULL}, {"median", show_median, NULL}, {"90%", show_p90, NULL},
+    {"99%", show_p99, NULL}, {"99.9%", show_p999, NULL},    {"max", show_max, NULL},
+};
+
+static const column choice_columns[] = {
     {"same first choice", show_agreement, NULL},
     {"perplexity", show_perplexity, NULL},
     {"perplexity change", show_ratio, NULL},
-    {"change of p, mean", show_dp_mean, NULL},
-    {"RMS", show_dp_rms, NULL},
+    {"change of p", show_dp_mean, NULL},
+    {"its RMS", show_dp_rms, NULL},
 };
 
 static const column speed_columns[] = {
@@ -85,16 +83,18 @@ static const column speed_columns[] = {
 #define COLUMNS(c) (c), sizeof(c) / sizeof *(c)
 
 const table comparison_tables[N_TABLES] = {
-    {"Quality",
-     "KL is the divergence from the reference's probabilities, in nats per token: 0 is the same. "
-     "\xc2\xb1 is one standard error.",
-     COLUMNS(quality_columns), true},
-    {"Size", "MB and GB are powers of ten. Bits per weight are those of all tensors.",
-     COLUMNS(size_columns), true},
+    {"KL divergence",
+     "How far probabilities are from the reference's, in nats per token; 0 is the same.",
+     COLUMNS(kl_columns)},
+    {"First choices and perplexity",
+     "Beside the reference, position by position, in percent or percentage points.",
+     COLUMNS(choice_columns)},
+    {"Size", "MB and GB are powers of ten. Bits per weight are of all tensors, not of the type.",
+     COLUMNS(size_columns)},
     {"Speed and memory",
      "Of limit: of what the machine multiplies (prefill) or reads from memory (decode) at best. "
      "Memory is that beside the file.",
-     COLUMNS(speed_columns), true},
+     COLUMNS(speed_columns)},
 };
 
 /* ---- The claim ---- */
@@ -135,7 +135,7 @@ const claim claims[N_CLAIMS] = {
     {"right answers kept", 0.95, kept_answers},
 };
 
-const char *const verdict_names[] = {UNKNOWN, "yes", "no", "not clear"};
+const char *const verdict_names[] = {"", "yes", "no", "not clear"};
 
 verdict claim_verdict(const claim *asked, estimate kept) {
     if (!isfinite(kept.value)) return VERDICT_UNKNOWN;
@@ -173,6 +173,7 @@ answer claim_answer(const comparison *c, const candidate *k) {
     if (isfinite(saved)) strcat(a.size.s, saved < 0 ? " larger" : " smaller");
     a.choice = figure_estimate(k->agreement, 100, false, "%");
     a.ratio = show_ratio(c, &k->about, k);
+    a.any = isfinite(saved) || isfinite(k->agreement.value) || isfinite(k->ppl_ratio.value);
     estimate tasks = kept_answers(c, k);
     if (isfinite(tasks.value)) a.tasks = figure_estimate(tasks, 100, false, "%");
     return a;
@@ -200,7 +201,7 @@ const definition definitions[N_DEFINITIONS] = {
     {"Error of a layer", "|h \xe2\x88\x92 h_ref| / |h_ref| of the state behind the layer, over all "
                          "positions. Layers count from 0, as the tensors of a file do."},
     {"Tasks",
-     "the answer with the highest probability is the chosen one. Intervals are 95%, of the paired "
+     "the answer that a model finds most probable is its choice. Intervals are 95%, of the paired "
      "difference to the reference: questions that both get right, or wrong, do not widen them."},
     {"Prefill, decode",
      "tokens per second of a prompt, and of an answer, token by token. The limit of prefill is the "

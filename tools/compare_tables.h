@@ -16,10 +16,9 @@ typedef struct table {
     const char *note;
     const column *columns;
     size_t n_columns;
-    bool has_reference; /* a row for it */
 } table;
 
-enum { N_TABLES = 3 };
+enum { N_TABLES = 4 };
 extern const table comparison_tables[N_TABLES];
 
 /* ---- "4 bits are 75% smaller and keep at least 95% of the quality" ---- */
@@ -50,6 +49,7 @@ typedef struct answer {
     figure size;   /* "72.9% smaller"                          */
     figure choice; /* "91.3 ± 0.3%" of the first choices        */
     figure ratio;  /* "+1.9 ± 0.2%" of the perplexity           */
+    bool any;      /* of the first three is known              */
     figure tasks;  /* "98.1 ± 1.2%" of the right answers; "" if there are no tasks */
 } answer;
 

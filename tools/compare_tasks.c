@@ -4,7 +4,16 @@
 #include "compare_page.h"
 #include "svg.h"
 
-enum { WIDTH = 460, RIGHT = 402, TOP = 30, ROW = 24, FONT = 12, MARGIN_BELOW = 44, APART = 56 };
+enum {
+    WIDTH = 400,
+    RIGHT = 346,
+    TOP = 30,
+    ROW = 24,
+    FONT = 12,
+    MARGIN_BELOW = 44,
+    NAME = 16,
+    APART = 48
+};
 
 static bool has_interval(const task_figures *f) { return isfinite(f->low) && isfinite(f->high); }
 
@@ -26,8 +35,8 @@ static axis difference_axis(const comparison *c, int32_t task, double left) {
 static double label_room(const page *p) {
     double room = 40;
     for (int32_t i = 0; i < p->c->n_candidates; i++)
-        room = fmax(room, text_width(subject_name(p->c, &p->by, i, PLOT_NAME_CHARS).s, FONT));
-    return fmin(room, 170) + 10;
+        room = fmax(room, text_width(subject_name(p->c, &p->by, i, NAME).s, FONT));
+    return fmin(room, 200) + 10;
 }
 
 static void draw_axis(const page *p, const axis *a, double bottom) {
@@ -56,7 +65,7 @@ static void draw_row(const page *p, int32_t task, int32_t i, const axis *a, doub
     const task_figures *f = &p->c->candidates[i].about.tasks[task];
     double difference = 100 * f->difference.value;
     html(p->out, "<text x=\"$\" y=\"$\" class=\"label end\">$</text>", px(a->from - 10).s,
-         px(y + 4).s, subject_name(p->c, &p->by, i, PLOT_NAME_CHARS).s);
+         px(y + 4).s, subject_name(p->c, &p->by, i, NAME).s);
     if (isfinite(difference)) {
         html(p->out, "<g><title>$: $, 95% from $ to $</title>",
              subject_name(p->c, &p->by, i, NAME_CHARS).s, figure_fixed(difference, 2).s,
@@ -98,8 +107,7 @@ static void draw_task(const page *p, int32_t task) {
 
 static void accuracy_table(const page *p) {
     const comparison *c = p->c;
-    page_scroll_begin(p, "Right answers by task");
-    fputs("<table><caption>Right answers</caption><thead><tr><th scope=\"col\">file</th>", p->out);
+    page_table_begin(p, "Right answers", NULL, "");
     for (int32_t t = 0; t < c->n_tasks; t++)
         html(p->out, "<th scope=\"col\" colspan=\"2\" class=\"num\">$</th>", c->task_names[t]);
     fputs("</tr></thead><tbody>\n", p->out);
@@ -114,7 +122,7 @@ static void accuracy_table(const page *p) {
         }
         fputs("</tr>\n", p->out);
     }
-    fputs("</tbody></table></div>\n", p->out);
+    page_table_end(p);
 }
 
 void page_tasks(const page *p) {

@@ -8,7 +8,7 @@
 #include "text.h"
 
 #define MINUS      "\xe2\x88\x92"
-#define PLUS_MINUS " \xc2\xb1 "
+#define PLUS_MINUS "\xc2\xa0\xc2\xb1\xc2\xa0" /* on one line */
 
 /* ---- Numbers ---- */
 
@@ -111,7 +111,7 @@ figure figure_estimate(estimate e, double factor, bool plus, const char *unit) {
     if (!isfinite(value)) return figure_fixed(value, 0);
     char number[64], deviation[64] = "";
     bool known = isfinite(error) && error > 0;
-    if (wants_exponent(value) || (known && wants_exponent(error))) {
+    if (wants_exponent(value)) {
         snprintf(number, sizeof number, "%.2e", value);
         if (known) snprintf(deviation, sizeof deviation, "%.1e", error);
     } else {

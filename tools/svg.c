@@ -92,6 +92,7 @@ size_t axis_ticks(const axis *a, double apart, double ticks[MAX_TICKS]) {
 }
 
 figure axis_label(const axis *a, double apart, double tick) {
+    if (tick == 0) return (figure){"0"};
     if (a->log) return figure_digits(tick, 1);
     double step = linear_step(a, apart);
     int decimals = (int)ceil(-log10(step) - 1e-9);
@@ -129,39 +130,54 @@ static bool overlap(box a, box b) {
 
 void placing_add(placing *p, box b) { p->taken[p->n_taken++] = b; }
 
-bool placing_free(const placing *p, box b) {
+static bool is_free(const placing *p, box b, bool avoid) {
     if (b.left < p->within.left || b.right > p->within.right || b.top < p->within.top ||
         b.bottom > p->within.bottom)
         return false;
     for (size_t i = 0; i < p->n_taken; i++)
         if (overlap(b, p->taken[i])) return false;
+    for (size_t i = 0; avoid && i < p->n_avoided; i++)
+        if (overlap(b, p->avoided[i])) return false;
+    return true;
+}
+
+/* The text's nearest point, on a ring around the labelled one, in its radii. */
+typedef struct way {
+    double side, up;
+} way;
+
+static bool find_on_ring(placing *p, way v, double x, double y, double distance, double width,
+                         double size, bool avoid, place *to) {
+    double near_x = x + v.side * distance, near_y = y - v.up * distance;
+    double left = v.side > 0 ? near_x : v.side < 0 ? near_x - width : near_x - width / 2;
+    double top = fabs(v.up) < 0.6 ? near_y - size / 2 : v.up > 0 ? near_y - size : near_y;
+    box b = {left, top, left + width, top + size};
+    if (!is_free(p, b, avoid)) return false;
+    placing_add(p, b);
+    *to = (place){.x = near_x, .y = b.bottom - 0.22 * size};
+    to->anchor = v.side > 0 ? "start" : v.side < 0 ? "end" : "middle";
+    to->line_x = v.side == 0 ? x : near_x - (v.side > 0 ? 2 : -2);
+    to->line_y = fabs(v.up) < 0.6 ? near_y : v.up > 0 ? b.bottom + 1 : b.top - 1;
     return true;
 }
 
 /* Around the point, the best first: beside, above, below, and then farther out, where a line shows whose it is. */
 bool placing_find(placing *p, double x, double y, double radius, double width, double size,
                   place *to) {
+    static const way ways[] = {{1, 0},      {-1, 0},      {0.8, 0.8},   {0.8, -0.8},
+                               {-0.8, 0.8}, {-0.8, -0.8}, {0, 1},       {0, -1},
+                               {0.9, 0.45}, {0.9, -0.45}, {-0.9, 0.45}, {-0.9, -0.45}};
     static const struct {
-        double side, up; /* the text's nearest point, in radii of the ring */
-    } ways[] = {{1, 0},      {-1, 0},      {0, 1},      {0, -1},      {0.8, 0.8},   {0.8, -0.8},
-                {-0.8, 0.8}, {-0.8, -0.8}, {0.9, 0.45}, {0.9, -0.45}, {-0.9, 0.45}, {-0.9, -0.45}};
-    static const double rings[] = {0, 10, 18, 28, 40, 54};
-    for (size_t r = 0; r < sizeof rings / sizeof *rings; r++) {
-        double distance = radius + 3 + rings[r];
-        for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
-            double side = ways[w].side, up = ways[w].up, near_x = x + side * distance,
-                   near_y = y - up * distance;
-            double left = side > 0 ? near_x : side < 0 ? near_x - width : near_x - width / 2;
-            double top = fabs(up) < 0.6 ? near_y - size / 2 : up > 0 ? near_y - size : near_y;
-            box b = {left, top, left + width, top + size};
-            if (!placing_free(p, b)) continue;
-            placing_add(p, b);
-            *to = (place){.x = near_x, .y = b.bottom - 0.22 * size, .far = rings[r] > 0};
-            to->anchor = side > 0 ? "start" : side < 0 ? "end" : "middle";
-            to->line_x = side == 0 ? x : near_x - (side > 0 ? 2 : -2);
-            to->line_y = fabs(up) < 0.6 ? near_y : up > 0 ? b.bottom + 1 : b.top - 1;
-            return true;
-        }
-    }
+        double more; /* than beside the point */
+        bool avoid;
+    } rings[] = {{0, true},   {0, false},  {10, true}, {18, true},
+                 {28, false}, {40, false}, {54, false}};
+    for (size_t r = 0; r < sizeof rings / sizeof *rings; r++)
+        for (size_t w = 0; w < sizeof ways / sizeof *ways; w++)
+            if (find_on_ring(p, ways[w], x, y, radius + 3 + rings[r].more, width, size,
+                             rings[r].avoid, to)) {
+                to->far = rings[r].more > 0;
+                return true;
+            }
     return false;
 }

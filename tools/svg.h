@@ -51,11 +51,12 @@ typedef struct placing {
     box within;
     box *taken;
     size_t n_taken;
+    const box
+        *avoided; /* [n_avoided] where a label may be, if there is no better place near its point */
+    size_t n_avoided;
 } placing;
 
 void placing_add(placing *p, box b);
-bool placing_free(const placing *p, box b);
-
 typedef struct place {
     double x, y;        /* of the text, its base line                          */
     const char *anchor; /* what of the text is at x: "start", "middle", "end"  */
