@@ -278,7 +278,7 @@ class Files(Compare):
         paths = {kind: self.path("out." + kind) for kind in ("json", "markdown", "html")}
         r = self.good("compare", "--reference", self.exact, "-f", self.text, "-c", WINDOW, "--no-speed", self.small, self.model,
                       *(x for kind, path in paths.items() for x in ("--" + kind, path)))
-        for word in ("KL mean", "same first choice", "perplexity", "Error of states", "Greedy answers", "word, begin", "33-36"):
+        for word in ("KL divergence", "99.9%", "same first choice", "perplexity change", "Error of states", "Greedy answers", "word, begin", "33-36"):
             self.assertIn(word, r.text)
         self.assertLess(max(map(len, r.text.replace(self.folder.name, "").splitlines())), 130)
         for kind, begin in (("json", "{"), ("markdown", "#"), ("html", "<!doctype html>")):

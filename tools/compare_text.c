@@ -66,8 +66,14 @@ static void put_grid(const grid *g, const char *title, FILE *out) {
 static grid begin_grid(const comparison *c, const naming *by, bool reference) {
     grid g = {.n_rows = 0};
     for (int32_t i = reference ? -1 : 0; i < c->n_candidates && g.n_rows < MOST_ROWS; i++)
-        g.names[g.n_rows++] = subject_name(c, by, i, NAME_WIDTH);
+        g.names[g.n_rows++] =
+            i < 0 ? (short_name){"reference"} : subject_name(c, by, i, NAME_WIDTH);
     return g;
+}
+
+/* Of candidate i, or of the reference (i < 0). */
+static figure show_cell(const comparison *c, const column *k, int32_t i) {
+    return k->show(c, comparison_subject(c, i), i < 0 ? NULL : &c->candidates[i]);
 }
 
 static void put_table(const comparison *c, const naming *by, const table *t, FILE *out) {
@@ -75,9 +81,7 @@ static void put_table(const comparison *c, const naming *by, const table *t, FIL
     g.n_columns = t->n_columns < MOST_COLUMNS ? (int)t->n_columns : MOST_COLUMNS;
     for (int k = 0; k < g.n_columns; k++) {
         g.heads[k] = t->columns[k].head;
-        for (int r = 0; r < g.n_rows; r++)
-            g.cells[r][k] = t->columns[k].show(c, comparison_subject(c, r - 1),
-                                               r == 0 ? NULL : &c->candidates[r - 1]);
+        for (int r = 0; r < g.n_rows; r++) g.cells[r][k] = show_cell(c, &t->columns[k], r - 1);
     }
     put_grid(&g, t->title, out);
 }
