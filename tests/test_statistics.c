@@ -40,6 +40,9 @@ START_TEST(test_moments) {
     moments_add(&m, 10); /* deviations -3, -1, 4: 26 / 2 / 3 */
     assert_near(moments_estimate(&m).value, 6, 1e-15);
     assert_near(moments_estimate(&m).error, sqrt(26.0 / 6), 1e-15);
+    estimate whole = whole_estimate(18, 9 + 25 + 100, 3);
+    assert_near(whole.value, 6, 0);
+    assert_near(whole.error, sqrt(26.0 / 6), 1e-15);
     assert_near(moments_exp(&m).value, exp(6), 1e-9);
     assert_near(moments_exp(&m).error, exp(6) * sqrt(26.0 / 6), 1e-9);
 }

@@ -115,8 +115,7 @@ static void find_interval(double more, double less, double n, task_figures *f) {
 }
 
 static int answer(examinee *e, const task *t, task_figures *out) {
-    moments accuracy = {0}, difference = {0};
-    double more = 0, less = 0;
+    double more = 0, less = 0; /* right where the reference was wrong, and the other way */
     for (size_t i = 0; i < t->n; i++) {
         const question *q = &t->questions[i];
         compare_step(e->w, question_units(q, e->model));
@@ -124,18 +123,15 @@ static int answer(examinee *e, const task *t, task_figures *out) {
         if (score_choices(e, q) != SLM_OK) return fail_with(e->model->path, &e->err);
         bool right = chosen(e, q) == q->gold;
         if (e->model->is_reference) t->reference_right[i] = right;
-        moments_add(&accuracy, right);
-        moments_add(&difference, (double)right - (double)t->reference_right[i]);
         more += right && !t->reference_right[i];
         less += !right && t->reference_right[i];
         out->n_right += right;
     }
-    out->accuracy = moments_estimate(&accuracy);
-    out->difference = moments_estimate(&difference);
-    if (e->model->is_reference)
-        out->difference.error = 0;
-    else
-        find_interval(more, less, (double)t->n, out);
+    double n_right = (double)out->n_right;
+    out->accuracy = whole_estimate(n_right, n_right, t->n);
+    if (e->model->is_reference) return EXIT_DONE;
+    out->difference = whole_estimate(more - less, more + less, t->n);
+    find_interval(more, less, (double)t->n, out);
     return EXIT_DONE;
 }
 

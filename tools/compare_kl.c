@@ -33,7 +33,8 @@ typedef struct group_sum {
 
 /* Of a candidate, over all rows. */
 typedef struct candidate_sums {
-    moments kl, nll, nll_change, dp, dp_square, agreement;
+    moments kl, nll, nll_change, dp, dp_square;
+    size_t n_agree;
     distribution all_kl;
     group_sum positions[MAX_GROUPS], kinds[MAX_GROUPS];
     double *layers; /* [n_layer] sums of squares of relative errors of a token's state */
@@ -193,7 +194,7 @@ static bool add_row(text_pass *p, int32_t row) {
         moments_add(&s->nll_change, reference - scores[i].logprob);
         moments_add(&s->dp, dp);
         moments_add(&s->dp_square, dp * dp);
-        moments_add(&s->agreement, agree);
+        s->n_agree += agree;
         add_to_group(&s->positions[position_group(p, at->position)], kl, agree);
         add_to_group(&s->kinds[p->kinds[at->token]], kl, agree);
         if (!distribution_add(&s->all_kl, scores[i].kl)) return false;
@@ -326,7 +327,7 @@ static int store_candidate(text_pass *p, int32_t i) {
                          .max = (double)s->all_kl.max};
     c->dp_mean = moments_estimate(&s->dp);
     c->dp_rms = root(moments_estimate(&s->dp_square));
-    c->agreement = moments_estimate(&s->agreement);
+    c->agreement = whole_estimate((double)s->n_agree, (double)s->n_agree, s->kl.n);
     c->ppl_ratio = moments_exp(&s->nll_change);
     for (int32_t g = 0; g < result->n_positions; g++)
         c->positions[g] = group_figures(&s->positions[g], p->w->labels[g]);

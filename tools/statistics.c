@@ -40,6 +40,12 @@ estimate moments_estimate(const moments *m) {
                       .error = m->n > 1 ? sqrt(m->squares / (n - 1) / n) : NAN};
 }
 
+estimate whole_estimate(double sum, double squares, size_t n) {
+    double count = (double)n, around = squares - sum * sum / count;
+    return (estimate){.value = n > 0 ? sum / count : NAN,
+                      .error = n > 1 ? sqrt(around / (count - 1) / count) : NAN};
+}
+
 estimate moments_exp(const moments *m) {
     estimate e = moments_estimate(m);
     double value = m->n > 0 ? exp_of(e.value) : NAN;

@@ -21,6 +21,9 @@ typedef struct moments {
 void moments_add(moments *m, double value);
 estimate moments_estimate(const moments *m);
 
+/* The same of n whole numbers whose sum and sum of squares is known: exact. */
+estimate whole_estimate(double sum, double squares, size_t n);
+
 /* exp of a mean, the error carried through to first order. */
 estimate moments_exp(const moments *m);
 
