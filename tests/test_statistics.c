@@ -1,4 +1,4 @@
-/* What figures of `slm compare` are made with, against long double and against sorted values. */
+/* What figures of `slm compare` are made with, against long double and against sorted values; kinds of tokens. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -7,6 +7,8 @@
 
 #include "../tools/compare_row.c"
 #include "../tools/statistics.c"
+#include "../tools/text.c"
+#include "../tools/token_kind.c"
 #include "support/suite.h"
 
 static uint64_t random_u64(uint64_t *state) { /* SplitMix64 */
@@ -129,6 +131,41 @@ START_TEST(test_of_equal_logits_the_first_is_best) {
 }
 END_TEST
 
+START_TEST(test_kinds) {
+    static const struct {
+        const char *text;
+        token_kind kind;
+    } cases[] = {
+        {" the", KIND_WORD_BEGIN},
+        {"\n\tThe", KIND_WORD_BEGIN},
+        {"ing", KIND_WORD_INSIDE},
+        {"Z", KIND_WORD_INSIDE},
+        {" \xc3\xa9t\xc3\xa9", KIND_WORD_BEGIN},
+        {"\xc3\xa9", KIND_WORD_INSIDE},
+        {"\xe6\x97\xa5", KIND_WORD_INSIDE},
+        {"7th", KIND_NUMBER},
+        {" 1", KIND_NUMBER},
+        {"(a", KIND_PUNCTUATION},
+        {" \"", KIND_PUNCTUATION},
+        {"\xe2\x80\x9c", KIND_PUNCTUATION},
+        {"\xc2\xab", KIND_PUNCTUATION},
+        {"\xf0\x9f\x99\x82", KIND_PUNCTUATION},
+        {"\xe3\x80\x82", KIND_PUNCTUATION},
+        {" ", KIND_WHITE_SPACE},
+        {"\r\n", KIND_WHITE_SPACE},
+        {"\x01", KIND_OTHER},
+        {"\x7f", KIND_OTHER},
+        {"\xc2\x85", KIND_OTHER},
+        {" \xe6\x97", KIND_OTHER},
+        {"\x97", KIND_OTHER},
+        {"", KIND_OTHER},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        ck_assert_msg(text_kind(cases[i].text, strlen(cases[i].text)) == cases[i].kind, "%s: %s",
+                      cases[i].text, token_kind_names[cases[i].kind]);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("statistics");
     TCase *c = tcase_create("all");
@@ -138,6 +175,7 @@ int main(void) {
     tcase_add_loop_test(c, test_quantiles, 0, 7);
     tcase_add_test(c, test_rows);
     tcase_add_test(c, test_of_equal_logits_the_first_is_best);
+    tcase_add_test(c, test_kinds);
     suite_add_tcase(suite, c);
     return run_suite(suite);
 }

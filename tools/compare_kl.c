@@ -11,13 +11,9 @@
 
 #include "compare_row.h"
 #include "statistics.h"
-#include "text.h"
+#include "token_kind.h"
 
-enum { KINDS = 6, MOST_POSITION_GROUPS = 8 };
-
-static const char *const kind_names[KINDS] = {"word, begin", "word, inside", "number",
-                                              "punctuation", "white space",  "other"};
-enum { WORD_BEGIN, WORD_INSIDE, NUMBER, PUNCTUATION, WHITE_SPACE, OTHER };
+enum { MOST_POSITION_GROUPS = 8 };
 
 /* What one model gave a row. */
 typedef struct row_score {
@@ -59,36 +55,6 @@ typedef struct text_pass {
     int32_t n_threads, n_positions;
     size_t n_states; /* tokens whose states were compared */
 } text_pass;
-
-/* ---- Kinds of tokens, by their bytes ---- */
-
-static bool is_space(unsigned char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
-/* Of the first character that is no white space. Beyond ASCII, blocks that hold no letters (Unicode 15, Blocks.txt): Latin-1 and general
- * punctuation, arrows to dingbats, supplemental and CJK punctuation. */
-static int kind_of_character(const char *s, size_t n, bool after_space) {
-    uint32_t c;
-    if (utf8_decode(s, n, &c) == 0 || c < ' ' || c == 0x7f) return OTHER;
-    if (c >= '0' && c <= '9') return NUMBER;
-    bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c >= 0xaa;
-    if ((c >= 0xab && c <= 0xbf && c != 0xb5 && c != 0xba) || (c >= 0x2000 && c <= 0x2bff) ||
-        (c >= 0x2e00 && c <= 0x2e7f) || (c >= 0x3000 && c <= 0x303f) ||
-        (c >= 0x1f000 && c < 0x20000))
-        letter = false;
-    if (!letter) return PUNCTUATION;
-    return after_space ? WORD_BEGIN : WORD_INSIDE;
-}
-
-static int kind_of(const slm_model *model, slm_token token) {
-    const char *text;
-    size_t n, at = 0;
-    uint32_t attributes;
-    if (slm_token_get(model, token, &text, &n, &attributes) != SLM_OK || n == 0 ||
-        (attributes & (SLM_TOKEN_CONTROL | SLM_TOKEN_UNKNOWN | SLM_TOKEN_UNUSED)))
-        return OTHER;
-    while (at < n && is_space((unsigned char)text[at])) at++;
-    return at == n ? WHITE_SPACE : kind_of_character(text + at, n - at, at > 0);
-}
 
 /* ---- States behind layers ---- */
 
@@ -279,7 +245,8 @@ static int make_room(text_pass *p) {
     if (!p->scores || !p->weights || !p->states || !p->kinds) return fail("no memory");
     for (int32_t i = 1; i < w->n_models; i++)
         if (!(p->sums[i].layers = calloc(n_layer + 1, sizeof(double)))) return fail("no memory");
-    for (int32_t t = 0; t < w->n_vocab; t++) p->kinds[t] = (uint8_t)kind_of(w->models[0].model, t);
+    for (int32_t t = 0; t < w->n_vocab; t++)
+        p->kinds[t] = (uint8_t)kind_of_token(w->models[0].model, t);
     return EXIT_DONE;
 }
 
@@ -297,7 +264,7 @@ static int name_groups(text_pass *p) {
         }
     }
     w->result.n_positions = p->n_positions;
-    w->result.n_kinds = KINDS;
+    w->result.n_kinds = N_KINDS;
     return EXIT_DONE;
 }
 
@@ -331,7 +298,8 @@ static int store_candidate(text_pass *p, int32_t i) {
     c->ppl_ratio = moments_exp(&s->nll_change);
     for (int32_t g = 0; g < result->n_positions; g++)
         c->positions[g] = group_figures(&s->positions[g], p->w->labels[g]);
-    for (int32_t g = 0; g < KINDS; g++) c->kinds[g] = group_figures(&s->kinds[g], kind_names[g]);
+    for (int32_t g = 0; g < N_KINDS; g++)
+        c->kinds[g] = group_figures(&s->kinds[g], token_kind_names[g]);
     if (!same_shape(p->w, i)) return EXIT_DONE;
     c->layer_error = calloc((size_t)result->n_layer + 1, sizeof *c->layer_error);
     if (!c->layer_error) return fail("no memory");
