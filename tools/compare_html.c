@@ -55,8 +55,7 @@ static void write_contents(const page *p) {
         fputs("<a href=\"#answer\">Answer</a><a href=\"#plots\">Plots</a>", p->out);
     fputs("<a href=\"#figures\">Figures</a>", p->out);
     if (page_has_layers(p)) fputs("<a href=\"#layers\">Layers</a>", p->out);
-    if (c->n_candidates > 0 && (c->n_positions > 0 || c->n_kinds > 0))
-        fputs("<a href=\"#groups\">Where in the text</a>", p->out);
+    if (page_has_groups(p)) fputs("<a href=\"#groups\">Where in the text</a>", p->out);
     if (c->n_candidates > 0 && c->n_tasks > 0) fputs("<a href=\"#tasks\">Tasks</a>", p->out);
     if (c->n_candidates > 0 && c->n_departures > 0) fputs("<a href=\"#texts\">Texts</a>", p->out);
     fputs("<a href=\"#method\">Method</a></nav></header>\n", p->out);

@@ -141,22 +141,24 @@ static void write_claims(const writer *w) {
 
 /* ---- Where they differ ---- */
 
-static void write_groups(const writer *w, const char *title, int32_t n, bool kinds) {
+static void write_groups(const writer *w, const char *title, bool kinds) {
     const comparison *c = w->c;
-    if (n <= 0 || c->n_candidates <= 0) return;
-    const kl_group *first = kinds ? c->candidates[0].kinds : c->candidates[0].positions;
+    int32_t shown[MAX_GROUPS], n = comparison_groups(c, kinds, shown);
+    if (n == 0) return;
     fprintf(w->out, "## %s\n\nMean KL divergence, same first choice.\n\n| file |", title);
-    for (int32_t g = 0; g < n; g++) write_cell(w, first[g].label);
+    for (int32_t g = 0; g < n; g++)
+        write_cell(w, candidate_groups(&c->candidates[0], kinds)[shown[g]].label);
     write_rule(w, (size_t)n);
     for (int32_t i = 0; i < c->n_candidates; i++) {
-        const kl_group *groups = kinds ? c->candidates[i].kinds : c->candidates[i].positions;
         begin_row(w, i);
-        for (int32_t g = 0; g < n; g++)
-            if (groups[g].n)
-                fprintf(w->out, " %s, %s |", figure_digits(groups[g].kl, 3).s,
-                        figure_percent(groups[g].agreement, 1).s);
+        for (int32_t g = 0; g < n; g++) {
+            const kl_group *group = &candidate_groups(&c->candidates[i], kinds)[shown[g]];
+            if (group->n)
+                fprintf(w->out, " %s, %s |", figure_digits(group->kl, 3).s,
+                        figure_percent(group->agreement, 1).s);
             else
                 write_cell(w, UNKNOWN);
+        }
         fputc('\n', w->out);
     }
     fputc('\n', w->out);
@@ -265,8 +267,8 @@ void write_comparison_markdown(const comparison *c, FILE *out) {
     write_claims(&w);
     for (size_t i = 0; i < N_TABLES; i++) write_table(&w, &comparison_tables[i]);
     write_layers(&w);
-    write_groups(&w, "By position in the window", c->n_positions, false);
-    write_groups(&w, "By kind of token", c->n_kinds, true);
+    write_groups(&w, "By position in the window", false);
+    write_groups(&w, "By kind of token", true);
     write_tasks(&w);
     write_departures(&w);
     write_method(&w);

@@ -97,6 +97,23 @@ const table comparison_tables[N_TABLES] = {
      COLUMNS(speed_columns)},
 };
 
+/* ---- Groups ---- */
+
+const kl_group *candidate_groups(const candidate *k, bool kinds) {
+    return kinds ? k->kinds : k->positions;
+}
+
+int32_t comparison_groups(const comparison *c, bool kinds, int32_t shown[MAX_GROUPS]) {
+    int32_t n = 0, n_groups = kinds ? c->n_kinds : c->n_positions;
+    for (int32_t g = 0; g < n_groups && g < MAX_GROUPS; g++) {
+        bool any = false;
+        for (int32_t i = 0; i < c->n_candidates; i++)
+            any |= candidate_groups(&c->candidates[i], kinds)[g].n > 0;
+        if (any) shown[n++] = g;
+    }
+    return n;
+}
+
 /* ---- The claim ---- */
 
 static estimate kept_size(const comparison *c, const candidate *k) {

@@ -21,6 +21,10 @@ typedef struct table {
 enum { N_TABLES = 4 };
 extern const table comparison_tables[N_TABLES];
 
+/* Positions, or kinds of tokens, that any candidate has something of: how many, their numbers in `shown`. */
+int32_t comparison_groups(const comparison *c, bool kinds, int32_t shown[MAX_GROUPS]);
+const kl_group *candidate_groups(const candidate *k, bool kinds);
+
 /* ---- "4 bits are 75% smaller and keep at least 95% of the quality" ---- */
 
 /* What is left of something, beside a share that the claim demands. */
