@@ -131,6 +131,7 @@ const char page_style[] =
     "nav{display:none}\n"
     "section{margin-top:24pt}\n"
     "h2,h3,.note{break-after:avoid}\n"
+    ".note{break-inside:avoid}\n"
     "tr{break-inside:avoid}\n"
     ".scroll{overflow:visible}\n"
     "table{font-size:6.8pt}\n"

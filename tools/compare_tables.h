@@ -31,11 +31,14 @@ const kl_group *candidate_groups(const candidate *k, bool kinds);
 typedef struct claim {
     const char *head;
     double demanded;
-    estimate (*kept)(const comparison *c, const candidate *k); /* NaN: not measured */
+    estimate (*kept)(const comparison *c,
+                     const candidate *k); /* NaN: not measured; error 0: exact */
+    bool (*asked)(const comparison *c);   /* does it make sense here */
 } claim;
 
-enum { N_CLAIMS = 4 };
-extern const claim claims[N_CLAIMS]; /* the first is of the size, and exact */
+enum { N_CLAIMS = 5 };
+extern const claim claims[N_CLAIMS];
+figure claim_figure(estimate kept);
 
 typedef enum verdict { VERDICT_UNKNOWN, VERDICT_YES, VERDICT_NO, VERDICT_OPEN } verdict;
 
@@ -51,6 +54,7 @@ const candidate *claim_candidate(const comparison *c);
 /* The figures of that answer. */
 typedef struct answer {
     figure size;   /* "72.9% smaller"                          */
+    figure halved; /* "69.1%" smaller than 16 bits a weight, "" if the reference has no more */
     figure choice; /* "91.3 ± 0.3%" of the first choices        */
     figure ratio;  /* "+1.9 ± 0.2%" of the perplexity           */
     bool any;      /* of the first three is known              */
@@ -64,7 +68,7 @@ typedef struct definition {
     const char *term, *text;
 } definition;
 
-enum { N_DEFINITIONS = 14 };
+enum { N_DEFINITIONS = 15 };
 extern const definition definitions[N_DEFINITIONS];
 
 #endif
