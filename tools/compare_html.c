@@ -94,8 +94,8 @@ static void write_verdict(const page *p, const claim *asked, const candidate *k)
     static const char *const classes[] = {"", "yes", "no", "open"};
     estimate kept = asked->kept(p->c, k);
     verdict v = claim_verdict(asked, kept);
-    html(p->out, "<td class=\"num\">$</td><td class=\"verdict $\">$$</td>", claim_figure(kept).s,
-         classes[v], marks[v], verdict_names[v]);
+    html(p->out, "<td class=\"num\">$<small class=\"verdict $\">$$</small></td>",
+         claim_figure(kept).s, classes[v], marks[v], verdict_names[v]);
 }
 
 static void write_claims(const page *p) {
@@ -108,8 +108,7 @@ static void write_claims(const page *p) {
     page_table_begin(p, "The claim, figure by figure", NULL, "claims");
     for (size_t i = 0; i < N_CLAIMS; i++)
         if (claims[i].asked(c))
-            html(p->out,
-                 "<th scope=\"col\" class=\"num\">$</th><th scope=\"col\">\xe2\x89\xa5 $?</th>",
+            html(p->out, "<th scope=\"col\" class=\"num\">$<small>\xe2\x89\xa5 $?</small></th>",
                  claims[i].head, figure_percent(claims[i].demanded, 0).s);
     fputs("</tr></thead><tbody>\n", p->out);
     for (int32_t i = 0; i < c->n_candidates; i++) {
