@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Trains the model of this folder on the stories of world.py, and measures models by means that share nothing with libslm.
 
-    train.py train OUT.gguf          about 20 minutes on one core; OUT.gguf is as small as it is committed (Q8_0)
+    train.py train OUT.gguf          about 15 minutes on one core; OUT.gguf is as small as it is committed (Q8_0)
+    train.py heldout                 writes heldout.txt and questions.jsonl: stories that are not in the text for training, questions
     train.py perplexity MODEL.gguf   of heldout.txt, in windows as `slm perplexity -c 256` cuts them
     train.py questions MODEL.gguf    how many of questions.jsonl are answered right
     train.py tell MODEL.gguf TEXT    goes on with TEXT, always by the most probable token
@@ -35,8 +36,9 @@ CHATML = (
 )
 
 N_STORIES, TRAIN_SEED = 200000, 7
-TEXT_SHA256 = None
-STEPS, BATCH, LEARNING_RATE, WARM_UP, DECAY = 2400, 8, 4e-3, 100, 0.1
+N_HELDOUT, N_QUESTIONS, HELDOUT_SEED = 36000, 60, 99
+TEXT_SHA256 = "9b9e2afad1ea70efabb0e5daf0bb3a9259c8010e15dbbda505e008bbd3668dfa"
+STEPS, BATCH, LEARNING_RATE, WARM_UP, DECAY = 3000, 4, 3e-3, 100, 0.1
 
 # ---- Text and tokens ----
 
@@ -51,6 +53,20 @@ def documents(seed, n_stories):
         else:
             yield "\n\n".join(t.story() for _ in range(n))
         left -= n
+
+
+def write_heldout():
+    """About N_HELDOUT bytes of new stories."""
+    seen = {story for text in documents(TRAIN_SEED, N_STORIES) for story in text.split("\n\n")}
+    new, size = [], 0
+    for story in world.stories(HELDOUT_SEED, 1000):
+        if story not in seen and size < N_HELDOUT:
+            new.append(story)
+            size += len(story) + 2
+    with open(os.path.join(HERE, "heldout.txt"), "w", encoding="utf-8", newline="\n") as f:
+        f.write("\n\n".join(new) + "\n")
+    with open(os.path.join(HERE, "questions.jsonl"), "w", encoding="utf-8", newline="\n") as f:
+        f.writelines(json.dumps(q) + "\n" for q in world.questions(HELDOUT_SEED, N_QUESTIONS))
 
 
 def train_tokenizer(texts):
@@ -68,7 +84,7 @@ def prepare():
     texts = list(documents(TRAIN_SEED, N_STORIES))
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
     print(f"{sum(map(len, texts))} characters, SHA-256 {digest}", flush=True)
-    if TEXT_SHA256 and digest != TEXT_SHA256:
+    if digest != TEXT_SHA256:
         sys.exit("this is not the text that the committed model was trained on")
     t = train_tokenizer(texts[:4000])
     ids = [i for e in t.encode_batch(texts) for i in (*e.ids, END)]
@@ -184,7 +200,7 @@ def train(path):
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
         if step % 50 == 49:
             print(f"step {step + 1}: loss {mean:.4f}, {time.time() - began:.0f} s", flush=True)
-        if step % 200 == 199 or step == STEPS - 1:
+        if step % 250 == 249 or step == STEPS - 1:
             write(path, tokenizer, {k: x.detach().numpy() for k, x in w.items()})
 
 
@@ -288,6 +304,8 @@ def tell(path, text, n=120):
 if __name__ == "__main__":
     if sys.argv[1] == "train":
         train(sys.argv[2])
+    elif sys.argv[1] == "heldout":
+        write_heldout()
     else:
         with torch.no_grad():
             {"perplexity": perplexity, "questions": answer, "tell": tell}[sys.argv[1]](*sys.argv[2:])
