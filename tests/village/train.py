@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Trains the model of this folder on the stories of world.py, and measures models by means that share nothing with libslm.
 
-    train.py train OUT.gguf          about 15 minutes on one core; OUT.gguf is as small as it is committed (Q8_0)
+    train.py train TRAINED.gguf      about 15 minutes on one core; writes Q8_0
+    train.py spread TRAINED.gguf OUT.gguf   gives channels different scales, which changes what is computed by nothing but rounding
     train.py heldout                 writes heldout.txt and questions.jsonl: stories that are not in the text for training, questions
     train.py perplexity MODEL.gguf   of heldout.txt, in windows as `slm perplexity -c 256` cuts them
     train.py questions MODEL.gguf    how many of questions.jsonl are answered right
@@ -37,6 +38,7 @@ CHATML = (
 
 N_STORIES, TRAIN_SEED = 200000, 7
 N_HELDOUT, N_QUESTIONS, HELDOUT_SEED = 36000, 60, 99
+SPREAD, SPREAD_SEED = 0.8, 3
 TEXT_SHA256 = "9b9e2afad1ea70efabb0e5daf0bb3a9259c8010e15dbbda505e008bbd3668dfa"
 STEPS, BATCH, LEARNING_RATE, WARM_UP, DECAY = 3000, 4, 3e-3, 100, 0.1
 
@@ -183,6 +185,8 @@ def learning_rate(step):
 def train(path):
     torch.set_num_threads(1)
     tokenizer, ids = prepare()
+    state = json.loads(tokenizer.to_str())["model"]
+    tokens, merges = sorted(state["vocab"], key=state["vocab"].get), state["merges"]
     w = {k: torch.nn.Parameter(torch.from_numpy(x)) for k, x in initial(1).items()}
     print(f"{len(ids)} tokens, {sum(x.numel() for x in w.values())} weights", flush=True)
     groups = [{"params": [x for x in w.values() if x.ndim == 2], "weight_decay": DECAY}, {"params": [x for x in w.values() if x.ndim == 1], "weight_decay": 0}]
@@ -201,12 +205,11 @@ def train(path):
         if step % 50 == 49:
             print(f"step {step + 1}: loss {mean:.4f}, {time.time() - began:.0f} s", flush=True)
         if step % 250 == 249 or step == STEPS - 1:
-            write(path, tokenizer, {k: x.detach().numpy() for k, x in w.items()})
+            write(path, (tokens, merges), {k: x.detach().numpy() for k, x in w.items()})
 
 
-def write(path, tokenizer, weights):
-    state = json.loads(tokenizer.to_str())["model"]
-    tokens = sorted(state["vocab"], key=state["vocab"].get)
+def write(path, vocabulary, weights):
+    tokens, merges = vocabulary
     f = gguf.GGUFWriter(path, "llama")
     f.add_type("model")
     f.add_name("Village")
@@ -229,7 +232,7 @@ def write(path, tokenizer, weights):
     f.add_tokenizer_pre("gpt-2")
     f.add_token_list(tokens)
     f.add_token_types([gguf.TokenType.CONTROL if t in SPECIAL else gguf.TokenType.NORMAL for t in tokens])
-    f.add_token_merges([" ".join(m) for m in state["merges"]])
+    f.add_token_merges([" ".join(m) for m in merges])
     f.add_bos_token_id(TURN)
     f.add_eos_token_id(TURN_END)
     f.add_pad_token_id(END)
@@ -246,20 +249,55 @@ def write(path, tokenizer, weights):
     f.close()
 
 
+# ---- Channels of different scales ----
+
+
+def spread(trained, path):
+    """In a large model some channels of the activations are a hundred times the others, and the weights that they meet are small: that is what makes few bits
+    costly and an importance matrix useful. So short a training leaves all channels alike. So here each gets a random factor where it is made, and what reads it the
+    inverse: channels of norms, of values, of the feed-forward's linear half."""
+    _, w = read(trained)
+    w = {k: x.numpy() for k, x in w.items()}
+    random = np.random.default_rng(SPREAD_SEED)
+
+    def factors(*shape):
+        return np.exp(random.normal(0, SPREAD, shape))
+
+    for i in range(N_LAYER):
+        def of(name):
+            return w[f"blk.{i}.{name}.weight"]
+        for source, readers in (("attn_norm", ("attn_q", "attn_k", "attn_v")), ("ffn_norm", ("ffn_gate", "ffn_up"))):
+            s = factors(N_EMBD)
+            of(source)[:] *= s
+            for name in readers:
+                of(name)[:] /= s
+        s = factors(N_FF)
+        of("ffn_up")[:] *= s[:, None]
+        of("ffn_down")[:] /= s
+        s = factors(N_HEAD_KV, HEAD)
+        of("attn_v")[:] *= s.reshape(-1, 1)
+        of("attn_output")[:] /= s.repeat(N_HEAD // N_HEAD_KV, 0).reshape(-1)
+    write(path, vocabulary(trained), {k: x.astype(np.float32) for k, x in w.items()})
+
+
 # ---- Measuring ----
+
+
+def vocabulary(path):
+    """(tokens, merges as pairs) of a file"""
+    r = gguf.GGUFReader(path)
+    return r.fields["tokenizer.ggml.tokens"].contents(), [tuple(m.split(" ")) for m in r.fields["tokenizer.ggml.merges"].contents()]
 
 
 def read(path):
     """(tokenizer, weights) of a file"""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    r = gguf.GGUFReader(path)
-    tokens = r.fields["tokenizer.ggml.tokens"].contents()
-    merges = [tuple(m.split(" ")) for m in r.fields["tokenizer.ggml.merges"].contents()]
+    tokens, merges = vocabulary(path)
     t = Tokenizer(models.BPE(vocab={x: i for i, x in enumerate(tokens)}, merges=merges))
     t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     t.decoder = decoders.ByteLevel()
-    return t, {x.name: torch.from_numpy(gguf.dequantize(x.data, x.tensor_type)).double() for x in r.tensors}
+    return t, {x.name: torch.from_numpy(gguf.dequantize(x.data, x.tensor_type).astype(np.float64)) for x in gguf.GGUFReader(path).tensors}
 
 
 def perplexity(path):
@@ -308,4 +346,4 @@ if __name__ == "__main__":
         write_heldout()
     else:
         with torch.no_grad():
-            {"perplexity": perplexity, "questions": answer, "tell": tell}[sys.argv[1]](*sys.argv[2:])
+            {"spread": spread, "perplexity": perplexity, "questions": answer, "tell": tell}[sys.argv[1]](*sys.argv[2:])

@@ -423,23 +423,10 @@ class Teller:
         return text
 
     def multiple_choice(self):
-        """A question, four answers and which one is right. A third are about what was just told."""
-        if self.number(0, 2):
-            q, stem, choices = self.question()
-            query = f"{q} {stem}"
-        else:
-            query, choices = self.told()
+        """A question, the begin of its answer, four ends and which one is right."""
+        q, stem, choices = self.question()
         shuffled = self.some(choices, 4)
-        return {"query": query, "choices": [" " + c + "." for c in shuffled], "gold": shuffled.index(choices[0])}
-
-    def told(self):
-        p = self.one(PEOPLE)
-        things, boxes = self.some(THINGS[:16], 3), self.some(BOXES, 4)
-        text = self.say("One day {p} was in the {room}. ", p=p.name, room=self.one(PLACES))
-        for x, box in zip(things, boxes):
-            text += f"{upper(p.she)} put the {x.name} into the {box}. "
-        i = self.number(0, 2)
-        return text + f"Now the {things[i].name} was in the", [boxes[i], *(b for b in boxes if b != boxes[i])]
+        return {"query": f"{q} {stem}", "choices": [" " + c + "." for c in shuffled], "gold": shuffled.index(choices[0])}
 
 
 def stories(seed, n):
