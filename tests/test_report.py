@@ -131,6 +131,8 @@ class Report(unittest.TestCase):
         for svg in page.all("svg"):
             self.assertEqual([svg[0].tag, svg[1].tag, svg.get("role")], ["title", "desc", "img"])
             self.check_drawing(svg)
+        for table in page.all("table"):
+            self.assertEqual(len({sum(int(cell.get("colspan", 1)) for cell in row) for row in table.iter("tr")}), 1)
         shown = re.sub(r"<style>.*?</style>", "", page.text, flags=re.S)
         self.assertNotRegex(shown, r"(?i)[^a-z](nan|inf)[^a-z]")
         return page
@@ -314,18 +316,19 @@ class Html(Report):
         right = sum(t["n_right"] for t in reference["tasks"])
         for k, row in zip(EIGHT["candidates"], self.page.table("The claim, figure by figure")[1], strict=True):
             smaller = {"value": 1 - k["about"]["file_bytes"] / reference["file_bytes"], "error": 0}
+            halved = {"value": 1 - k["about"]["bits_per_weight"] / 16, "error": 0}
             ratio = k["ppl_ratio"]
             kept = {"value": 1 / ratio["value"], "error": ratio["error"] / ratio["value"] ** 2}
             tasks = k["about"]["tasks"]
             error = math.sqrt(sum((n * t["difference"]["error"]) ** 2 for n, t in zip(EIGHT["task_sizes"], tasks)))
             answers = {"value": sum(t["n_right"] for t in tasks) / right, "error": error / right}
             expected = []
-            for e, least in ((smaller, 0.75), (k["agreement"], 0.95), (kept, 0.95), (answers, 0.95)):
-                expected += [estimate(e, 100, unit="%"), self.verdict(e, least)]
+            for e, least in ((smaller, 0.75), (halved, 0.75), (k["agreement"], 0.95), (kept, 0.95), (answers, 0.95)):
+                expected.append((estimate(e, 100, unit="%") if e["error"] else percent(e["value"])) + self.verdict(e, least))
             self.assertEqual(row[1:], expected)
         answer = text_of(self.page.all("p", "answer")[0])
         best = EIGHT["candidates"][-1]  # of 4 bits, and the lowest divergence
-        self.assertTrue(answer.startswith("4 bits (auto-4.5): 85.7% smaller than the reference, the same first choice at "
+        self.assertTrue(answer.startswith("4 bits (auto-4.5): 85.7% smaller than the reference (71.9% smaller than 16 bits per weight), the same first choice at "
                                           + estimate(best["agreement"], 100, unit="%") + " of the positions, perplexity "
                                           + estimate(best["ppl_ratio"], 100, True, "%", 1)), answer)
 
@@ -333,6 +336,9 @@ class Html(Report):
         page = Page(mock.comparison(mock.ROWS[:3]))
         self.assertTrue(text_of(page.all("p", "answer")[0]).startswith("Q5_K_M: 82.0% smaller"))
         self.assertIn("No file of 4 bits", page.text)
+        half = mock.comparison(mock.ROWS[3:4], tasks=[])
+        half["reference"].update(bits_per_weight=16.0, file_bytes=269_000_000)
+        self.assertEqual(Page(half).table("The claim, figure by figure")[0][1:], ["smaller≥ 75%?", "same first choices≥ 95%?", "perplexity kept≥ 95%?"])
         larger = mock.comparison(mock.ROWS[3:4])
         larger["reference"]["file_bytes"] = 80_000_000
         self.assertIn("5.5% larger", text_of(Page(larger).all("p", "answer")[0]))

@@ -44,7 +44,7 @@ static void write_head(const page *p) {
     html(
         p->out,
         "<p class=\"meta\">$ scored positions of <bdi>$</bdi>: $ tokens in $ windows of $. $</p>\n",
-        figure_count(c->n_scored).s, c->text, figure_count(c->n_tokens).s,
+        figure_count(c->n_scored).s, file_part(c->text), figure_count(c->n_tokens).s,
         figure_count(c->n_windows).s, figure_count(c->window).s, c->machine);
 }
 
@@ -55,8 +55,7 @@ static void write_contents(const page *p) {
         fputs("<a href=\"#answer\">Answer</a><a href=\"#plots\">Plots</a>", p->out);
     fputs("<a href=\"#figures\">Figures</a>", p->out);
     if (page_has_layers(p)) fputs("<a href=\"#layers\">Layers</a>", p->out);
-    if (c->n_candidates > 0 && (c->n_positions > 0 || c->n_kinds > 0))
-        fputs("<a href=\"#groups\">Where in the text</a>", p->out);
+    if (page_has_groups(p)) fputs("<a href=\"#groups\">Where in the text</a>", p->out);
     if (c->n_candidates > 0 && c->n_tasks > 0) fputs("<a href=\"#tasks\">Tasks</a>", p->out);
     if (c->n_candidates > 0 && c->n_departures > 0) fputs("<a href=\"#texts\">Texts</a>", p->out);
     fputs("<a href=\"#method\">Method</a></nav></header>\n", p->out);
@@ -75,10 +74,12 @@ static void write_answer(const page *p) {
     }
     short_name name = subject_name(c, &p->by, (int32_t)(k - c->candidates), NAME_CHARS);
     bool four = is_four_bits(&k->about);
-    html(p->out, "<p class=\"answer\">$<bdi>$</bdi>$: <strong>$</strong> than the reference, ",
+    html(p->out, "<p class=\"answer\">$<bdi>$</bdi>$: <strong>$</strong> than the reference",
          four ? "4 bits (" : "", name.s, four ? ")" : "", a.size.s);
+    if (a.halved.s[0])
+        html(p->out, " (<strong>$</strong> smaller than 16 bits per weight)", a.halved.s);
     html(p->out,
-         "the same first choice at <strong>$</strong> of the positions, perplexity "
+         ", the same first choice at <strong>$</strong> of the positions, perplexity "
          "<strong>$</strong>",
          a.choice.s, a.ratio.s);
     if (a.tasks.s[0]) html(p->out, ", <strong>$</strong> of the right answers", a.tasks.s);
@@ -93,26 +94,27 @@ static void write_verdict(const page *p, const claim *asked, const candidate *k)
     static const char *const classes[] = {"", "yes", "no", "open"};
     estimate kept = asked->kept(p->c, k);
     verdict v = claim_verdict(asked, kept);
-    html(p->out, "<td class=\"num\">$</td><td class=\"verdict $\">$$</td>",
-         figure_estimate(kept, 100, false, "%").s, classes[v], marks[v], verdict_names[v]);
+    html(p->out, "<td class=\"num\">$<small class=\"verdict $\">$$</small></td>",
+         claim_figure(kept).s, classes[v], marks[v], verdict_names[v]);
 }
 
 static void write_claims(const page *p) {
     const comparison *c = p->c;
-    size_t n = c->n_tasks > 0 ? N_CLAIMS : N_CLAIMS - 1;
     fputs("<section id=\"answer\"><h2>75% smaller, with 95% of the quality?</h2>\n", p->out);
     write_answer(p);
     fputs("<p class=\"note\">There is no one figure of quality: each column asks on its own, of "
           "this text and these files.</p>\n",
           p->out);
     page_table_begin(p, "The claim, figure by figure", NULL, "claims");
-    for (size_t i = 0; i < n; i++)
-        html(p->out, "<th scope=\"col\" class=\"num\">$</th><th scope=\"col\">\xe2\x89\xa5 $?</th>",
-             claims[i].head, figure_percent(claims[i].demanded, 0).s);
+    for (size_t i = 0; i < N_CLAIMS; i++)
+        if (claims[i].asked(c))
+            html(p->out, "<th scope=\"col\" class=\"num\">$<small>\xe2\x89\xa5 $?</small></th>",
+                 claims[i].head, figure_percent(claims[i].demanded, 0).s);
     fputs("</tr></thead><tbody>\n", p->out);
     for (int32_t i = 0; i < c->n_candidates; i++) {
         page_row_head(p, i);
-        for (size_t k = 0; k < n; k++) write_verdict(p, &claims[k], &c->candidates[i]);
+        for (size_t k = 0; k < N_CLAIMS; k++)
+            if (claims[k].asked(c)) write_verdict(p, &claims[k], &c->candidates[i]);
         fputs("</tr>\n", p->out);
     }
     page_table_end(p);

@@ -108,10 +108,10 @@ static void write_answer(const writer *w, const candidate *k) {
     if (!a.any) return;
     fputs(four ? "**4 bits (" : "**", w->out);
     write_name(w, (int32_t)(k - w->c->candidates));
-    fprintf(w->out,
-            "%s: %s** than the reference, the same first choice at **%s** of the positions, "
-            "perplexity **%s**",
-            four ? ")" : "", a.size.s, a.choice.s, a.ratio.s);
+    fprintf(w->out, "%s: %s** than the reference", four ? ")" : "", a.size.s);
+    if (a.halved.s[0]) fprintf(w->out, " (**%s** smaller than 16 bits per weight)", a.halved.s);
+    fprintf(w->out, ", the same first choice at **%s** of the positions, perplexity **%s**",
+            a.choice.s, a.ratio.s);
     if (a.tasks.s[0]) fprintf(w->out, ", **%s** of the right answers", a.tasks.s);
     fputs(four ? ".\n\n" : ". (No file of 4 bits was compared; this is the smallest.)\n\n", w->out);
 }
@@ -120,18 +120,22 @@ static void write_claims(const writer *w) {
     const comparison *c = w->c;
     const candidate *best = claim_candidate(c);
     if (!best) return;
-    size_t n = c->n_tasks > 0 ? N_CLAIMS : N_CLAIMS - 1;
+    size_t n = 0;
     write_answer(w, best);
     fputs("| file |", w->out);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < N_CLAIMS; i++) {
+        if (!claims[i].asked(c)) continue;
         fprintf(w->out, " %s | \xe2\x89\xa5 %s? |", claims[i].head,
                 figure_percent(claims[i].demanded, 0).s);
+        n++;
+    }
     write_rule(w, 2 * n);
     for (int32_t i = 0; i < c->n_candidates; i++) {
         begin_row(w, i);
-        for (size_t q = 0; q < n; q++) {
+        for (size_t q = 0; q < N_CLAIMS; q++) {
+            if (!claims[q].asked(c)) continue;
             estimate kept = claims[q].kept(c, &c->candidates[i]);
-            write_cell(w, figure_estimate(kept, 100, false, "%").s);
+            write_cell(w, claim_figure(kept).s);
             write_cell(w, verdict_names[claim_verdict(&claims[q], kept)]);
         }
         fputc('\n', w->out);
@@ -141,22 +145,24 @@ static void write_claims(const writer *w) {
 
 /* ---- Where they differ ---- */
 
-static void write_groups(const writer *w, const char *title, int32_t n, bool kinds) {
+static void write_groups(const writer *w, const char *title, bool kinds) {
     const comparison *c = w->c;
-    if (n <= 0 || c->n_candidates <= 0) return;
-    const kl_group *first = kinds ? c->candidates[0].kinds : c->candidates[0].positions;
+    int32_t shown[MAX_GROUPS], n = comparison_groups(c, kinds, shown);
+    if (n == 0) return;
     fprintf(w->out, "## %s\n\nMean KL divergence, same first choice.\n\n| file |", title);
-    for (int32_t g = 0; g < n; g++) write_cell(w, first[g].label);
+    for (int32_t g = 0; g < n; g++)
+        write_cell(w, candidate_groups(&c->candidates[0], kinds)[shown[g]].label);
     write_rule(w, (size_t)n);
     for (int32_t i = 0; i < c->n_candidates; i++) {
-        const kl_group *groups = kinds ? c->candidates[i].kinds : c->candidates[i].positions;
         begin_row(w, i);
-        for (int32_t g = 0; g < n; g++)
-            if (groups[g].n)
-                fprintf(w->out, " %s, %s |", figure_digits(groups[g].kl, 3).s,
-                        figure_percent(groups[g].agreement, 1).s);
+        for (int32_t g = 0; g < n; g++) {
+            const kl_group *group = &candidate_groups(&c->candidates[i], kinds)[shown[g]];
+            if (group->n)
+                fprintf(w->out, " %s, %s |", figure_digits(group->kl, 3).s,
+                        figure_percent(group->agreement, 1).s);
             else
                 write_cell(w, UNKNOWN);
+        }
         fputc('\n', w->out);
     }
     fputc('\n', w->out);
@@ -259,14 +265,14 @@ void write_comparison_markdown(const comparison *c, FILE *out) {
     fprintf(out, "# %d file%s beside ", (int)c->n_candidates, c->n_candidates == 1 ? "" : "s");
     write_text(out, file_part(c->reference.path));
     fprintf(out, "\n\n%s scored positions of ", figure_count(c->n_scored).s);
-    write_text(out, c->text);
+    write_text(out, file_part(c->text));
     fprintf(out, ": %s tokens in %s windows of %s.\n\n", figure_count(c->n_tokens).s,
             figure_count(c->n_windows).s, figure_count(c->window).s);
     write_claims(&w);
     for (size_t i = 0; i < N_TABLES; i++) write_table(&w, &comparison_tables[i]);
     write_layers(&w);
-    write_groups(&w, "By position in the window", c->n_positions, false);
-    write_groups(&w, "By kind of token", c->n_kinds, true);
+    write_groups(&w, "By position in the window", false);
+    write_groups(&w, "By kind of token", true);
     write_tasks(&w);
     write_departures(&w);
     write_method(&w);

@@ -22,6 +22,7 @@ void page_table_end(const page *p);
 void page_plots(const page *p);
 bool page_has_layers(const page *p);
 void page_layers(const page *p);
+bool page_has_groups(const page *p);
 void page_groups(const page *p);
 void page_tasks(const page *p);
 void page_departures(const page *p);

@@ -108,53 +108,53 @@ void page_layers(const page *p) {
 
 /* ---- By position and kind of token ---- */
 
-static const kl_group *groups_of(const candidate *k, bool kinds) {
-    return kinds ? k->kinds : k->positions;
-}
-
-static void group_row(const page *p, int32_t i, int32_t n_groups, bool kinds) {
-    const kl_group *groups = groups_of(&p->c->candidates[i], kinds);
+static void group_row(const page *p, int32_t i, bool kinds, const int32_t *shown, int32_t n) {
+    const kl_group *groups = candidate_groups(&p->c->candidates[i], kinds);
     double most = 0;
-    for (int32_t g = 0; g < n_groups; g++)
-        if (groups[g].n && isfinite(groups[g].kl)) most = fmax(most, groups[g].kl);
+    for (int32_t g = 0; g < n; g++)
+        if (isfinite(groups[shown[g]].kl)) most = fmax(most, groups[shown[g]].kl);
     page_row_head(p, i);
-    for (int32_t g = 0; g < n_groups; g++) {
-        if (groups[g].n == 0) {
+    for (int32_t g = 0; g < n; g++) {
+        const kl_group *group = &groups[shown[g]];
+        double part = most > 0 && group->kl > 0 ? group->kl / most : 0;
+        if (group->n == 0)
             fputs("<td class=\"num\">" UNKNOWN "</td>", p->out);
-            continue;
-        }
-        double part = most > 0 && groups[g].kl > 0 ? groups[g].kl / most : 0;
-        html(p->out, "<td class=\"num bar\" style=\"--w:$\">$<small>$</small></td>",
-             figure_fixed(part, 3).s, figure_digits(groups[g].kl, 3).s,
-             figure_percent(groups[g].agreement, 1).s);
+        else
+            html(p->out, "<td class=\"num bar\" style=\"--w:$\">$<small>$</small></td>",
+                 figure_fixed(part, 3).s, figure_digits(group->kl, 3).s,
+                 figure_percent(group->agreement, 1).s);
     }
     fputs("</tr>\n", p->out);
 }
 
-static void group_table(const page *p, int32_t n_groups, bool kinds, const char *title) {
-    if (n_groups <= 0 || p->c->n_candidates <= 0) return;
-    if (n_groups > MAX_GROUPS) n_groups = MAX_GROUPS;
-    const kl_group *first = groups_of(&p->c->candidates[0], kinds);
+static void group_table(const page *p, bool kinds, const char *title) {
+    int32_t shown[MAX_GROUPS], n = comparison_groups(p->c, kinds, shown);
+    if (n == 0) return;
+    const kl_group *first = candidate_groups(&p->c->candidates[0], kinds);
     page_table_begin(p, title, NULL, "groups");
-    for (int32_t g = 0; g < n_groups; g++)
-        html(p->out, "<th scope=\"col\" class=\"num\">$<small>$</small></th>", first[g].label,
-             figure_count(first[g].n).s);
+    for (int32_t g = 0; g < n; g++)
+        html(p->out, "<th scope=\"col\" class=\"num\">$<small>$</small></th>",
+             first[shown[g]].label, figure_count(first[shown[g]].n).s);
     fputs("</tr></thead><tbody>\n", p->out);
-    for (int32_t i = 0; i < p->c->n_candidates; i++) group_row(p, i, n_groups, kinds);
+    for (int32_t i = 0; i < p->c->n_candidates; i++) group_row(p, i, kinds, shown, n);
     page_table_end(p);
 }
 
+bool page_has_groups(const page *p) {
+    int32_t shown[MAX_GROUPS];
+    return comparison_groups(p->c, false, shown) + comparison_groups(p->c, true, shown) > 0;
+}
+
 void page_groups(const page *p) {
-    const comparison *c = p->c;
-    if (c->n_candidates <= 0 || (c->n_positions <= 0 && c->n_kinds <= 0)) return;
+    if (!page_has_groups(p)) return;
     fputs("<section id=\"groups\"><h2>Where in the text</h2>\n<p class=\"note\">Mean KL "
           "divergence, and below it the share of the same first "
           "choice. Bars are relative to the largest of their row, so that they show where a file "
           "is weak, and not which file is. "
           "Below the heads: scored positions.</p>\n",
           p->out);
-    group_table(p, c->n_positions, false, "By position in the window");
-    group_table(p, c->n_kinds, true, "By kind of token");
+    group_table(p, false, "By position in the window");
+    group_table(p, true, "By kind of token");
     fputs("</section>\n", p->out);
 }
 

@@ -97,6 +97,23 @@ const table comparison_tables[N_TABLES] = {
      COLUMNS(speed_columns)},
 };
 
+/* ---- Groups ---- */
+
+const kl_group *candidate_groups(const candidate *k, bool kinds) {
+    return kinds ? k->kinds : k->positions;
+}
+
+int32_t comparison_groups(const comparison *c, bool kinds, int32_t shown[MAX_GROUPS]) {
+    int32_t n = 0, n_groups = kinds ? c->n_kinds : c->n_positions;
+    for (int32_t g = 0; g < n_groups && g < MAX_GROUPS; g++) {
+        bool any = false;
+        for (int32_t i = 0; i < c->n_candidates; i++)
+            any |= candidate_groups(&c->candidates[i], kinds)[g].n > 0;
+        if (any) shown[n++] = g;
+    }
+    return n;
+}
+
 /* ---- The claim ---- */
 
 static estimate kept_size(const comparison *c, const candidate *k) {
@@ -128,12 +145,33 @@ static estimate kept_answers(const comparison *c, const candidate *k) {
     return (estimate){1 + difference / reference, sqrt(variance) / reference};
 }
 
+/* Beside a reference of 32 bits everything is small: what "75% smaller" means is 4 bits instead of 16. */
+static estimate kept_of_16(const comparison *c, const candidate *k) {
+    (void)c;
+    double bits = k->about.bits_per_weight;
+    return (estimate){bits > 0 ? 1 - bits / 16 : NAN, 0};
+}
+
+static bool always(const comparison *c) {
+    (void)c;
+    return true;
+}
+
+static bool has_tasks(const comparison *c) { return c->n_tasks > 0; }
+
+static bool has_wide_reference(const comparison *c) { return c->reference.bits_per_weight > 16.5; }
+
 const claim claims[N_CLAIMS] = {
-    {"smaller", 0.75, kept_size},
-    {"same first choices", 0.95, kept_choices},
-    {"perplexity kept", 0.95, kept_perplexity},
-    {"right answers kept", 0.95, kept_answers},
+    {"smaller", 0.75, kept_size, always},
+    {"than 16 bits", 0.75, kept_of_16, has_wide_reference},
+    {"same first choices", 0.95, kept_choices, always},
+    {"perplexity kept", 0.95, kept_perplexity, always},
+    {"right answers kept", 0.95, kept_answers, has_tasks},
 };
+
+figure claim_figure(estimate kept) {
+    return kept.error == 0 ? figure_percent(kept.value, 1) : figure_estimate(kept, 100, false, "%");
+}
 
 const char *const verdict_names[] = {"", "yes", "no", "not clear"};
 
@@ -167,10 +205,11 @@ const candidate *claim_candidate(const comparison *c) {
 }
 
 answer claim_answer(const comparison *c, const candidate *k) {
-    answer a = {.tasks = {""}};
+    answer a = {.tasks = {""}, .halved = {""}};
     double saved = kept_size(c, k).value;
     a.size = figure_percent(fabs(saved), 1);
     if (isfinite(saved)) strcat(a.size.s, saved < 0 ? " larger" : " smaller");
+    if (has_wide_reference(c)) a.halved = claim_figure(kept_of_16(c, k));
     a.choice = figure_estimate(k->agreement, 100, false, "%");
     a.ratio = show_ratio(c, &k->about, k);
     a.any = isfinite(saved) || isfinite(k->agreement.value) || isfinite(k->ppl_ratio.value);
@@ -193,6 +232,8 @@ const definition definitions[N_DEFINITIONS] = {
                           "paired differences, and so far smaller than that of either perplexity."},
     {"Change of p", "probability of the token that comes next in the text, less what the reference "
                     "gives it: mean and root of the mean square, in percentage points."},
+    {"Than 16 bits",
+     "smaller than 16 bits per weight would be; asked where the reference has more."},
     {"Perplexity kept", "the reference's perplexity divided by the candidate's."},
     {"Right answers kept", "right answers in all tasks, divided by the reference's."},
     {"\xc2\xb1", "one standard error, as if positions were drawn independently: a lower bound. "

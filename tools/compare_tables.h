@@ -21,17 +21,24 @@ typedef struct table {
 enum { N_TABLES = 4 };
 extern const table comparison_tables[N_TABLES];
 
+/* Positions, or kinds of tokens, that any candidate has something of: how many, their numbers in `shown`. */
+int32_t comparison_groups(const comparison *c, bool kinds, int32_t shown[MAX_GROUPS]);
+const kl_group *candidate_groups(const candidate *k, bool kinds);
+
 /* ---- "4 bits are 75% smaller and keep at least 95% of the quality" ---- */
 
 /* What is left of something, beside a share that the claim demands. */
 typedef struct claim {
     const char *head;
     double demanded;
-    estimate (*kept)(const comparison *c, const candidate *k); /* NaN: not measured */
+    estimate (*kept)(const comparison *c,
+                     const candidate *k); /* NaN: not measured; error 0: exact */
+    bool (*asked)(const comparison *c);   /* does it make sense here */
 } claim;
 
-enum { N_CLAIMS = 4 };
-extern const claim claims[N_CLAIMS]; /* the first is of the size, and exact */
+enum { N_CLAIMS = 5 };
+extern const claim claims[N_CLAIMS];
+figure claim_figure(estimate kept);
 
 typedef enum verdict { VERDICT_UNKNOWN, VERDICT_YES, VERDICT_NO, VERDICT_OPEN } verdict;
 
@@ -47,6 +54,7 @@ const candidate *claim_candidate(const comparison *c);
 /* The figures of that answer. */
 typedef struct answer {
     figure size;   /* "72.9% smaller"                          */
+    figure halved; /* "69.1%" smaller than 16 bits a weight, "" if the reference has no more */
     figure choice; /* "91.3 ± 0.3%" of the first choices        */
     figure ratio;  /* "+1.9 ± 0.2%" of the perplexity           */
     bool any;      /* of the first three is known              */
@@ -60,7 +68,7 @@ typedef struct definition {
     const char *term, *text;
 } definition;
 
-enum { N_DEFINITIONS = 14 };
+enum { N_DEFINITIONS = 15 };
 extern const definition definitions[N_DEFINITIONS];
 
 #endif

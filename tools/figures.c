@@ -185,7 +185,9 @@ static void shorten(short_name *to, size_t at, const char *s, size_t n, size_t m
     for (size_t i = 0, k = 0; i < n; k++) {
         size_t length = utf8_visible(s + i, n - i, &code);
         bool shown = k < head || k + tail >= n_chars, gap = k == head && !shown;
-        if (gap || (shown && code == 0xfffd)) {
+        if (shown && (code == '\n' || code == '\t')) {
+            to->s[at++] = ' ';
+        } else if (gap || (shown && code == 0xfffd)) {
             memcpy(to->s + at, gap ? "\xe2\x80\xa6" : "\xef\xbf\xbd", 3);
             at += 3;
         } else if (shown) {
