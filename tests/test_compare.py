@@ -8,7 +8,7 @@ import unittest
 
 import terminal
 import tiny_model
-from program import O, SLM, TIMEOUT, Case, levels, slm
+from program import O, ROOT, SLM, TIMEOUT, Case, levels, slm
 from tiny_model import N_EMBD, N_LAYER, N_VOCAB, A, B
 
 DRIVER = os.path.join(O, "tests", "rows_driver")
@@ -381,6 +381,39 @@ class Tasks(Compare):
         self.assertIn("none.jsonl", message(self.path("none.jsonl")))
         self.assertIn("no questions", message(self.file("empty.jsonl", "\n\n")))
         self.assertIn("line 1", message(self.small))
+
+
+class Village(Compare):
+    """A model that knows something (tests/village): what is true of real ones."""
+
+    TYPES = ["Q8_0", "Q6_K", "Q4_K_M", "Q3_K_M", "Q2_K"]
+    FOLDER = os.path.join(ROOT, "tests", "village")
+
+    def test_fewer_bits_cost_more(self):
+        exact = self.path("village.gguf")
+        self.good("quantize", os.path.join(self.FOLDER, "village.gguf"), exact, "F32", "--requantize")
+        files = [self.path(kind + ".gguf") for kind in self.TYPES]
+        for path, kind in zip(files, self.TYPES):
+            self.good("quantize", exact, path, kind)
+        report = self.path("village.json")
+        self.good("compare", "--reference", exact, "-f", os.path.join(self.FOLDER, "heldout.txt"), "-c", 256, "--windows", 6, "--no-speed", "--task",
+                  os.path.join(self.FOLDER, "questions.jsonl"), "--json", report, *files)
+        with open(report, encoding="utf-8") as f:
+            got = json.load(f)
+        candidates = got["candidates"]
+        self.assertEqual([c["type"] for c in candidates], self.TYPES)
+        for worse in (lambda c: c["kl"]["mean"]["value"], lambda c: c["kl"]["p99"], lambda c: 1 - c["agreement"]["value"],
+                      lambda c: c["dp_rms"]["value"], lambda c: c["layer_error"][3], lambda c: -c["bits_per_weight"]):
+            values = [worse(c) for c in candidates]
+            self.assertEqual(values, sorted(values))
+        self.assertLess(candidates[0]["kl"]["mean"]["value"], 0.005)
+        self.assertGreater(candidates[-1]["kl"]["mean"]["value"], 0.1)
+        self.assertGreater(candidates[-1]["ppl_ratio"]["value"], 1.3)
+        self.assertAlmostEqual(got["reference"]["perplexity"]["value"], 1.52, delta=0.15)  # 1.5225 over all of the text
+        right = [s["tasks"][0]["n_right"] for s in (got["reference"], *candidates)]
+        self.assertGreater(right[0], 40)  # of 60; guessing gives 15
+        self.assertAlmostEqual(right[1], right[0], delta=2)
+        self.assertLess(right[-1], right[0] - 3)
 
 
 class Errors(Compare):
