@@ -5,7 +5,7 @@
 
 #include "statistics.h"
 
-enum { LANES = 8 };
+enum { LANES = 8, PIECE = 256 };
 
 /* exp(x), x <= 0, relative error below 2e-7; 0 below -87. By 2^n exp(r), r <= ln(2) / 2; exp(r) by its series. */
 static inline float exp_negative(float x) {
@@ -51,19 +51,24 @@ static slm_token first_of(const float *x, float value) {
 
 slm_token row_best(const float *x, int32_t n) { return first_of(x, max_of(x, n)); }
 
+/* exp(x - max) of up to a piece. */
+static void exp_piece(const float *x, int32_t n, float max, float *e) {
+    for (int32_t i = 0; i < n; i++) e[i] = exp_negative(x[i] - max);
+}
+
+static void add_piece(const float *e, int32_t n, double *sums) {
+    int32_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++) sums[l] += (double)e[i + l];
+    for (; i < n; i++) sums[i % LANES] += (double)e[i];
+}
+
 row_summary row_summarize(const float *x, int32_t n, float *weights) {
     row_summary s = {.max = max_of(x, n)};
     double sums[LANES] = {0};
-    int32_t i = 0;
     s.best = first_of(x, s.max);
-    for (; i + LANES <= n; i += LANES) {
-        for (int l = 0; l < LANES; l++) weights[i + l] = exp_negative(x[i + l] - s.max);
-        for (int l = 0; l < LANES; l++) sums[l] += (double)weights[i + l];
-    }
-    for (; i < n; i++) {
-        weights[i] = exp_negative(x[i] - s.max);
-        sums[i % LANES] += (double)weights[i];
-    }
+    exp_piece(x, n, s.max, weights);
+    add_piece(weights, n, sums);
     s.ln_sum = ln_of(add_lanes(sums));
     return s;
 }
@@ -75,23 +80,17 @@ double row_logprob(const float *x, const row_summary *s, slm_token token) {
 /* sum of p (ln p - ln q) = sum of p ((x - max x) - (y - max y)) - ln_sum x + ln_sum y. */
 double row_kl(const float *x, const float *weights, const row_summary *of_x, const float *y,
               int32_t n, row_summary *of_y) {
-    float mx = of_x->max, my = max_of(y, n);
+    float mx = of_x->max, my = max_of(y, n), e[PIECE], d[PIECE];
     double sums[LANES] = {0}, products[LANES] = {0}, totals[LANES] = {0};
-    int32_t i = 0;
     *of_y = (row_summary){.max = my, .best = first_of(y, my)};
-    for (; i + LANES <= n; i += LANES) {
-        float e[LANES], d[LANES];
-        for (int l = 0; l < LANES; l++) e[l] = exp_negative(y[i + l] - my);
-        for (int l = 0; l < LANES; l++) d[l] = (x[i + l] - mx) - (y[i + l] - my);
-        for (int l = 0; l < LANES; l++) sums[l] += (double)e[l];
-        for (int l = 0; l < LANES; l++) totals[l] += (double)weights[i + l];
-        for (int l = 0; l < LANES; l++) products[l] += (double)weights[i + l] * (double)d[l];
-    }
-    for (; i < n; i++) {
-        float d = (x[i] - mx) - (y[i] - my);
-        sums[i % LANES] += (double)exp_negative(y[i] - my);
-        totals[i % LANES] += (double)weights[i];
-        products[i % LANES] += (double)weights[i] * (double)d;
+    for (int32_t at = 0; at < n; at += PIECE) {
+        int32_t m = n - at < PIECE ? n - at : PIECE;
+        exp_piece(y + at, m, my, e);
+        for (int32_t i = 0; i < m; i++) d[i] = (x[at + i] - mx) - (y[at + i] - my);
+        for (int32_t i = 0; i < m; i++) d[i] *= weights[at + i];
+        add_piece(e, m, sums);
+        add_piece(weights + at, m, totals);
+        add_piece(d, m, products);
     }
     of_y->ln_sum = ln_of(add_lanes(sums));
     double kl = add_lanes(products) / add_lanes(totals) - of_x->ln_sum + of_y->ln_sum;
