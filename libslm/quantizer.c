@@ -28,7 +28,8 @@ struct slm_quantizer {
     slm_progress_fn progress;
     void *progress_user;
     slm_type *wanted, *types; /* [n_tensors]; types: wanted, or what fits */
-    slm__u32_key keys[2];
+    uint32_t file_type, version;
+    slm__key keys[2];
     slm__gguf_change change;
 };
 
@@ -147,9 +148,16 @@ static slm_status make_plan(slm_quantizer *q, const slm_quantize_params *p, slm_
     SLM_TRY(slm__mixture_choose(q->mixture, g, q->model->arch_name, &q->allocator, q->wanted, err));
     SLM_TRY(apply_choices(q, p, err));
     SLM_TRY(fit_types(q, p->requantize, err));
-    q->keys[0] = (slm__u32_key){"general.file_type", slm__mixture_file_type(q->mixture)};
-    q->keys[1] = (slm__u32_key){"general.quantization_version", VERSION};
-    q->change = (slm__gguf_change){g, q->types, q->keys, SLM_COUNT(q->keys)};
+    q->file_type = slm__mixture_file_type(q->mixture);
+    q->version = VERSION;
+    q->keys[0] = slm__u32_key("general.file_type", &q->file_type);
+    q->keys[1] = slm__u32_key("general.quantization_version", &q->version);
+    q->change = (slm__gguf_change){.from = g,
+                                   .keys = q->keys,
+                                   .n_keys = SLM_COUNT(q->keys),
+                                   .tensors = g->tensors,
+                                   .types = q->types,
+                                   .n_tensors = g->n_tensors};
     return SLM_OK;
 }
 
