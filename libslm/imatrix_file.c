@@ -4,8 +4,8 @@
  *     imatrix.datasets     names of the texts
  *     imatrix.chunk_count  windows
  *     imatrix.chunk_size   tokens of a window
- *     NAME.in_sum2         [n, n_matrices] F32: sums of squares
- *     NAME.counts          [1, n_matrices] F32: of how many tokens
+ *     NAME.in_sum2         [n, n_matrices] F32: sums of squares; of one matrix [n]
+ *     NAME.counts          [1, n_matrices] F32: of how many tokens; of one matrix [1]
  *
  * Before, it had a format of its own, without a magic number: number of tensors, then length and bytes of the first name ... */
 #include <errno.h>
@@ -226,7 +226,7 @@ static bool has_seen(const slm__sums *t) {
 static slm__tensor named(const slm__sums *t, const char *suffix, char *name, int64_t columns) {
     int n = snprintf(name, NAME_ROOM, "%s%s", t->name, suffix);
     return (slm__tensor){
-        .name = {name, (size_t)n}, .n_dims = 2, .dims = {columns, t->n_matrices, 1, 1}};
+        .name = {name, (size_t)n}, .n_dims = t->n_matrices > 1 ? 2 : 1, .dims = {columns, t->n_matrices, 1, 1}};
 }
 
 static void lay_out(writing *w) {

@@ -8,7 +8,7 @@
 static const command *const commands[] = {&run_command,        &chat_command,     &complete_command,
                                           &extract_command,    &tokenize_command, &logprobs_command,
                                           &perplexity_command, &embed_command,    &inspect_command,
-                                          &quantize_command,   &bench_command};
+                                          &quantize_command,   &imatrix_command,  &bench_command};
 
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
