@@ -1153,7 +1153,7 @@ SLM_API slm_status slm_imatrix_match(const slm_imatrix *imatrix, const slm_model
                                      slm_error *err);
 
 /*
- * An slm_importance_fn, for slm_quantize_params: the mean of x^2 of each column; `imatrix` is an slm_imatrix.
+ * An slm_importance_fn, for slm_quantize_params.importance: the mean of x^2 of each column; `imatrix` is an slm_imatrix.
  *
  * tensor  its name, NUL-terminated
  * matrix  of a tensor with several (experts), which one; else 0
@@ -1227,6 +1227,28 @@ typedef struct slm_tensor_choice {
     const char *pattern, *type;
 } slm_tensor_choice;
 
+/*
+ * How much the columns of a matrix matter: scales and codes are then those with a small sum of importance * error^2, where error is
+ * what a weight loses. Usually the mean of the squares of what a column is multiplied by, over a text (an importance matrix).
+ *
+ * tensor  its name, NUL-terminated
+ * matrix  of a tensor with three dimensions or more (experts), which one; else 0
+ * n       columns: weights of a row
+ * out     [n] receives them: finite, at least 0, in any unit
+ *
+ * Returns whether any are known; if not, all columns of that matrix count alike. Called once for each matrix that is quantized, by the
+ * thread that called slm_quantizer_write() or slm_quantizer_tensor_loss().
+ */
+typedef bool (*slm_importance_fn)(void *user, const char *tensor, int64_t matrix, int64_t n,
+                                  float *out);
+
+/* A key of the new file, in the place of the model's of this name or behind all others; none that the quantizer sets itself. */
+typedef struct slm_new_key {
+    const char *name; /* NUL-terminated */
+    const char *text; /* the value, NUL-terminated; NULL: `number`, as u32 */
+    uint32_t number;
+} slm_new_key;
+
 typedef struct slm_quantize_params {
     size_t size;             /* sizeof(slm_quantize_params)                                       */
     slm_allocator allocator; /* used for everything that belongs to the quantizer                 */
@@ -1238,6 +1260,11 @@ typedef struct slm_quantize_params {
     int32_t n_choices;
     int32_t n_threads; /* 0: physical cores that this process may use                             */
     bool requantize;   /* also what is quantized already, which costs quality each time           */
+    slm_importance_fn importance; /* or NULL: all columns count alike                             */
+    void *importance_user;
+    slm_threads *threads; /* or NULL: n_threads of its own, while it works; else outlives it      */
+    const slm_new_key *keys; /* [n_keys], at most 256; read at creation                           */
+    int32_t n_keys;
 } slm_quantize_params;
 
 SLM_API slm_quantize_params slm_quantize_defaults(void);
@@ -1247,7 +1274,7 @@ SLM_API slm_quantize_params slm_quantize_defaults(void);
  * params  NULL: slm_quantize_defaults().
  * out     free with slm_quantizer_free().
  *
- * ARGUMENT (a type that is unknown, a pattern that fits nothing; NULL), UNSUPPORTED (a tensor is quantized already; one of several
+ * ARGUMENT (a type that is unknown, a pattern that fits nothing, a key that is given twice or not to be set; NULL), UNSUPPORTED (a tensor is quantized already; one of several
  * parts of a model), RANGE, LIMIT, TYPE (a key), CHANGED, NOMEM.
  */
 SLM_API slm_status slm_quantizer_create(const slm_model *model, const slm_quantize_params *params,
@@ -1283,12 +1310,44 @@ SLM_API slm_status slm_quantizer_get_tensor(const slm_quantizer *q, int32_t inde
                                             slm_quantized_tensor *info);
 
 /*
+ * Tensor `index` becomes `type`, whatever was decided before: a type of blocks or floats by name ("Q4_K", "F16"; no mixture), or a larger
+ * one where rows are no whole blocks of it. Sizes are then those of the new plan. Not while another thread uses the quantizer.
+ *
+ * RANGE (no such index), ARGUMENT (an unknown type; a tensor that is not to be quantized, like a norm; NULL), UNSUPPORTED (it is
+ * quantized already, without `requantize`).
+ */
+SLM_API slm_status slm_quantizer_set_type(slm_quantizer *q, int32_t index, const char *type,
+                                          slm_error *err);
+
+/* What a tensor loses by becoming another type. */
+typedef struct slm_tensor_loss {
+    size_t size;      /* sizeof(slm_tensor_loss), set by the caller                               */
+    const char *type; /* what it would become                                                     */
+    uint64_t n_bytes; /* as that                                                                  */
+    double error;     /* sum over all weights of importance * (weight - weight as read back)^2    */
+    double square;    /* sum of importance * weight^2: error / square is the relative error       */
+} slm_tensor_loss;
+
+/*
+ * Quantize tensor `index` to `type` (as for slm_quantizer_set_type(), whose rules hold) and read it back, without a file and without a
+ * change of the plan. The same sums for any number of threads. A quantizer without threads given starts its own for each call.
+ *
+ * weights  or NULL; [product of its dims] receives what is read back, in the order of the file
+ *
+ * Takes a few MiB of memory while it works; `progress` tells of this tensor only. RANGE, ARGUMENT, UNSUPPORTED, NUMERIC (NaN or infinity
+ * among the weights; an importance that is no finite number of at least 0), CANCELLED, CHANGED, NOMEM; *loss is then as it was.
+ */
+SLM_API slm_status slm_quantizer_tensor_loss(const slm_quantizer *q, int32_t index,
+                                             const char *type, float *weights,
+                                             slm_tensor_loss *loss, slm_error *err);
+
+/*
  * Write the file at `path` (NUL-terminated): beside it first, under that name with an ending, and it takes its name when all of it is
  * stored; on failure nothing is left, and what was there before stays. Takes threads, a few MiB of memory and as much as the keys of the
  * file have. A quantizer may write several times, also from several threads.
  *
- * IO (no such folder, no space; a device, a folder or a link at `path`), NUMERIC (NaN or infinity among the weights; the message
- * names tensor and row), CANCELLED, CHANGED, NOMEM, ARGUMENT (the file of the model itself; NULL).
+ * IO (no such folder, no space; a device, a folder or a link at `path`), NUMERIC (NaN or infinity among the weights, an importance that
+ * is no finite number of at least 0; the message names the tensor and where in it), CANCELLED, CHANGED, NOMEM, ARGUMENT (the file of the model itself; NULL).
  */
 SLM_API slm_status slm_quantizer_write(const slm_quantizer *q, const char *path, slm_error *err);
 

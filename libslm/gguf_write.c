@@ -21,12 +21,12 @@ static void put_str(pen *p, slm__str s) {
 
 /* ---- Keys ---- */
 
-slm__key slm__u32_key(const char *name, const uint32_t *value) {
+slm__key slm__u32_key(const char *name, const void *value) {
     return (slm__key){.name = {name, strlen(name)},
                       .type = GGUF_U32,
                       .n = 1,
-                      .data = (const uint8_t *)value,
-                      .n_bytes = sizeof *value};
+                      .data = value,
+                      .n_bytes = sizeof(uint32_t)};
 }
 
 slm__key slm__text_key(const char *name, slm__str text, uint8_t *out) {

@@ -16,10 +16,10 @@ typedef struct slm__gguf_change {
     int32_t n_tensors;
 } slm__gguf_change;
 
-/* Keys of one value; `data` and `text` stay where they are. */
-slm__key slm__u32_key(const char *name, const uint32_t *value);
+/* The key of a u32 that stays where it is, at any address. */
+slm__key slm__u32_key(const char *name, const void *value);
 
-/* A string with its length before it, at out[0 .. 8 + len - 1]; and its key. */
+/* A string, with its length before it, at out[0 .. 8 + len - 1], and its key. */
 slm__key slm__text_key(const char *name, slm__str text, uint8_t *out);
 
 uint64_t slm__gguf_alignment(const slm__gguf_change *c);

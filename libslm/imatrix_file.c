@@ -225,8 +225,9 @@ static bool has_seen(const slm__sums *t) {
 
 static slm__tensor named(const slm__sums *t, const char *suffix, char *name, int64_t columns) {
     int n = snprintf(name, NAME_ROOM, "%s%s", t->name, suffix);
-    return (slm__tensor){
-        .name = {name, (size_t)n}, .n_dims = t->n_matrices > 1 ? 2 : 1, .dims = {columns, t->n_matrices, 1, 1}};
+    return (slm__tensor){.name = {name, (size_t)n},
+                         .n_dims = t->n_matrices > 1 ? 2 : 1,
+                         .dims = {columns, t->n_matrices, 1, 1}};
 }
 
 static void lay_out(writing *w) {
