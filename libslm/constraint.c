@@ -138,6 +138,7 @@ static bool is_wide(const slm_constraint *c, slm__machine *m, uint32_t state) {
 
 static void find_wide(slm_constraint *c, slm__machine *m) {
     slm__mark mark = slm__machine_mark(m);
+    slm__machine_allow(m, FIRST_WORK, slm__mask_is_too_much);
     for (uint32_t i = 0; i < c->grammar->states.n; i++) {
         c->wide[i] = is_wide(c, m, i);
         if (slm__machine_full(m, mark)) slm__machine_release(m, mark);
@@ -147,17 +148,16 @@ static void find_wide(slm_constraint *c, slm__machine *m) {
 
 static slm_status fill_locals(slm_constraint *c, slm__walk *w, slm_error *err) {
     slm__mark mark = slm__machine_mark(w->m);
-    w->m->work_end = w->m->work + FIRST_WORK;
+    uint64_t end = w->m->work + FIRST_WORK;
     for (uint32_t i = 0; i < c->grammar->states.n && w->n_steps < FIRST_STEPS; i++) {
         if (!c->wide[i]) continue;
-        const slm__local *l;
+        slm__local *l;
         bool mine;
-        slm_status s = slm__walk_local(w, c, i, &l, &mine, err);
+        slm_status s = slm__walk_local(w, c, i, end - w->m->work, &l, &mine, err);
         slm__machine_release(w->m, mark);
-        /* LIMIT will come again, and then matter, if a text comes there */
         if (s != SLM_OK && s != SLM_ERR_LIMIT) return s;
-        if (s == SLM_OK && mine) slm__local_free((slm__local *)l, &c->allocator);
-        if ((s == SLM_OK && mine) || w->m->work > w->m->work_end) break;
+        if (mine) slm__local_free(l, &c->allocator);
+        if (s == SLM_ERR_LIMIT || mine || w->m->work >= end) break; /* the rest when it is needed */
     }
     slm__clear(err);
     return SLM_OK;
