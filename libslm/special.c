@@ -1,8 +1,8 @@
 #include "special.h"
 
-/* Bytes of all texts together: vocabularies have some ten thousand. Texts that end each other ("a", "aa" ...): each may be found
+/* Bytes of all texts together: vocabularies have up to a hundred thousand. Texts that end each other ("a", "aa" ...): each may be found
  * at every byte of a text, so their number bounds the memory of a call; real ones have two or three. */
-enum { MAX_BYTES = 1 << 19, MAX_NESTED = 32 };
+enum { MAX_BYTES = 1 << 17, MAX_NESTED = 32 };
 
 /* ---- Building ---- */
 

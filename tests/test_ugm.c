@@ -451,6 +451,7 @@ START_TEST(test_fault_45_broken_charsmaps) {
         ck_assert_ptr_null(m);
     }
     begin(false, false);
+    gb_array(&v.file, "tokenizer.ggml.scores", GB_F32, scores, (uint64_t)v.n);
     gb_str(&v.file, "tokenizer.ggml.precompiled_charsmap", "text");
     slm_model *m;
     ASSERT_FAILS(vb_try_open(&v, NULL, &m, &err), SLM_ERR_TYPE, "precompiled_charsmap");
@@ -503,6 +504,14 @@ START_TEST(test_fault_50_no_special_token_is_made_from_text) {
     VB_EXPECT(m, "<pad><unk>", 0, left, p, right, left, u, right);
     VB_EXPECT(m, "<pad><unk>", SLM_TOKENIZE_SPECIAL, PAD, UNKNOWN);
     slm_model_close(m);
+}
+END_TEST
+
+START_TEST(test_fault_40_no_scores) {
+    begin(false, false);
+    piece("a", -1);
+    slm_model *m;
+    ASSERT_FAILS(vb_try_open(&v, NULL, &m, &err), SLM_ERR_MISMATCH, "scores is missing");
 }
 END_TEST
 
@@ -587,6 +596,7 @@ static int make_one_word(void) {
     map_begin();
     map_add("A", "a");
     map_put(GB_U8, map_bytes());
+    gb_array(&v.file, "tokenizer.ggml.scores", GB_F32, scores, (uint64_t)v.n);
     return word;
 }
 
@@ -610,6 +620,7 @@ int main(void) {
     tcase_add_test(c, test_fault_45_broken_charsmaps);
     tcase_add_test(c, test_fault_45_changed_charsmaps);
     tcase_add_test(c, test_fault_50_no_special_token_is_made_from_text);
+    tcase_add_test(c, test_fault_40_no_scores);
     tcase_add_test(c, test_fault_40_scores_that_are_no_numbers);
     tcase_add_test(c, test_fault_44_piece_too_long);
     tcase_add_test(c, test_fault_48_long_run_of_one_letter);
