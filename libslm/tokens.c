@@ -3,8 +3,11 @@
 enum {
     MAX_TOKENS = 14 << 16, /* published vocabularies have up to 262,144, one has 901,629 */
     MAX_TOKEN = 65536,
-    /* Two thirds of the slots are taken, and who is further from its place goes first (Celis 1986, "Robin Hood hashing"): then a token is found
-     * within some 20 probes, and a million of them take 2 each to be put there. A file made to need more is refused. */
+    SPARSE = 1 << 18,
+    /* At most two thirds of the slots are taken, and who is further from its place goes first (Celis 1986, "Robin Hood hashing"), beyond the
+     * first few: then a token is found within some 30 probes, and a million of them take 2 each to be put there. A file made to need more is
+     * refused. */
+    CLOSE = 8,
     MAX_PROBES = 64,
     MAX_PROBES_EACH = 16 /* of all tokens, and 4096 */
 };
@@ -80,6 +83,7 @@ static slm_status insert(slm__tokens *t, const slm__token_key *key, slm_token id
         if (far == MAX_PROBES || t->n_probes > MAX_PROBES_EACH * (uint64_t)t->n + 4096)
             return slm__fail(err, SLM_ERR_LIMIT,
                              "tokenizer.ggml.tokens: too many tokens share a hash, up to %d", id);
+        if (far < CLOSE) continue;
         uint32_t home = slm__tokens_place(t, hash_of(slot->word, slot->len));
         uint32_t its = i >= home ? i - home : i + t->n_slots - home;
         if (its >= far) continue;
@@ -101,7 +105,9 @@ static slm_status allocate(slm__tokens *t, const slm__key *key, const slm_alloca
                          (unsigned long long)key->n, (unsigned long long)key->n_bytes);
     }
     t->n = (int32_t)key->n;
-    t->n_slots = (uint32_t)(key->n + key->n / 2 + 1);
+    t->n_slots = 16; /* twice as many where that is little memory, else half as many more */
+    while (t->n_slots < key->n + key->n / 2) t->n_slots *= 2;
+    if (key->n > SPARSE) t->n_slots = (uint32_t)(key->n + key->n / 2);
     t->text = slm__alloc(allocator, key->n_bytes - 8 * key->n); /* decoding never makes longer */
     t->at = slm__alloc_array(allocator, key->n + 1, sizeof *t->at);
     t->slots = slm__alloc_array(allocator, t->n_slots, sizeof *t->slots);
