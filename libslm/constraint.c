@@ -9,6 +9,7 @@ enum {
     /* When a constraint is made: steps of walks, and what else the machine may do for each of the two. */
     FIRST_STEPS = 8 << 20,
     FIRST_WORK = 32 << 20,
+    MAX_COMPARED = 1 << 24, /* texts of tokens */
 };
 
 static slm_status no_memory(slm_error *err) {
@@ -38,9 +39,11 @@ static slm__str text_of(const slm_grammar *g, uint32_t symbol) {
     return (slm__str){g->text.p + t->text, t->n_text};
 }
 
-/* The first token of each text, in one pass over the vocabulary: `heads` [n_heads] and `next` [symbols] are numbers of symbols + 1. */
-static void find_texts(slm_constraint *c, const uint32_t *heads, uint32_t n_heads,
-                       const uint32_t *next) {
+/* The first token of each text, in one pass over the vocabulary: `heads` [n_heads] and `next` [symbols] are numbers of symbols + 1.
+ * LIMIT where grammar and vocabulary are made to meet at the same hashes. */
+static slm_status find_texts(slm_constraint *c, const uint32_t *heads, uint32_t n_heads,
+                             const uint32_t *next, slm_error *err) {
+    uint32_t n_compared = 0;
     for (slm_token token = 0; token < c->trie->n_vocab; token++) {
         slm__str text;
         uint32_t attributes;
@@ -50,8 +53,14 @@ static void find_texts(slm_constraint *c, const uint32_t *heads, uint32_t n_head
             if (c->symbols[i - 1] == SLM_TOKEN_NONE && wanted.len == text.len &&
                 memcmp(wanted.ptr, text.ptr, text.len) == 0)
                 c->symbols[i - 1] = token;
+            if (++n_compared > MAX_COMPARED)
+                return slm__fail(err, SLM_ERR_LIMIT,
+                                 "too many tokens of the grammar share a hash: more than %d "
+                                 "comparisons, up to token %d",
+                                 MAX_COMPARED, token);
         }
     }
+    return SLM_OK;
 }
 
 static slm_status hash_symbols(slm_constraint *c, slm_error *err) {
@@ -69,10 +78,11 @@ static slm_status hash_symbols(slm_constraint *c, slm_error *err) {
         n_texts++;
     }
     bool ok = heads && next;
-    if (n_texts > 0) find_texts(c, heads, n_heads, next);
+    slm_status s = ok ? SLM_OK : no_memory(err);
+    if (n_texts > 0) s = find_texts(c, heads, n_heads, next, err);
     slm__free(&c->allocator, heads);
     slm__free(&c->allocator, next);
-    return ok ? SLM_OK : no_memory(err);
+    return s;
 }
 
 static slm_status find_symbols(slm_constraint *c, slm_error *err) {

@@ -124,6 +124,35 @@ START_TEST(fault61_text_is_bounded) {
 }
 END_TEST
 
+/* A copy has to hold all that can be taken back: here more places than a new machine may have. */
+START_TEST(fault61_too_wide_to_copy) {
+    tokens t;
+    open_tokens(&t);
+    bound b = bind_text(
+        &t, "root ::= (x{300,2000} \"b\"){300,2000}\nx ::= \"a\"{1,500}{1,300} \"c\"? | \"ab\" x?");
+    slm_matcher *copy;
+    slm_status s = slm_matcher_clone(b.m, &copy, &err);
+    ck_assert_int_eq(s, SLM_OK);
+    int n = 0;
+    for (; s == SLM_OK && n < 800; n++) {
+        slm_matcher_free(copy);
+        accept(b.m, 'a');
+        s = slm_matcher_clone(b.m, &copy, &err);
+    }
+    ck_assert_int_eq(s, SLM_ERR_LIMIT);
+    ck_assert_ptr_null(copy);
+    ck_assert_int_gt(n, 10);
+    ck_assert_str_eq(
+        err.message,
+        "too many places in the grammar are needed at a time, to go on and to step back");
+    accept(b.m, 'a'); /* it goes on itself, and can be taken back a little less */
+    ck_assert_int_eq(slm_matcher_rollback(b.m, 5, &err), SLM_OK);
+    accept(b.m, 'a');
+    release(&b);
+    close_tokens(&t);
+}
+END_TEST
+
 /* What is remembered costs as much as when it was found out. */
 START_TEST(work_does_not_depend_on_the_past) {
     static const char text[] = "x aabac(bb(aac) b) a";
@@ -259,6 +288,7 @@ int main(void) {
     tcase_add_test(t, fault61_seven_thousand_rules);
     tcase_add_test(t, fault61_whoever_comes_first);
     tcase_add_test(t, fault61_text_is_bounded);
+    tcase_add_test(t, fault61_too_wide_to_copy);
     tcase_add_test(t, work_does_not_depend_on_the_past);
     tcase_add_test(t, fault61_frames_made_to_collide);
     suite_add_tcase(s, t);
