@@ -380,6 +380,27 @@ typedef struct slm_context slm_context;
 /* How keys and values are kept: Q8_0, integers of 8 bits with a scale for each 32, takes about half of the memory of F16. */
 typedef enum slm_kv_type { SLM_KV_F16 = 0, SLM_KV_F32 = 1, SLM_KV_Q8_0 = 2 } slm_kv_type;
 
+/*
+ * What a context computes on the way to its logits, for those who measure: the input of a matrix product, as floats, before it is
+ * quantized, or the residual stream behind a layer. Holds during the call only.
+ *
+ * Each part of a batch (n_batch tokens) passes through all layers before the next one does. Per layer come the inputs of its matrices,
+ * in the order of computation and one by one also where several share an input, then its state; behind the last layer the input
+ * of the output matrix. Matrices that are one tensor in the file are one.
+ */
+typedef struct slm_observation {
+    const char *tensor; /* whose input it is, the model's name of it; NULL: a state          */
+    int32_t layer;      /* 0 .. n_layer - 1; n_layer for the output matrix                   */
+    int32_t
+        first; /* index in the batch of the token of row 0; for the output matrix, which has rows for tokens whose logits
+                         * are wanted only, the index of the row of logits                   */
+    int32_t n_rows, n;
+    const float *rows; /* [n_rows, n]                                                        */
+} slm_observation;
+
+/* By the thread that is in slm_decode() or slm_embed(), which waits for it; it may not use the context. */
+typedef void (*slm_observe_fn)(void *user, const slm_observation *o);
+
 typedef struct slm_context_params {
     size_t size;             /* sizeof(slm_context_params)                                        */
     slm_allocator allocator; /* used for everything that belongs to the context                   */
@@ -402,6 +423,8 @@ typedef struct slm_context_params {
     /* Layers with a window keep all positions, too: a sequence can be cut anywhere (slm_seq_truncate()), for the memory of a
      * model without windows. */
     bool keep_all;
+    slm_observe_fn observe; /* or NULL */
+    void *observe_user;
 } slm_context_params;
 
 SLM_API slm_context_params slm_context_defaults(void);
@@ -1081,6 +1104,21 @@ typedef struct slm_tensor_choice {
     const char *pattern, *type;
 } slm_tensor_choice;
 
+/*
+ * How much the columns of a matrix matter: scales and codes are then those with a small sum of importance * error^2, where error is
+ * what a weight loses. Usually the mean of the squares of what a column is multiplied by, over a text (an importance matrix).
+ *
+ * tensor  its name, NUL-terminated
+ * matrix  of a tensor with three dimensions or more (experts), which one; else 0
+ * n       columns: weights of a row
+ * out     [n] receives them: finite, at least 0, in any unit
+ *
+ * Returns whether any are known; if not, all columns of that matrix count alike. Called once for each matrix that is quantized, by the
+ * thread that called slm_quantizer_write() or slm_quantizer_tensor_loss().
+ */
+typedef bool (*slm_importance_fn)(void *user, const char *tensor, int64_t matrix, int64_t n,
+                                  float *out);
+
 typedef struct slm_quantize_params {
     size_t size;             /* sizeof(slm_quantize_params)                                       */
     slm_allocator allocator; /* used for everything that belongs to the quantizer                 */
@@ -1092,6 +1130,9 @@ typedef struct slm_quantize_params {
     int32_t n_choices;
     int32_t n_threads; /* 0: physical cores that this process may use                             */
     bool requantize;   /* also what is quantized already, which costs quality each time           */
+    slm_importance_fn importance; /* or NULL: all columns count alike                             */
+    void *importance_user;
+    slm_threads *threads; /* or NULL: n_threads of its own, while it works; else outlives it      */
 } slm_quantize_params;
 
 SLM_API slm_quantize_params slm_quantize_defaults(void);
@@ -1137,12 +1178,44 @@ SLM_API slm_status slm_quantizer_get_tensor(const slm_quantizer *q, int32_t inde
                                             slm_quantized_tensor *info);
 
 /*
+ * Tensor `index` becomes `type`, whatever was decided before: a type of blocks or floats by name ("Q4_K", "F16"; no mixture), or a larger
+ * one where rows are no whole blocks of it. Sizes are then those of the new plan. Not while another thread uses the quantizer.
+ *
+ * RANGE (no such index), ARGUMENT (an unknown type; a tensor that is not to be quantized, like a norm; NULL), UNSUPPORTED (it is
+ * quantized already, without `requantize`).
+ */
+SLM_API slm_status slm_quantizer_set_type(slm_quantizer *q, int32_t index, const char *type,
+                                          slm_error *err);
+
+/* What a tensor loses by becoming another type. */
+typedef struct slm_tensor_loss {
+    size_t size;      /* sizeof(slm_tensor_loss), set by the caller                               */
+    const char *type; /* what it would become                                                     */
+    uint64_t n_bytes; /* as that                                                                  */
+    double error;     /* sum over all weights of importance * (weight - weight as read back)^2    */
+    double square;    /* sum of importance * weight^2: error / square is the relative error       */
+} slm_tensor_loss;
+
+/*
+ * Quantize tensor `index` to `type` (as for slm_quantizer_set_type(), whose rules hold) and read it back, without a file and without a
+ * change of the plan. The same sums for any number of threads. A quantizer without threads given starts its own for each call.
+ *
+ * weights  or NULL; [product of its dims] receives what is read back, in the order of the file
+ *
+ * Takes a few MiB of memory while it works; `progress` tells of this tensor only. RANGE, ARGUMENT, UNSUPPORTED, NUMERIC (NaN or infinity
+ * among the weights; an importance that is no finite number of at least 0), CANCELLED, CHANGED, NOMEM; *loss is then as it was.
+ */
+SLM_API slm_status slm_quantizer_tensor_loss(const slm_quantizer *q, int32_t index,
+                                             const char *type, float *weights,
+                                             slm_tensor_loss *loss, slm_error *err);
+
+/*
  * Write the file at `path` (NUL-terminated): beside it first, under that name with an ending, and it takes its name when all of it is
  * stored; on failure nothing is left, and what was there before stays. Takes threads, a few MiB of memory and as much as the keys of the
  * file have. A quantizer may write several times, also from several threads.
  *
- * IO (no such folder, no space; a device, a folder or a link at `path`), NUMERIC (NaN or infinity among the weights; the message
- * names tensor and row), CANCELLED, CHANGED, NOMEM, ARGUMENT (the file of the model itself; NULL).
+ * IO (no such folder, no space; a device, a folder or a link at `path`), NUMERIC (NaN or infinity among the weights, an importance that
+ * is no finite number of at least 0; the message names the tensor and where in it), CANCELLED, CHANGED, NOMEM, ARGUMENT (the file of the model itself; NULL).
  */
 SLM_API slm_status slm_quantizer_write(const slm_quantizer *q, const char *path, slm_error *err);
 

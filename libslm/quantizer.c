@@ -1,35 +1,12 @@
-/* Files to smaller files: which tensor becomes what is decided first (mixture.c), and can be asked; then the data passes through,
- * a slice at a time.
- *
- * Rows are whole blocks of the type that they have and of the one that they get, so the weights of a tensor are one stream, cut into
- * pieces that are whole blocks of every type. Pieces do not depend on each other: threads never change a byte. */
-#include <sys/stat.h>
+/* Files to smaller files: which tensor becomes what is decided first (mixture.c), and can be asked and changed; the data pass through
+ * afterwards (quantizer_data.c). */
+#include "quantizer.h"
 
-#include "gguf_write.h"
-#include "mixture.h"
-#include "model.h"
-#include "outfile.h"
 #include "pool.h"
-#include "../kernels/kernels.h"
-#include "../kernels/quantize.h"
 
 enum {
-    PIECE = 4096,      /* weights: a multiple of all blocks */
-    PIECES = 64,       /* of a slice                        */
-    VERSION = 2,       /* general.quantization_version      */
-    MAX_PATTERN = 256, /* bytes                             */
-};
-
-struct slm_quantizer {
-    slm_allocator allocator;
-    const slm_model *model;
-    const slm__mixture *mixture;
-    int32_t n_threads;
-    slm_progress_fn progress;
-    void *progress_user;
-    slm_type *wanted, *types; /* [n_tensors]; types: wanted, or what fits */
-    slm__u32_key keys[2];
-    slm__gguf_change change;
+    VERSION = 2,       /* general.quantization_version */
+    MAX_PATTERN = 256, /* bytes                        */
 };
 
 /* ---- Names ---- */
@@ -112,18 +89,16 @@ static slm_status apply_choices(slm_quantizer *q, const slm_quantize_params *p, 
     return SLM_OK;
 }
 
-static slm_status fit_types(slm_quantizer *q, bool requantize, slm_error *err) {
-    const slm__gguf *g = &q->model->gguf;
-    for (int32_t i = 0; i < g->n_tensors; i++) {
-        const slm__tensor *t = &g->tensors[i];
-        q->types[i] = slm__type_that_fits(q->wanted[i], t->dims[0]);
-        if (q->types[i] == t->type || !slm__is_quantized(t->type) || requantize) continue;
-        return slm__fail(err, SLM_ERR_UNSUPPORTED,
-                         "tensor %s is quantized already (%s), and each time costs quality: not "
-                         "without `requantize`",
-                         slm__show(t->name).text, slm__type_info[t->type].name);
-    }
-    return SLM_OK;
+/* What a tensor becomes that should become `wanted`. */
+static slm_status fit_type(const slm_quantizer *q, int32_t index, slm_type wanted, slm_type *type,
+                           slm_error *err) {
+    const slm__tensor *t = &q->model->gguf.tensors[index];
+    *type = slm__type_that_fits(wanted, t->dims[0]);
+    if (*type == t->type || !slm__is_quantized(t->type) || q->requantize) return SLM_OK;
+    return slm__fail(err, SLM_ERR_UNSUPPORTED,
+                     "tensor %s is quantized already (%s), and each time costs quality: not "
+                     "without `requantize`",
+                     slm__show(t->name).text, slm__type_info[t->type].name);
 }
 
 static slm_status refuse_parts(const slm__gguf *g, slm_error *err) {
@@ -146,7 +121,8 @@ static slm_status make_plan(slm_quantizer *q, const slm_quantize_params *p, slm_
     SLM_TRY(refuse_parts(g, err));
     SLM_TRY(slm__mixture_choose(q->mixture, g, q->model->arch_name, &q->allocator, q->wanted, err));
     SLM_TRY(apply_choices(q, p, err));
-    SLM_TRY(fit_types(q, p->requantize, err));
+    for (int32_t i = 0; i < g->n_tensors; i++)
+        SLM_TRY(fit_type(q, i, q->wanted[i], &q->types[i], err));
     q->keys[0] = (slm__u32_key){"general.file_type", slm__mixture_file_type(q->mixture)};
     q->keys[1] = (slm__u32_key){"general.quantization_version", VERSION};
     q->change = (slm__gguf_change){g, q->types, q->keys, SLM_COUNT(q->keys)};
@@ -180,7 +156,13 @@ slm_status slm_quantizer_create(const slm_model *model, const slm_quantize_param
     q->model = model;
     q->progress = p.progress;
     q->progress_user = p.progress_user;
-    q->n_threads = p.n_threads ? p.n_threads : slm__default_threads(SLM_MAX_THREADS);
+    q->importance = p.importance;
+    q->importance_user = p.importance_user;
+    q->requantize = p.requantize;
+    q->threads = p.threads;
+    q->n_threads = p.threads     ? slm__pool_n_threads(p.threads)
+                   : p.n_threads ? p.n_threads
+                                 : slm__default_threads(SLM_MAX_THREADS);
     slm_status s = slm__guard_check(model->gguf.guard, make_plan(q, &p, err), err);
     if (s != SLM_OK) {
         slm_quantizer_free(q);
@@ -234,154 +216,25 @@ slm_status slm_quantizer_get_tensor(const slm_quantizer *q, int32_t index,
     return SLM_OK;
 }
 
-/* ---- The data ---- */
-
-/* A slice of a tensor at work, and what all of them need. */
-typedef struct work {
-    const slm_quantizer *q;
-    const slm_kernels *kernels;
-    slm__pool *pool;
-    slm__outfile *file;
-    float *x;     /* [n_threads, PIECE] */
-    uint8_t *out; /* [PIECES * PIECE] of the largest type */
-    const slm__tensor *tensor;
-    slm_type type;
-    uint64_t first, end; /* weights of the tensor, in this slice */
-    int32_t bad[PIECES]; /* the first weight that is NaN or infinite, or -1 */
-    float bad_value[PIECES];
-    uint64_t n_done, n_all;
-} work;
-
-static int64_t piece_length(const work *w, uint64_t first) {
-    return (int64_t)(w->end - first < PIECE ? w->end - first : PIECE);
-}
-
-static const uint8_t *piece_data(const work *w, uint64_t first) {
-    return w->tensor->data + slm__type_bytes(w->tensor->type, first);
-}
-
-static void quantize_piece(void *arg, int32_t chunk, int32_t thread) {
-    work *w = arg;
-    uint64_t first = w->first + (uint64_t)chunk * PIECE;
-    int64_t n = piece_length(w, first);
-    float *x = w->x + (size_t)thread * PIECE;
-    uint8_t *out = w->out + slm__type_bytes(w->type, (uint64_t)chunk * PIECE);
-    w->kernels->dequantize[w->tensor->type](piece_data(w, first), n, x);
-    w->bad[chunk] = -1;
-    if (!slm__all_finite(x, n)) {
-        int32_t i = 0;
-        while (slm__all_finite(x + i, 1)) i++;
-        w->bad[chunk] = i;
-        w->bad_value[chunk] = x[i];
-        return;
-    }
-    if (w->type == w->tensor->type)
-        memcpy(out, piece_data(w, first), (size_t)slm__type_bytes(w->type, (uint64_t)n));
-    else
-        slm__quantize_row(w->type, SLM_ROUND_SEARCH, x, n, NULL, out);
-}
-
-static slm_status fail_not_finite(const work *w, int32_t piece, slm_error *err) {
-    uint64_t row = (uint64_t)w->tensor->dims[0];
-    uint64_t at = w->first + (uint64_t)piece * PIECE + (uint64_t)w->bad[piece];
-    float x = w->bad_value[piece];
-    return slm__fail(err, SLM_ERR_NUMERIC, "tensor %s: weight %llu of row %llu is %s",
-                     slm__show(w->tensor->name).text, (unsigned long long)(at % row),
-                     (unsigned long long)(at / row), x != x ? "NaN" : "infinite");
-}
-
-static slm_status report(work *w, uint64_t n, slm_error *err) {
-    w->n_done += n;
-    float done = w->n_all ? (float)((double)w->n_done / (double)w->n_all) : 1;
-    if (!w->q->progress || w->q->progress(w->q->progress_user, done)) return SLM_OK;
-    return slm__fail(err, SLM_ERR_CANCELLED, "cancelled");
-}
-
-static slm_status write_slice(work *w, slm_error *err) {
-    uint64_t n = w->end - w->first;
-    int32_t n_pieces = (int32_t)((n + PIECE - 1) / PIECE);
-    slm__pool_run(w->pool, n_pieces, quantize_piece, w);
-    SLM_TRY(slm__guard_check(w->q->model->gguf.guard, SLM_OK, err));
-    for (int32_t i = 0; i < n_pieces; i++)
-        if (w->bad[i] >= 0) return fail_not_finite(w, i, err);
-    SLM_TRY(slm__outfile_write(w->file, w->out, slm__type_bytes(w->type, n), err));
-    return report(w, n, err);
-}
-
-/* Zeros behind the n bytes of a tensor. */
-static slm_status write_padding(work *w, uint64_t n, slm_error *err) {
-    uint64_t left = slm__align_up(n, w->q->model->gguf.alignment) - n;
-    while (left > 0) {
-        uint64_t part = left < PIECE ? left : PIECE;
-        memset(w->out, 0, (size_t)part);
-        SLM_TRY(slm__outfile_write(w->file, w->out, part, err));
-        left -= part;
-    }
-    return SLM_OK;
-}
-
-static slm_status write_tensor(work *w, int32_t index, slm_error *err) {
-    const slm__gguf *g = &w->q->model->gguf;
-    w->tensor = &g->tensors[index];
-    w->type = w->q->types[index];
-    uint64_t n = slm__n_weights(w->tensor);
-    for (w->first = 0; w->first < n; w->first = w->end) {
-        uint64_t left = n - w->first;
-        w->end = w->first + (left < PIECES * PIECE ? left : PIECES * PIECE);
-        SLM_TRY(write_slice(w, err));
-    }
-    return write_padding(w, slm__type_bytes(w->type, n), err);
-}
-
-static slm_status write_head(const work *w, slm_error *err) {
-    const slm_quantizer *q = w->q;
-    uint64_t n = slm__gguf_write_head(&q->change, NULL, 0, NULL);
-    uint8_t *head = slm__alloc(&q->allocator, n);
-    if (!head)
-        return slm__fail(err, SLM_ERR_NOMEM, "no memory for keys of %llu bytes",
-                         (unsigned long long)n);
-    bool same = slm__gguf_write_head(&q->change, head, n, NULL) == n;
-    slm_status s = slm__guard_check(q->model->gguf.guard, SLM_OK, err);
-    if (s == SLM_OK && !same)
-        s = slm__fail(err, SLM_ERR_CHANGED, "the model's file was changed while it was read");
-    if (s == SLM_OK) s = slm__outfile_write(w->file, head, n, err);
-    slm__free(&q->allocator, head);
-    return s;
-}
-
-static slm_status write_all(work *w, slm_error *err) {
-    const slm__gguf *g = &w->q->model->gguf;
-    for (int32_t i = 0; i < g->n_tensors; i++) w->n_all += slm__n_weights(&g->tensors[i]);
-    SLM_TRY(report(w, 0, err));
-    SLM_TRY(write_head(w, err));
-    for (int32_t i = 0; i < g->n_tensors; i++) SLM_TRY(write_tensor(w, i, err));
-    return SLM_OK;
-}
-
-static slm_status write_file(const slm_quantizer *q, const char *path, slm_error *err) {
-    slm__outfile file;
-    work w = {.q = q, .kernels = slm__kernels_named(NULL), .file = &file};
-    SLM_TRY(slm__pool_create(q->n_threads, false, &q->allocator, &w.pool, err));
-    w.x = slm__alloc_array(&q->allocator, (uint64_t)q->n_threads * PIECE, sizeof *w.x);
-    w.out = slm__alloc(&q->allocator, (uint64_t)PIECES * PIECE * sizeof(float));
-    slm_status s = SLM_OK;
-    if (!w.x || !w.out) s = slm__fail(err, SLM_ERR_NOMEM, "no memory to quantize");
-    if (s == SLM_OK) s = slm__outfile_create(&file, path, 0666, &q->allocator, err);
-    if (s == SLM_OK) s = slm__outfile_finish(&file, write_all(&w, err), err);
-    slm__free(&q->allocator, w.x);
-    slm__free(&q->allocator, w.out);
-    slm__pool_free(w.pool);
-    return s;
-}
-
-slm_status slm_quantizer_write(const slm_quantizer *q, const char *path, slm_error *err) {
-    slm__clear(err);
-    if (!q || !path) return slm__fail(err, SLM_ERR_ARGUMENT, "an argument is NULL");
+slm_status slm__quantizer_type(const slm_quantizer *q, int32_t index, const char *name,
+                               slm_type *wanted, slm_type *type, slm_error *err) {
     const slm__gguf *g = &q->model->gguf;
-    struct stat st;
-    if (g->is_mapped && stat(path, &st) == 0 && g->device == (uint64_t)st.st_dev &&
-        g->inode == (uint64_t)st.st_ino)
-        return slm__fail(err, SLM_ERR_ARGUMENT, "%s is the model itself",
-                         slm__show((slm__str){path, strlen(path)}).text);
-    return write_file(q, path, err);
+    SLM_TRY(slm__check_range("index", index, 0, g->n_tensors - 1, err));
+    if (!slm__type_find(name, wanted)) return unknown_type(name, block_type_at, err);
+    const slm__tensor *t = &g->tensors[index];
+    if (*wanted != t->type && !slm__is_quantizable(t))
+        return slm__fail(err, SLM_ERR_ARGUMENT, "tensor %s can only stay what it is",
+                         slm__show(t->name).text);
+    return fit_type(q, index, *wanted, type, err);
+}
+
+slm_status slm_quantizer_set_type(slm_quantizer *q, int32_t index, const char *type,
+                                  slm_error *err) {
+    slm__clear(err);
+    if (!q || !type) return slm__fail(err, SLM_ERR_ARGUMENT, "an argument is NULL");
+    slm_type wanted, fits;
+    SLM_TRY(slm__quantizer_type(q, index, type, &wanted, &fits, err));
+    q->wanted[index] = wanted;
+    q->types[index] = fits;
+    return SLM_OK;
 }

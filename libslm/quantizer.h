@@ -1,0 +1,29 @@
+/* A quantizer: what each tensor of a model becomes. */
+#ifndef SLM_QUANTIZER_H
+#define SLM_QUANTIZER_H
+
+#include "gguf_write.h"
+#include "mixture.h"
+#include "model.h"
+
+struct slm_quantizer {
+    slm_allocator allocator;
+    const slm_model *model;
+    const slm__mixture *mixture;
+    slm_threads *threads; /* or NULL: n_threads of its own, while it works */
+    int32_t n_threads;
+    bool requantize;
+    slm_progress_fn progress;
+    void *progress_user;
+    slm_importance_fn importance;
+    void *importance_user;
+    slm_type *wanted, *types; /* [n_tensors]; types: wanted, or what fits */
+    slm__u32_key keys[2];
+    slm__gguf_change change;
+};
+
+/* The type by that name, and what tensor `index` would become for it. RANGE, ARGUMENT, UNSUPPORTED. */
+slm_status slm__quantizer_type(const slm_quantizer *q, int32_t index, const char *name,
+                               slm_type *wanted, slm_type *type, slm_error *err);
+
+#endif
