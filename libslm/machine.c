@@ -332,12 +332,13 @@ static uint32_t compute_byte(slm__machine *m, uint32_t set, uint8_t byte) {
 
 uint32_t slm__machine_byte(slm__machine *m, uint32_t set, uint8_t byte) {
     slm__machine_step *step = &m->steps[(set * 0x9e3779b1u ^ byte * 0x85ebca77u) >> 18];
-    if (step->set == set && step->byte == byte)
+    uint32_t key = m->released << 8 | byte;
+    if (step->set == set && step->key == key)
         return slm__machine_spend(m, step->work) ? step->next : SET_FAILED;
     uint64_t before = m->work;
     uint32_t next = compute_byte(m, set, byte);
     if (next != SET_FAILED)
-        *step = (slm__machine_step){set, next, (uint32_t)(m->work - before), byte};
+        *step = (slm__machine_step){set, next, (uint32_t)(m->work - before), key};
     return next;
 }
 
@@ -399,7 +400,8 @@ void slm__machine_release(slm__machine *m, slm__mark mark) {
         m->frames.n--;
     }
     m->places.n = mark.places;
-    memset(m->steps, 0, STEPS * sizeof *m->steps);
+    m->released = (m->released + 1) % (1 << 24); /* no step is known any more */
+    if (m->released == 0) memset(m->steps, 0, STEPS * sizeof *m->steps);
 }
 
 /* `number` [frames of `from`]: 0 or 1, wanted; becomes the number in m. */

@@ -45,7 +45,7 @@ typedef struct slm__place_set {
 
 typedef struct slm__machine_step {
     uint32_t set, next, work;
-    uint8_t byte;
+    uint32_t key; /* of the time since the last release, and the byte */
 } slm__machine_step;
 
 typedef struct slm__seen {
@@ -63,7 +63,7 @@ typedef struct slm__machine {
     slm__place *found;                 /* [SLM__MAX_PLACES] of the set that is being made */
     slm__seen *seen;                   /* [2 * MAX_PLACES] hash table of them */
     uint64_t *room;                    /* [2 * MAX_PLACES] to sort them       */
-    uint32_t n_found, stamp;
+    uint32_t n_found, stamp, released;
     bool ends, escapes;
     uint32_t left;
     uint64_t work, work_end; /* steps; see slm__machine_spend()                                */

@@ -249,7 +249,8 @@ START_TEST(fault61_frames_made_to_collide) {
     slm__mark mark = slm__machine_mark(&m);
     uint32_t start = slm__machine_start(&m);
     for (int i = 0; i < WORDS; i++) {
-        ret[i] = m.frames.p[innermost(&m, read_word(&m, start, i))].ret;
+        uint32_t behind = read_word(&m, start, i); /* which may move the frames */
+        ret[i] = m.frames.p[innermost(&m, behind)].ret;
         if (slm__machine_full(&m, mark)) {
             slm__machine_release(&m, mark);
             start = slm__machine_start(&m);
