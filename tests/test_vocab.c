@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "../libslm/tokens.h"
 #include "../libslm/unicode.h"
@@ -704,9 +705,9 @@ START_TEST(test_large_vocabularies_take_little) {
         p.allocator = check_allocator(&counts);
         p.vocab_only = true;
         slm_model *m;
-        double begin = strict_seconds();
+        clock_t begin = clock();
         slm_status s = slm_model_open_memory(file, n, &p, &m, &err);
-        double seconds = strict_seconds() - begin;
+        double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
         ck_assert_msg(s == SLM_OK || s == SLM_ERR_FORMAT, "%d: %s", round, err.message);
         ck_assert_int_eq(s == SLM_ERR_FORMAT, model == 0 && kind % 2 == 0); /* no "aa" */
         ck_assert_msg(seconds < (sanitized() ? 10 : 1), "%d: %.2f s", round, seconds);
