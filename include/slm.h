@@ -721,7 +721,7 @@ SLM_API slm_status slm_matcher_create(const slm_constraint *constraint,
 SLM_API void slm_matcher_free(slm_matcher *matcher);
 
 /* Another matcher, of the same allocator, at the same place and with the same steps to take back. NOMEM, ARGUMENT; LIMIT if the text
- * is open in more than 65,536 rules (brackets in brackets). */
+ * is open in more than 65,536 rules (brackets in brackets), or can be read in thousands of ways at each of these steps. */
 SLM_API slm_status slm_matcher_clone(const slm_matcher *matcher, slm_matcher **out, slm_error *err);
 
 /* Back to the begin of a text; what was found out stays. Accepts NULL. */
@@ -742,7 +742,8 @@ SLM_API slm_status slm_matcher_mask(slm_matcher *matcher, const uint64_t **mask,
 /*
  * Add a token to the text: a step. One that ends a generation, where the text may end, ends it: only such tokens may then follow.
  *
- * MISMATCH (the token may not come here; names the byte), RANGE (no such token), LIMIT, NOMEM, ARGUMENT. On failure nothing has changed.
+ * MISMATCH (the token may not come here; names the byte), RANGE (no such token), LIMIT (as for a mask, and a byte that takes more than some
+ * milliseconds), NOMEM, ARGUMENT. On failure nothing has changed.
  */
 SLM_API slm_status slm_matcher_accept(slm_matcher *matcher, slm_token token, slm_error *err);
 
