@@ -125,15 +125,17 @@ void walk_free(window_walk *walk) {
 /* Tokens of one window, as that sequence, up to its end (true) or until there is no place for another token or row. */
 static bool add_tokens(window_walk *walk, int32_t sequence) {
     const windows *w = walk->windows;
-    size_t scored = first_scored(w, walk->window), end = computed_length(walk, walk->window);
+    size_t length = window_length(w, walk->window), end = computed_length(walk, walk->window);
+    size_t first = walk->kind == WALK_SCORED ? first_scored(w, walk->window) - 1 : 0;
     for (; walk->position < end; walk->position++) {
         size_t at = walk->position;
-        bool wanted = walk->kind == WALK_SCORED && at + 1 >= scored;
+        bool wanted = walk->kind != WALK_WHOLE && at >= first;
         if (walk->n_tokens == walk->max_tokens || (wanted && walk->n_rows == walk->max_rows))
             return false;
         if (wanted)
-            walk->rows[walk->n_rows++] =
-                (window_row){window_token(w, walk->window, at + 1), (int32_t)(at + 1)};
+            walk->rows[walk->n_rows++] = (window_row){
+                at + 1 < length ? window_token(w, walk->window, at + 1) : SLM_TOKEN_NONE,
+                (int32_t)(at + 1)};
         walk->wanted[walk->n_tokens] = wanted;
         walk->sequences[walk->n_tokens] = sequence;
         walk->tokens[walk->n_tokens++] = window_token(w, walk->window, at);

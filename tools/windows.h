@@ -40,12 +40,13 @@ size_t windows_scored(const windows *w);
 
 typedef enum walk_kind {
     WALK_SCORED, /* with rows of logits for all that is scored; all else only as far as they need it */
-    WALK_WHOLE, /* every token, and no logits                                                      */
+    WALK_WHOLE, /* every token, and no logits                                                       */
+    WALK_ROWS, /* every token, with a row of logits                                                */
 } walk_kind;
 
 /* A row of logits foretells one token. */
 typedef struct window_row {
-    slm_token token;
+    slm_token token;  /* SLM_TOKEN_NONE behind the last one of a window */
     int32_t position; /* of the token in its window */
 } window_row;
 
