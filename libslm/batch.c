@@ -71,6 +71,7 @@ static slm_status prepare_part(slm_context *ctx, const slm_batch *b, int32_t beg
     slm__work *w = &ctx->work;
     int32_t tile_tokens = slm__tile_tokens(&ctx->model->hp);
     w->tokens = b->tokens + begin;
+    w->first = begin;
     w->n_tokens = n;
     w->n_wanted = w->n_tiles = 0;
     memcpy(w->next, ctx->kv.lengths, (size_t)ctx->params.n_seq_max * sizeof *w->next);

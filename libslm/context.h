@@ -16,7 +16,9 @@ typedef struct slm__tile {
 /* Buffers for the T = n_batch tokens of a part of a batch. All lie in one block, see context.c. */
 typedef struct slm__work {
     const slm_token *tokens; /* [n_tokens] of the part at work, in the caller's batch */
+    int32_t first;           /* index of tokens[0] there */
     int32_t n_tokens;
+    int32_t layer;      /* at work; n_layer: behind the last one */
     int32_t *positions; /* [T] */
     int32_t *sequences; /* [T] */
     int32_t *wanted;    /* [T] tokens whose logits are wanted, n_wanted of them */
@@ -119,6 +121,9 @@ int32_t slm__piece_chunks(const slm_context *ctx, int64_t cost);
 
 /* One part of a batch through the network: fills logits rows from `first_row` on, or adds to the pooled rows. false: cancelled. */
 bool slm__forward(slm_context *ctx, int32_t first_row);
+
+/* The state behind a layer for the caller's `observe`, if there is one. */
+void slm__observe_state(slm_context *ctx, int32_t layer);
 
 /* How often the output matrix meets a row (ops.c). */
 uint64_t slm__logits_parts(const slm_context *ctx);

@@ -44,11 +44,14 @@ bool slm__forward(slm_context *ctx, int32_t first_row) {
     slm__embed(ctx);
     slm__rope_table(ctx);
     for (int32_t l = 0; l < n_layer; l++) {
+        ctx->work.layer = l;
         attention_block(ctx, l);
         feed_forward_block(ctx, l);
+        slm__observe_state(ctx, l);
         slm__tick(ctx);
         if (ctx->work.cancelled) return false;
     }
+    ctx->work.layer = n_layer;
     if (ctx->work.pooled) {
         slm__norm(ctx, ctx->model->output_norm);
         slm__pool_states(ctx);

@@ -356,6 +356,7 @@ static void matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens, int32_
 
 void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
                  const slm__product *products, int32_t n) {
+    slm__observe_input(ctx, x, ctx->work.first, n_tokens, products, n);
     matmul(ctx, x, n_tokens, n_tokens, products, n);
 }
 
@@ -406,6 +407,7 @@ void slm__logits(slm_context *ctx, int32_t first_row) {
     const slm_model *m = ctx->model;
     slm__product logits = {m->output, NULL, w->logits + (int64_t)first_row * m->hp.n_vocab};
     for_tokens(ctx, w->n_wanted, final_norm_token, NULL);
+    slm__observe_input(ctx, &w->final, first_row, w->n_wanted, &logits, 1);
     matmul(ctx, &w->final, (int32_t)slm__logits_parts(ctx) * w->n_wanted, w->n_wanted, &logits, 1);
     if (in_two_parts(ctx)) for_tokens(ctx, w->n_wanted, add_rest, &first_row);
     if (m->hp.out_cap > 0) for_tokens(ctx, w->n_wanted, cap_row, &first_row);

@@ -23,6 +23,10 @@ typedef struct slm__product {
 void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
                  const slm__product *products, int32_t n);
 
+/* The input x of these products, which begins at row `first` of the caller's, for the caller's `observe`, if there is one. */
+void slm__observe_input(const slm_context *ctx, const slm_acts *x, int32_t first, int32_t n_rows,
+                        const slm__product *products, int32_t n);
+
 /* q and k of a layer normed, where it says so, and turned by RoPE; then k and v into the cache */
 void slm__rope_and_store(slm_context *ctx, int32_t layer);
 
