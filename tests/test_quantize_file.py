@@ -174,7 +174,7 @@ class Terminal(Quantize, terminal.Case):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.large = cls.file("large.gguf", floats(n_rows=1 << 15))
+        cls.large = cls.file("large.gguf", floats(n_rows=1 << 17))
 
     def test_bar_and_interrupt(self):
         out = self.path("out.gguf")
@@ -186,11 +186,11 @@ class Terminal(Quantize, terminal.Case):
 
     def test_bar_goes_at_the_end(self):
         out = self.path("done.gguf")
-        self.run_on_terminal(["quantize", self.large, out, "Q4_K_M", "-t", 2])
+        self.run_on_terminal(["quantize", self.large, out, "Q2_K", "-t", 1])
         self.expect(b"quantizing [")
         seen = self.expect(b"\r\x1b[K")
         self.assertRegex(seen, rb"\d+%")
-        self.expect(b"Q4_K_M: ")
+        self.expect(b"Q2_K: ")
         self.assertEqual(self.end(None), 0)
         self.assertTrue(os.path.exists(out))
 

@@ -476,33 +476,6 @@ static const struct {
 #undef THIRDS6
 };
 
-static bool all_alike(void *user, const char *tensor, int64_t matrix, int64_t n, float *out) {
-    (void)user, (void)tensor, (void)matrix, (void)n, (void)out;
-    return false;
-}
-
-/* The same with an importance of columns, as llama-quantize has it with an importance matrix. */
-START_TEST(test_mixtures_with_importance) {
-    static const struct {
-        const char *name, *first, *others; /* first eighth of the layers */
-    } with[] = {{"IQ4_NL", "IQ4_NL", "IQ4_NL"},
-                {"IQ4_XS", "IQ4_XS", "IQ4_XS"},
-                {"Q4_0", "Q4_1", "Q4_0"},
-                {"Q5_0", "Q5_1", "Q5_0"},
-                {"Q4_K_S", "Q5_K", "Q4_K"}};
-    fixture f = open_layers(256, 4, true);
-    for (size_t i = 0; i < sizeof with / sizeof *with; i++) {
-        slm_quantize_params p = params_of(with[i].name);
-        p.importance = all_alike;
-        slm_quantizer *q = create(&f, &p);
-        ck_assert_str_eq(planned(&f, q, "blk.2.ffn_down.weight"), with[i].first);
-        ck_assert_str_eq(planned(&f, q, "blk.3.ffn_down.weight"), with[i].others);
-        slm_quantizer_free(q);
-    }
-    close_fixture(&f);
-}
-END_TEST
-
 START_TEST(test_mixtures) {
     for (int tied = 0; tied < 2; tied++) {
         fixture f = open_layers(256, rules[_i].n_head_kv, tied);
@@ -908,7 +881,6 @@ int main(void) {
     tcase_add_test(t, test_keys_of_a_caller);
     tcase_add_test(t, test_fault_keys_of_a_caller);
     tcase_add_loop_test(t, test_mixtures, 0, (int)(sizeof rules / sizeof *rules));
-    tcase_add_test(t, test_mixtures_with_importance);
     tcase_add_test(t, test_fallbacks);
     tcase_add_test(t, test_choices);
     tcase_add_test(t, test_wrong_parameters);

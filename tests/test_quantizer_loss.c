@@ -311,6 +311,49 @@ START_TEST(test_what_is_refused) {
 }
 END_TEST
 
+/* 30 layers, of which a mixture treats the first eighth in its own way. */
+static fixture open_layers(void) {
+    static float x[2 * 256];
+    fixture f = {0};
+    gb_str(&f.b, "general.architecture", "llama");
+    for (int i = 0; i < 30; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "blk.%d.ffn_down.weight", i);
+        gb_tensor(&f.b, name, 0, 2, (int64_t[]){256, 2}, x, sizeof x);
+    }
+    slm_model_params p = slm_model_defaults();
+    p.keys_only = true;
+    f.data = gb_finish(&f.b, &f.n_bytes);
+    ck_assert_int_eq(slm_model_open_memory(f.data, f.n_bytes, &p, &f.model, &err), SLM_OK);
+    return f;
+}
+
+/* As llama-quantize chooses without and with an importance matrix. */
+START_TEST(test_mixtures_with_importance) {
+    static const struct {
+        const char *name, *first[2], *others;
+    } with[] = {{"IQ4_NL", {"Q5_K", "IQ4_NL"}, "IQ4_NL"},
+                {"IQ4_XS", {"Q5_K", "IQ4_XS"}, "IQ4_XS"},
+                {"Q4_0", {"Q4_0", "Q4_1"}, "Q4_0"},
+                {"Q5_0", {"Q5_0", "Q5_1"}, "Q5_0"},
+                {"Q4_K_S", {"Q5_K", "Q5_K"}, "Q4_K"}};
+    fixture f = open_layers();
+    for (size_t i = 0; i < sizeof with / sizeof *with; i++) {
+        for (int known = 0; known < 2; known++) {
+            knowledge k = {0};
+            slm_quantizer *q = create(&f, with[i].name, 1, known ? &k : NULL);
+            slm_quantized_tensor t = {.size = sizeof t};
+            ck_assert_int_eq(slm_quantizer_get_tensor(q, 2, &t), SLM_OK);
+            ck_assert_str_eq(t.to, with[i].first[known]);
+            ck_assert_int_eq(slm_quantizer_get_tensor(q, 3, &t), SLM_OK);
+            ck_assert_str_eq(t.to, with[i].others);
+            slm_quantizer_free(q);
+        }
+    }
+    close_fixture(&f);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("quantizer_loss");
     TCase *t = tcase_create("quantizer_loss");
@@ -320,6 +363,7 @@ int main(void) {
     tcase_add_test(t, test_the_file_has_what_was_measured);
     tcase_add_test(t, test_importance_that_is_no_number);
     tcase_add_test(t, test_what_is_refused);
+    tcase_add_test(t, test_mixtures_with_importance);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
