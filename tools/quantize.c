@@ -4,19 +4,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "load.h"
+#include "mix.h"
 #include "text.h"
 
 typedef struct quantize_options {
     text_list tensors; /* PATTERN=TYPE */
     int32_t n_threads;
     bool requantize, dry_run;
+    const char *target_size, *file;
+    float max_kl, bits;
 } quantize_options;
 
 static const option options[] = {
     {"--tensor", "PATTERN=TYPE", OPT_TEXTS, offsetof(quantize_options, tensors), 0, 0,
      "this type for tensors whose name fits (* any text, ? any character); may be given several "
      "times, the first that fits counts"},
+    {"--target-size", "SIZE", OPT_TEXT, offsetof(quantize_options, target_size), 0, 0,
+     "instead of TYPE: the mixture of types that costs this model least, in a file of at most "
+     "SIZE: "
+     "bytes, or with kB, MB, GB, KiB, MiB or GiB behind"},
+    {"--bits", "X", OPT_FLOAT, offsetof(quantize_options, bits), 1, 32,
+     "the same with at most X bits a weight"},
+    {"--max-kl", "X", OPT_FLOAT, offsetof(quantize_options, max_kl), 1e-6, 100,
+     "instead of TYPE: the smallest mixture whose KL divergence from the model is at most X"},
+    {"-f", "TEXT", OPT_TEXT, offsetof(quantize_options, file), 0, 0,
+     "the text on which that is measured; -: standard input"},
     {"--requantize", NULL, OPT_FLAG, offsetof(quantize_options, requantize), 0, 0,
      "also tensors that are quantized already, which costs quality each time"},
     {"--dry-run", NULL, OPT_FLAG, offsetof(quantize_options, dry_run), 0, 0,
@@ -32,7 +44,9 @@ typedef struct quantization {
     quantize_options o;
     const char *operands[N_OPERANDS];
     slm_model *model;
-    slm_quantizer *quantizer;
+    slm_quantizer *quantizer; /* of its own, or that of the mixture */
+    mix_goal goal;            /* all 0: TYPE is given               */
+    mix mix;
     slm_quantizer_info info;
     progress_bar bar;
 } quantization;
@@ -68,8 +82,14 @@ static int create_quantizer(const command *self, quantization *z) {
     p.progress_user = &z->bar;
     int code = parse_choices(self, &z->o.tensors, choices, copies);
     if (code == EXIT_DONE) code = open_model(z->operands[IN], OPEN_KEYS, &z->model);
-    if (code == EXIT_DONE && slm_quantizer_create(z->model, &p, &z->quantizer, &err) != SLM_OK)
-        code = fail_with(z->operands[IN], &err);
+    if (code == EXIT_DONE && z->operands[TYPE]) {
+        if (slm_quantizer_create(z->model, &p, &z->quantizer, &err) != SLM_OK)
+            code = fail_with(z->operands[IN], &err);
+    } else if (code == EXIT_DONE) {
+        code =
+            mix_find(&z->mix, z->operands[IN], z->model, &p, &z->goal, z->o.file, z->operands[OUT]);
+        z->quantizer = z->mix.quantizer;
+    }
     for (int32_t i = 0; i < MAX_LIST; i++) free(copies[i]);
     if (code != EXIT_DONE) return code;
     z->info.size = sizeof z->info;
@@ -110,13 +130,56 @@ static void print_summary(const quantization *z) {
     const slm_quantizer_info *info = &z->info;
     print_size(z->operands[IN], info->file_bytes_from, info->tensor_bytes_from, info->n_params);
     print_size(z->operands[OUT], info->file_bytes, info->tensor_bytes, info->n_params);
-    printf("%s: %.1f%% of the size", info->type,
+    printf("%s: %.1f%% of the size", z->operands[TYPE] ? info->type : "mixture",
            100 * (double)info->file_bytes / (double)info->file_bytes_from);
     if (info->n_fallbacks > 0)
         printf("; %" PRId32 " of %" PRId32
                " tensors get a larger type, as their rows are no multiple of its blocks",
                info->n_fallbacks, info->n_tensors);
     putchar('\n');
+}
+
+/* ---- The goal of a mixture ---- */
+
+/* "75MB": a number and a unit; 0: it is none. */
+static uint64_t parse_size(const char *text) {
+    static const struct {
+        const char *name;
+        double bytes;
+    } units[] = {{"", 1},
+                 {"B", 1},
+                 {"kB", 1e3},
+                 {"KB", 1e3},
+                 {"MB", 1e6},
+                 {"GB", 1e9},
+                 {"KiB", 1024},
+                 {"MiB", 1024 * 1024},
+                 {"GiB", 1024.0 * 1024 * 1024}};
+    char *end;
+    if (text[0] < '0' || text[0] > '9') return 0;
+    double n = strtod(text, &end);
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcmp(end, units[i].name) == 0 && n * units[i].bytes < 1e18)
+            return (uint64_t)(n * units[i].bytes);
+    return 0;
+}
+
+/* PARSED, or EXIT_USAGE after a message. */
+static int parse_goal(const command *self, quantization *z) {
+    const quantize_options *o = &z->o;
+    int n = !!o->target_size + (o->bits > 0) + (o->max_kl > 0);
+    z->goal = (mix_goal){.bits = (double)o->bits, .max_kl = (double)o->max_kl};
+    if (!z->operands[TYPE] && n == 0)
+        return usage_error(self, "TYPE is missing, or --target-size, --bits or --max-kl");
+    if (n + !!z->operands[TYPE] > 1)
+        return usage_error(self, "one of TYPE, --target-size, --bits and --max-kl, not several");
+    if (n == 1 && !o->file) return usage_error(self, "-f TEXT is missing, on which is measured");
+    if (n == 0 && o->file) return usage_error(self, "-f: nothing is measured for a TYPE");
+    if (!o->target_size) return PARSED;
+    z->goal.file_bytes = parse_size(o->target_size);
+    return z->goal.file_bytes > 0
+               ? PARSED
+               : usage_error(self, "--target-size %s: expected a size like 75MB", o->target_size);
 }
 
 /* ---- The whole ---- */
@@ -128,25 +191,32 @@ static int quantize(const command *self, quantization *z) {
     if (z->o.dry_run) {
         print_tensors(z);
     } else {
-        z->bar.label = "quantizing";
+        z->bar.label = z->mix.bar.label = "quantizing";
         slm_status status = slm_quantizer_write(z->quantizer, z->operands[OUT], &err);
         progress_end(&z->bar);
+        progress_end(&z->mix.bar);
         if (status != SLM_OK) return fail_with("cannot quantize", &err);
     }
+    if (!z->operands[TYPE]) mix_print(&z->mix);
     print_summary(z);
     return EXIT_DONE;
 }
 
 static int run(const command *self, int argc, char **argv) {
-    static const char *const names[] = {"IN", "OUT", "TYPE"};
+    static const char *const names[] = {"IN", "OUT"};
     quantization z = {0};
     int code = parse_options(self, argc, argv, &z.o, z.operands);
     if (code != PARSED) return code;
-    for (int i = 0; i < N_OPERANDS; i++)
+    for (int i = 0; i < TYPE; i++)
         if (!z.operands[i]) return usage_error(self, "%s is missing", names[i]);
+    code = parse_goal(self, &z);
+    if (code != PARSED) return code;
     catch_interrupt();
     code = quantize(self, &z);
-    slm_quantizer_free(z.quantizer);
+    if (z.operands[TYPE])
+        slm_quantizer_free(z.quantizer);
+    else
+        mix_free(&z.mix);
     slm_model_close(z.model);
     return code;
 }
