@@ -50,7 +50,7 @@ static void measure(knapsack *c) {
     c->n_units = (int32_t)(n < most_n ? n : most_n);
 }
 
-/* One item more: the best of its options with what is left for the items before, for each number of units. */
+/* One item more: the best of its options with what is left for the items before, for each number of units. Of equal ones the last. */
 static void add_item(const knapsack *c, const choice_item *item, const double *before,
                      uint8_t *choices) {
     uint64_t from = least(item);
@@ -60,7 +60,7 @@ static void add_item(const knapsack *c, const choice_item *item, const double *b
         if (units > (uint64_t)c->n_units) continue;
         for (int32_t u = (int32_t)units; u <= c->n_units; u++) {
             double loss = before[u - (int32_t)units] + item->loss[o];
-            if (loss >= c->loss[u]) continue;
+            if (loss > c->loss[u]) continue;
             c->loss[u] = loss;
             choices[u] = (uint8_t)o;
         }

@@ -15,12 +15,11 @@ typedef struct mix_goal {
 
 typedef struct mix_tensor {
     int32_t index;
+    int64_t row; /* weights */
     uint64_t n_weights;
     const char *types[MAX_OPTIONS]; /* from large to small */
     double error[MAX_OPTIONS];      /* slm_tensor_loss.error of each */
-    double square;
-    int32_t measured; /* the option with which its divergence was measured */
-    double kl;        /* that divergence                                   */
+    double kl, measured_error;      /* its divergence, and its error then */
 } mix_tensor;
 
 typedef struct mix {

@@ -1,7 +1,6 @@
 #include "probe.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -202,18 +201,14 @@ bool probe_restore(probe *p, int32_t index) {
 
 /* ---- The whole ---- */
 
-static int map_file(probe *p, const char *path) {
+static int map_file(probe *p, int fd, const char *name) {
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC), error = 0;
-    if (fd < 0 || fstat(fd, &st) != 0) error = errno;
-    if (error == 0) {
-        p->n_bytes = (size_t)st.st_size;
-        p->data = mmap(NULL, p->n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-        if (p->data == MAP_FAILED) error = errno;
-    }
-    if (error != 0) p->data = NULL;
-    if (fd >= 0) close(fd);
-    return error == 0 ? EXIT_DONE : fail("cannot map %s: %s", path, strerror(error));
+    if (fstat(fd, &st) != 0) return fail("%s: %s", name, strerror(errno));
+    p->n_bytes = (size_t)st.st_size;
+    p->data = mmap(NULL, p->n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    if (p->data != MAP_FAILED) return EXIT_DONE;
+    p->data = NULL;
+    return fail("cannot map %s: %s", name, strerror(errno));
 }
 
 static int cut_text(probe *p, const char *text) {
@@ -244,15 +239,15 @@ static int make_context(probe *p, slm_threads *threads) {
     return create_context(p->model, &params, NULL, &p->ctx);
 }
 
-int probe_open(probe *p, const char *path, const char *text, slm_threads *threads,
+int probe_open(probe *p, int fd, const char *name, const char *text, slm_threads *threads,
                progress_span *progress) {
     slm_error err;
     slm_model_params params = slm_model_defaults();
     *p = (probe){.progress = progress};
-    int code = map_file(p, path);
+    int code = map_file(p, fd, name);
     if (code != EXIT_DONE) return code;
     if (slm_model_open_memory(p->data, p->n_bytes, &params, &p->model, &err) != SLM_OK)
-        return fail_with(path, &err);
+        return fail_with(name, &err);
     slm_model_info info = {.size = sizeof info};
     slm_model_get_info(p->model, &info); /* cannot fail: both pointers and the size are good */
     p->n_vocab = info.n_vocab;

@@ -46,10 +46,10 @@ typedef struct probe {
     progress_span *progress;
 } probe;
 
-/* The F32 model in the file at `path`, on windows from all over the text in the file `text`. `threads` and
- * `progress`, which the caller sets before each measurement, outlive it. EXIT_DONE, or the code to exit with after a message;
- * probe_close() in any case. */
-int probe_open(probe *p, const char *path, const char *text, slm_threads *threads,
+/* The F32 model in the file `fd`, which may be closed afterwards, on windows from all over the text in the file `text`. `name` is for messages.
+ * `threads` and `progress`, which the caller sets before each measurement, outlive it. EXIT_DONE, or the code to exit with after a
+ * message; probe_close() in any case. */
+int probe_open(probe *p, int fd, const char *name, const char *text, slm_threads *threads,
                progress_span *progress);
 void probe_close(probe *p);
 

@@ -1,8 +1,11 @@
 /* slm quantize: a file with smaller weights. What each tensor becomes, and the size of all, is known before the work begins. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "mix.h"
 #include "text.h"
@@ -182,11 +185,26 @@ static int parse_goal(const command *self, quantization *z) {
                : usage_error(self, "--target-size %s: expected a size like 75MB", o->target_size);
 }
 
+/* What would only fail at the end of long work: OUT is IN, or nothing can be written there. */
+static int check_out(const quantization *z) {
+    const char *out = z->operands[OUT], *slash = strrchr(out, '/');
+    struct stat a, b;
+    if (stat(z->operands[IN], &a) == 0 && stat(out, &b) == 0 && a.st_dev == b.st_dev &&
+        a.st_ino == b.st_ino)
+        return fail("%s is the model itself", out);
+    char *folder = slash ? strndup(out, (size_t)(slash - out) + 1) : strdup(".");
+    if (!folder) return fail("no memory");
+    int code = access(folder, W_OK) == 0 ? EXIT_DONE : fail("%s: %s", folder, strerror(errno));
+    free(folder);
+    return code;
+}
+
 /* ---- The whole ---- */
 
 static int quantize(const command *self, quantization *z) {
     slm_error err;
-    int code = create_quantizer(self, z);
+    int code = z->operands[TYPE] || z->o.dry_run ? EXIT_DONE : check_out(z);
+    if (code == EXIT_DONE) code = create_quantizer(self, z);
     if (code != EXIT_DONE) return code;
     if (z->o.dry_run) {
         print_tensors(z);
@@ -223,12 +241,14 @@ static int run(const command *self, int argc, char **argv) {
 
 const command quantize_command = {
     .name = "quantize",
-    .arguments = "IN OUT TYPE [options]",
+    .arguments = "IN OUT [TYPE] [options]",
     .summary = "make the weights of a file smaller",
     .details =
         "TYPE: F32, F16, BF16, Q8_0, Q6_K, Q5_1, Q5_K_M, Q5_K_S, Q5_0, Q4_1, Q4_K_M, Q4_K_S, "
         "Q4_0,\nIQ4_NL, IQ4_XS, MXFP4, Q3_K_L, Q3_K_M, Q3_K_S or Q2_K (docs/quantization.md). OUT "
-        "is there when all of\nit is written; the same bytes for any number of threads.\n",
+        "is there when all of\nit is written; the same bytes for any number of threads.\n"
+        "Without TYPE a mixture is found by what each tensor costs this model on a text:\n"
+        "--target-size 75MB -f TEXT, --bits 4.5 -f TEXT or --max-kl 0.01 -f TEXT.\n",
     .options = options,
     .max_operands = N_OPERANDS,
     .run = run,
