@@ -69,8 +69,7 @@ class Found(Mix):
             if before is not None:
                 self.assertLessEqual(kl, before)
             before = kl
-        self.assertEqual(set(plan.values()), {"F16"})
-        self.assertLess(kl, 1e-4)
+        self.assertLess(kl, 1e-5)
         self.assertEqual(self.new_files(), {"out.gguf"})
 
     def test_what_is_printed_is_what_was_measured(self):
