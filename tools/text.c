@@ -42,6 +42,17 @@ static bool is_control(uint32_t code) {
            (code >= 0x2066 && code <= 0x2069);
 }
 
+size_t utf8_visible(const char *s, size_t n, uint32_t *code) {
+    *code = 0xfffd;
+    size_t length = utf8_decode(s, n, code);
+    bool joiner = *code == 0x200c || *code == 0x200d; /* scripts and emoji need them */
+    bool blank = *code == '\n' || *code == '\t';
+    if ((*code & 0xfffe) == 0xfffe || (*code >= 0xfdd0 && *code <= 0xfdef) ||
+        (is_control(*code) && !joiner && !blank))
+        *code = 0xfffd;
+    return length ? length : 1;
+}
+
 /* The letter after the backslash, 0 if there is none for this character. */
 static char short_escape(uint32_t code) {
     switch (code) {

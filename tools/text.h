@@ -10,6 +10,10 @@
 /* Bytes of the well-formed UTF-8 code point at the begin of s[0 .. n-1], stored in *code; 0 if there is none. */
 size_t utf8_decode(const char *s, size_t n, uint32_t *code);
 
+/* The same for a page: never 0. Bytes that are no UTF-8 count one by one and are U+FFFD, like what would do something instead of being
+ * seen: controls but \n and \t, marks that turn the direction of text, code points that no document may hold. */
+size_t utf8_visible(const char *s, size_t n, uint32_t *code);
+
 /* For a terminal: control characters and invalid bytes as \xNN, \n, \t; backslash and quote escaped too. At most
  * `max` characters are printed, then "...". Returns how many were printed. */
 size_t print_escaped(FILE *out, const char *s, size_t n, size_t max);
