@@ -88,7 +88,7 @@ $(O)/%.o: %.c $(O)/flags
 
 # Under a sanitizer the kernels, all of them inlined, would take minutes to build.
 FAST := $(if $(SAN),-O1,-O3)
-$(O)/kernels/%.o $(O)/libslm/ops.o $(O)/libslm/attn.o $(O)/libslm/sampler_row.o: EXTRA_CFLAGS = $(FAST)
+$(O)/kernels/%.o $(O)/libslm/ops.o $(O)/libslm/attn.o $(O)/libslm/imatrix.o $(O)/libslm/sampler_row.o $(O)/tools/compare_row.o: EXTRA_CFLAGS = $(FAST)
 $(foreach i,$(ISAS),$(eval $(O)/kernels/isa_$(i).o: EXTRA_CFLAGS = $(FAST) $(ISA_FLAGS_$(i))))
 
 # The prompt goes through the environment: it may hold quotes and dollars.

@@ -11,6 +11,7 @@
  *     slm_sampler    logits in, a token out.
  *     slm_speculator the two of them, several tokens at a time.
  *     slm_quantizer  a model in, a file with smaller weights out.
+ *     slm_imatrix    what a model computes on a text in, the weight of errors for it out.
  *
  * Rules that hold for every function here:
  *
@@ -722,7 +723,7 @@ SLM_API slm_status slm_matcher_create(const slm_constraint *constraint,
 SLM_API void slm_matcher_free(slm_matcher *matcher);
 
 /* Another matcher, of the same allocator, at the same place and with the same steps to take back. NOMEM, ARGUMENT; LIMIT if the text
- * is open in more than 65,536 rules (brackets in brackets). */
+ * is open in more than 65,536 rules (brackets in brackets), or can be read in thousands of ways at each of these steps. */
 SLM_API slm_status slm_matcher_clone(const slm_matcher *matcher, slm_matcher **out, slm_error *err);
 
 /* Back to the begin of a text; what was found out stays. Accepts NULL. */
@@ -743,7 +744,8 @@ SLM_API slm_status slm_matcher_mask(slm_matcher *matcher, const uint64_t **mask,
 /*
  * Add a token to the text: a step. One that ends a generation, where the text may end, ends it: only such tokens may then follow.
  *
- * MISMATCH (the token may not come here; names the byte), RANGE (no such token), LIMIT, NOMEM, ARGUMENT. On failure nothing has changed.
+ * MISMATCH (the token may not come here; names the byte), RANGE (no such token), LIMIT (as for a mask, and a byte that takes more than some
+ * milliseconds), NOMEM, ARGUMENT. On failure nothing has changed.
  */
 SLM_API slm_status slm_matcher_accept(slm_matcher *matcher, slm_token token, slm_error *err);
 
@@ -1079,6 +1081,129 @@ typedef struct slm_speculator_info {
 /* ARGUMENT if a pointer is NULL or info->size is wrong. */
 SLM_API slm_status slm_speculator_get_info(const slm_speculator *s, slm_speculator_info *info);
 
+/* ---- Importance matrices --------------------------------------------------------------------- */
+
+/*
+ * How much each column of each matrix of a model matters, from a text: an error e in column i of a row changes the product with x by
+ * e x_i, so the square of an error weighs as much as the mean of x_i^2 over the text. What is kept is the sum of x_i^2 and the number of
+ * tokens, as llama.cpp's llama-imatrix does, whose files (GGUF) these are, read and written. See docs/imatrix.md.
+ *
+ *     slm_imatrix_create(model, NULL, &imatrix, &err);
+ *     params.observe = slm_imatrix_observe;               of the context
+ *     params.observe_user = imatrix;
+ *     ...                                                 slm_decode() of a text, slm_seq_truncate(), slm_decode() of the next
+ *     slm_imatrix_save(imatrix, "imatrix.gguf", &err);
+ *
+ * The same bits for any number of threads and any split into batches. Sums are kept in double precision, and in single precision in
+ * files. Functions on a `const` object may run at the same time, others one at a time.
+ */
+typedef struct slm_imatrix slm_imatrix;
+
+typedef struct slm_imatrix_params {
+    size_t size;             /* sizeof(slm_imatrix_params)                                        */
+    slm_allocator allocator; /* used for everything that belongs to the importance matrix         */
+    int32_t chunk_size; /* at least 1: tokens of a window, only to be told in the file; default 512.
+                           Of a file that is opened: what the file tells                          */
+    bool
+        output_matrix; /* of a model: its output matrix, too; else the matrices of its layers only */
+    bool guard; /* of a file that is opened: see slm_model_params                                 */
+} slm_imatrix_params;
+
+SLM_API slm_imatrix_params slm_imatrix_defaults(void);
+
+/*
+ * Sums of zero for the matrices of a model.
+ *
+ * model   with weights; need not outlive the importance matrix.
+ * params  NULL: slm_imatrix_defaults().
+ * out     free with slm_imatrix_free().
+ *
+ * UNSUPPORTED (model without weights), LIMIT (a name of more than 55 bytes), RANGE, NOMEM, ARGUMENT.
+ */
+SLM_API slm_status slm_imatrix_create(const slm_model *model, const slm_imatrix_params *params,
+                                      slm_imatrix **out, slm_error *err);
+
+/*
+ * The same from a file at `path` (NUL-terminated), which is closed again. The format that llama.cpp had before GGUF is UNSUPPORTED.
+ *
+ * MISMATCH (no importance matrix; sums without counts; a shape), NUMERIC (a sum or count that is negative, NaN or infinite), RANGE, and every
+ * status of the file kind that slm_model_open() has; NOMEM, ARGUMENT.
+ */
+SLM_API slm_status slm_imatrix_open(const char *path, const slm_imatrix_params *params,
+                                    slm_imatrix **out, slm_error *err);
+
+SLM_API void slm_imatrix_free(slm_imatrix *imatrix);
+
+/* An slm_observe_fn: add what a context shows. `imatrix` is an slm_imatrix. States, and matrices that it does not have, are passed over. */
+SLM_API void slm_imatrix_observe(void *imatrix, const slm_observation *observation);
+
+/* Add what another one has seen, as if it had been seen by this one: sums, counts, names of texts, and tensors that only the other one has.
+ * MISMATCH (a shape), NOMEM, ARGUMENT (NULL, or both are the same one): nothing has then changed. */
+SLM_API slm_status slm_imatrix_add(slm_imatrix *imatrix, const slm_imatrix *more, slm_error *err);
+
+/* Remember the name (NUL-terminated) of a text, to be told in the file. NOMEM, ARGUMENT. */
+SLM_API slm_status slm_imatrix_add_dataset(slm_imatrix *imatrix, const char *name, slm_error *err);
+
+/*
+ * Is it for this model? Tensors of the same name must have as many columns and matrices.
+ *
+ * model  opened in any way, also keys_only
+ * n      receives how many tensors of the model it has; 0 on failure
+ *
+ * MISMATCH (the message names the tensor), ARGUMENT.
+ */
+SLM_API slm_status slm_imatrix_match(const slm_imatrix *imatrix, const slm_model *model, int32_t *n,
+                                     slm_error *err);
+
+/*
+ * An slm_importance_fn, for slm_quantize_params.importance: the mean of x^2 of each column; `imatrix` is an slm_imatrix.
+ *
+ * tensor  its name, NUL-terminated
+ * matrix  of a tensor with several (experts), which one; else 0
+ * n       columns, of one matrix
+ * out     [n] receives the means
+ *
+ * false, and `out` of no use: there is no such tensor or matrix, it has seen no tokens, or a mean is NaN or infinite. Takes no memory.
+ */
+SLM_API bool slm_imatrix_importance(void *imatrix, const char *tensor, int64_t matrix, int64_t n,
+                                    float *out);
+
+/*
+ * Write the file at `path` (NUL-terminated), whole or not at all, as slm_quantizer_write() does. Tensors that have seen no tokens are left out.
+ *
+ * IO, NUMERIC (NaN, infinity or a sum too large for a float: the message names the tensor), NOMEM, ARGUMENT (no tokens were seen; NULL).
+ */
+SLM_API slm_status slm_imatrix_save(const slm_imatrix *imatrix, const char *path, slm_error *err);
+
+typedef struct slm_imatrix_info {
+    size_t size;       /* sizeof(slm_imatrix_info), set by the caller                             */
+    int32_t n_tensors; /* tensors in all, and those that have seen tokens                         */
+    int32_t n_seen;
+    int32_t chunk_size;
+    int64_t n_chunks;   /* windows of chunk_size: of the tensor that has seen most                */
+    int64_t n_datasets; /* names of texts                                                         */
+} slm_imatrix_info;
+
+/* ARGUMENT if a pointer is NULL or info->size is wrong. */
+SLM_API slm_status slm_imatrix_get_info(const slm_imatrix *imatrix, slm_imatrix_info *info);
+
+/* `name` and `counts` and so on stay valid until the importance matrix changes. */
+typedef struct slm_imatrix_tensor {
+    size_t size;      /* sizeof(slm_imatrix_tensor), set by the caller                            */
+    const char *name; /* NUL-terminated, the model's                                              */
+    int64_t n_columns, n_matrices;
+    const double *sums;   /* [n_matrices, n_columns] of x^2                                       */
+    const double *counts; /* [n_matrices] tokens                                                  */
+} slm_imatrix_tensor;
+
+/* Tensors by rising name. RANGE if there is no such index; ARGUMENT. */
+SLM_API slm_status slm_imatrix_get_tensor(const slm_imatrix *imatrix, int32_t index,
+                                          slm_imatrix_tensor *info);
+
+/* Names of texts, in the order in which they came; valid until the importance matrix changes. RANGE, ARGUMENT. */
+SLM_API slm_status slm_imatrix_get_dataset(const slm_imatrix *imatrix, int64_t index,
+                                           slm_string *name);
+
 /* ---- Quantization ---------------------------------------------------------------------------- */
 
 /*
@@ -1120,6 +1245,13 @@ typedef struct slm_tensor_choice {
 typedef bool (*slm_importance_fn)(void *user, const char *tensor, int64_t matrix, int64_t n,
                                   float *out);
 
+/* A key of the new file, in the place of the model's of this name or behind all others; none that the quantizer sets itself. */
+typedef struct slm_new_key {
+    const char *name; /* NUL-terminated */
+    const char *text; /* the value, NUL-terminated; NULL: `number`, as u32 */
+    uint32_t number;
+} slm_new_key;
+
 typedef struct slm_quantize_params {
     size_t size;             /* sizeof(slm_quantize_params)                                       */
     slm_allocator allocator; /* used for everything that belongs to the quantizer                 */
@@ -1134,6 +1266,8 @@ typedef struct slm_quantize_params {
     slm_importance_fn importance; /* or NULL: all columns count alike                             */
     void *importance_user;
     slm_threads *threads; /* or NULL: n_threads of its own, while it works; else outlives it      */
+    const slm_new_key *keys; /* [n_keys], at most 256; read at creation                           */
+    int32_t n_keys;
 } slm_quantize_params;
 
 SLM_API slm_quantize_params slm_quantize_defaults(void);
@@ -1143,7 +1277,7 @@ SLM_API slm_quantize_params slm_quantize_defaults(void);
  * params  NULL: slm_quantize_defaults().
  * out     free with slm_quantizer_free().
  *
- * ARGUMENT (a type that is unknown, a pattern that fits nothing; NULL), UNSUPPORTED (a tensor is quantized already; one of several
+ * ARGUMENT (a type that is unknown, a pattern that fits nothing, a key that is given twice or not to be set; NULL), UNSUPPORTED (a tensor is quantized already; one of several
  * parts of a model), RANGE, LIMIT, TYPE (a key), CHANGED, NOMEM.
  */
 SLM_API slm_status slm_quantizer_create(const slm_model *model, const slm_quantize_params *params,

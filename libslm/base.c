@@ -52,6 +52,11 @@ bool slm__str_eq(slm__str a, const char *b) {
     return a.len == n && memcmp(a.ptr, b, n) == 0;
 }
 
+int slm__str_compare(slm__str a, slm__str b) {
+    int d = memcmp(a.ptr, b.ptr, a.len < b.len ? a.len : b.len);
+    return d ? d : (a.len > b.len) - (a.len < b.len);
+}
+
 slm__shown slm__show(slm__str s) {
     static const char hex[] = "0123456789abcdef";
     slm__shown out;

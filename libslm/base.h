@@ -35,6 +35,9 @@ typedef struct slm__str {
 
 bool slm__str_eq(slm__str a, const char *b);
 
+/* By bytes; of a string and its beginning, this first. */
+int slm__str_compare(slm__str a, slm__str b);
+
 /* A file's bytes made fit for a message: printable ASCII as it is, the rest as \xNN, cut with "..." */
 typedef struct slm__shown {
     char text[100];

@@ -9,6 +9,7 @@ enum {
     /* When a constraint is made: steps of walks, and what else the machine may do for each of the two. */
     FIRST_STEPS = 8 << 20,
     FIRST_WORK = 32 << 20,
+    MAX_COMPARED = 1 << 24, /* texts of tokens */
 };
 
 static slm_status no_memory(slm_error *err) {
@@ -38,9 +39,11 @@ static slm__str text_of(const slm_grammar *g, uint32_t symbol) {
     return (slm__str){g->text.p + t->text, t->n_text};
 }
 
-/* The first token of each text, in one pass over the vocabulary: `heads` [n_heads] and `next` [symbols] are numbers of symbols + 1. */
-static void find_texts(slm_constraint *c, const uint32_t *heads, uint32_t n_heads,
-                       const uint32_t *next) {
+/* The first token of each text, in one pass over the vocabulary: `heads` [n_heads] and `next` [symbols] are numbers of symbols + 1.
+ * LIMIT where grammar and vocabulary are made to meet at the same hashes. */
+static slm_status find_texts(slm_constraint *c, const uint32_t *heads, uint32_t n_heads,
+                             const uint32_t *next, slm_error *err) {
+    uint32_t n_compared = 0;
     for (slm_token token = 0; token < c->trie->n_vocab; token++) {
         slm__str text;
         uint32_t attributes;
@@ -50,8 +53,14 @@ static void find_texts(slm_constraint *c, const uint32_t *heads, uint32_t n_head
             if (c->symbols[i - 1] == SLM_TOKEN_NONE && wanted.len == text.len &&
                 memcmp(wanted.ptr, text.ptr, text.len) == 0)
                 c->symbols[i - 1] = token;
+            if (++n_compared > MAX_COMPARED)
+                return slm__fail(err, SLM_ERR_LIMIT,
+                                 "too many tokens of the grammar share a hash: more than %d "
+                                 "comparisons, up to token %d",
+                                 MAX_COMPARED, token);
         }
     }
+    return SLM_OK;
 }
 
 static slm_status hash_symbols(slm_constraint *c, slm_error *err) {
@@ -69,10 +78,11 @@ static slm_status hash_symbols(slm_constraint *c, slm_error *err) {
         n_texts++;
     }
     bool ok = heads && next;
-    if (n_texts > 0) find_texts(c, heads, n_heads, next);
+    slm_status s = ok ? SLM_OK : no_memory(err);
+    if (n_texts > 0) s = find_texts(c, heads, n_heads, next, err);
     slm__free(&c->allocator, heads);
     slm__free(&c->allocator, next);
-    return ok ? SLM_OK : no_memory(err);
+    return s;
 }
 
 static slm_status find_symbols(slm_constraint *c, slm_error *err) {
@@ -138,6 +148,7 @@ static bool is_wide(const slm_constraint *c, slm__machine *m, uint32_t state) {
 
 static void find_wide(slm_constraint *c, slm__machine *m) {
     slm__mark mark = slm__machine_mark(m);
+    slm__machine_allow(m, FIRST_WORK, slm__mask_is_too_much);
     for (uint32_t i = 0; i < c->grammar->states.n; i++) {
         c->wide[i] = is_wide(c, m, i);
         if (slm__machine_full(m, mark)) slm__machine_release(m, mark);
@@ -147,17 +158,16 @@ static void find_wide(slm_constraint *c, slm__machine *m) {
 
 static slm_status fill_locals(slm_constraint *c, slm__walk *w, slm_error *err) {
     slm__mark mark = slm__machine_mark(w->m);
-    w->m->work_end = w->m->work + FIRST_WORK;
+    uint64_t end = w->m->work + FIRST_WORK;
     for (uint32_t i = 0; i < c->grammar->states.n && w->n_steps < FIRST_STEPS; i++) {
         if (!c->wide[i]) continue;
-        const slm__local *l;
+        slm__local *l;
         bool mine;
-        slm_status s = slm__walk_local(w, c, i, &l, &mine, err);
+        slm_status s = slm__walk_local(w, c, i, end - w->m->work, &l, &mine, err);
         slm__machine_release(w->m, mark);
-        /* LIMIT will come again, and then matter, if a text comes there */
         if (s != SLM_OK && s != SLM_ERR_LIMIT) return s;
-        if (s == SLM_OK && mine) slm__local_free((slm__local *)l, &c->allocator);
-        if ((s == SLM_OK && mine) || w->m->work > w->m->work_end) break;
+        if (mine) slm__local_free(l, &c->allocator);
+        if (s == SLM_ERR_LIMIT || mine || w->m->work >= end) break; /* the rest when it is needed */
     }
     slm__clear(err);
     return SLM_OK;

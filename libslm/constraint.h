@@ -23,6 +23,8 @@ typedef struct slm__local {
      * go on with the next round. */
     uint8_t *rounds;
     bool again[256];
+    uint64_t work;   /* that it took */
+    const char *why; /* `sure` NULL: there is nothing of the above, it was too much; the message */
 } slm__local;
 
 enum { SLM__MANY_ROUNDS = 255 };
@@ -60,9 +62,12 @@ void slm__walk_free(slm__walk *w);
 slm_status slm__walk_mask(slm__walk *w, const slm_constraint *c, uint32_t set, uint64_t *bits,
                           slm_error *err);
 
-/* The slm__local of a state, made and kept if there is none. *mine: there was no room to keep it, slm__local_free() is the caller's. */
-slm_status slm__walk_local(slm__walk *w, const slm_constraint *c, uint32_t state,
-                           const slm__local **out, bool *mine, slm_error *err);
+/*
+ * Make the slm__local of a state with a machine that is as it began, so that it is the same whoever makes it; and keep it for all, unless *mine: there was no
+ * room or somebody was faster, slm__local_free() is the caller's. LIMIT only for a limit on work below SLM__MASK_WORK.
+ */
+slm_status slm__walk_local(slm__walk *w, const slm_constraint *c, uint32_t state, uint64_t most,
+                           slm__local **out, bool *mine, slm_error *err);
 void slm__local_free(slm__local *l, const slm_allocator *a);
 
 static inline void slm__set_bit(uint64_t *bits, slm_token token) {

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "sort.h"
+
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are read as they lie");
 
 #define MAX_FILE ((uint64_t)1 << 44)
@@ -165,33 +167,7 @@ static slm_status read_header(cursor *c, slm__gguf *g) {
     return SLM_OK;
 }
 
-/* ---- Order: heap sort (Williams 1964) of indices. No allocation, no recursion, n log n on hostile input too, which
- * hashes that are known to the file's maker would not give ---- */
-
-typedef int (*compare_fn)(const void *table, uint32_t a, uint32_t b);
-
-static void sift_down(uint32_t *order, uint32_t root, uint32_t n, compare_fn compare,
-                      const void *table) {
-    for (uint32_t child; (child = 2 * root + 1) < n; root = child) {
-        if (child + 1 < n && compare(table, order[child], order[child + 1]) < 0) child++;
-        if (compare(table, order[root], order[child]) >= 0) return;
-        uint32_t t = order[root];
-        order[root] = order[child];
-        order[child] = t;
-    }
-}
-
-/* order[] becomes 0 .. n-1 sorted. */
-static void sort_indices(uint32_t *order, uint32_t n, compare_fn compare, const void *table) {
-    for (uint32_t i = 0; i < n; i++) order[i] = i;
-    for (uint32_t i = n / 2; i-- > 0;) sift_down(order, i, n, compare, table);
-    for (uint32_t i = n; i-- > 1;) {
-        uint32_t t = order[0];
-        order[0] = order[i];
-        order[i] = t;
-        sift_down(order, 0, i, compare, table);
-    }
-}
+/* ---- Order ---- */
 
 static int compare_offsets(const void *table, uint32_t a, uint32_t b) {
     const slm__tensor *tensors = table;
@@ -211,18 +187,13 @@ static slm__str name_of(const named_rows *t, uint32_t i) {
     return *(const slm__str *)(const void *)((const char *)t->rows + i * t->stride);
 }
 
-static int compare_strings(slm__str a, slm__str b) {
-    int d = memcmp(a.ptr, b.ptr, a.len < b.len ? a.len : b.len);
-    return d ? d : (a.len > b.len) - (a.len < b.len);
-}
-
 static int compare_names(const void *table, uint32_t a, uint32_t b) {
-    return compare_strings(name_of(table, a), name_of(table, b));
+    return slm__str_compare(name_of(table, a), name_of(table, b));
 }
 
 /* order[]: the indices by rising name. Two of the same name: FORMAT. */
 static slm_status order_names(cursor *c, named_rows t, uint32_t *order) {
-    sort_indices(order, (uint32_t)t.n, compare_names, &t);
+    slm__sort_order(order, (uint32_t)t.n, compare_names, &t);
     for (int32_t i = 1; i < t.n; i++) {
         uint32_t a = order[i - 1], b = order[i];
         if (compare_names(&t, a, b) != 0) continue;
@@ -238,7 +209,7 @@ static const void *find_name(named_rows t, const uint32_t *order, const char *na
     slm__str wanted = {name, strlen(name)};
     for (int32_t low = 0, high = t.n; low < high;) {
         int32_t middle = low + (high - low) / 2;
-        int d = compare_strings(wanted, name_of(&t, order[middle]));
+        int d = slm__str_compare(wanted, name_of(&t, order[middle]));
         if (d == 0) return (const char *)t.rows + order[middle] * t.stride;
         if (d < 0)
             high = middle;
@@ -415,7 +386,7 @@ static slm_status place_tensor(const cursor *c, const slm__gguf *g, uint64_t beg
 
 /* `order` is room for n_tensors indices. */
 static slm_status check_overlap(cursor *c, const slm__gguf *g, uint32_t *order) {
-    sort_indices(order, (uint32_t)g->n_tensors, compare_offsets, g->tensors);
+    slm__sort_order(order, (uint32_t)g->n_tensors, compare_offsets, g->tensors);
     for (int32_t i = 1; i < g->n_tensors; i++) {
         const slm__tensor *a = &g->tensors[order[i - 1]], *b = &g->tensors[order[i]];
         if (b->offset - a->offset >= a->n_bytes) continue;

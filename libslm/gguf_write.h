@@ -1,21 +1,28 @@
-/* The head of a file that is made from another: its keys, some of them changed, and its tensors with other types. */
+/* The head of a GGUF file: keys and tensors of another file, some of them changed, or new ones. */
 #ifndef SLM_GGUF_WRITE_H
 #define SLM_GGUF_WRITE_H
 
 #include "gguf.h"
 
-/* A key that the new file has as u32: in its place, or behind the others if it is new. */
-typedef struct slm__u32_key {
-    const char *name;
-    uint32_t value;
-} slm__u32_key;
+enum { SLM__GGUF_ALIGNMENT = 32 }; /* of a file that does not say */
 
 typedef struct slm__gguf_change {
-    const slm__gguf *from;
-    const slm_type *types; /* [n_tensors], rows are whole blocks */
-    const slm__u32_key *keys;
+    const slm__gguf *from; /* whose keys stay, and its alignment; NULL: none */
+    /* In the place of keys of the same name, or behind all others. A string is its bytes behind a u64, as it lies in a file. */
+    const slm__key *keys;
     int32_t n_keys;
+    const slm__tensor *tensors; /* only their names and dims are read */
+    const slm_type *types;      /* [n_tensors], rows are whole blocks */
+    int32_t n_tensors;
 } slm__gguf_change;
+
+/* The key of a u32 that stays where it is, at any address. */
+slm__key slm__u32_key(const char *name, const void *value);
+
+/* A string, with its length before it, at out[0 .. 8 + len - 1], and its key. */
+slm__key slm__text_key(const char *name, slm__str text, uint8_t *out);
+
+uint64_t slm__gguf_alignment(const slm__gguf_change *c);
 
 /* Bytes of tensor `index` after the change, without padding. */
 uint64_t slm__gguf_changed_bytes(const slm__gguf_change *c, int32_t index);

@@ -1,15 +1,18 @@
 #include "machine.h"
 #include "sort.h"
 
-enum { HEADS = 1 << 15, STEPS = 1 << 14, MOST = 5, CLAMPED_FRAMES = 8 };
+enum { STEPS = 1 << 14, MOST = 5, CLAMPED_FRAMES = 8 };
+_Static_assert(SLM__MASK_WORK == 134217728 && SLM__BYTE_WORK == 1048576, "as messages say");
 
 /* What there can be too much of. */
 static const char too_many_ways[] =
     "too many ways to read the text: more than 8192 places in the grammar";
 static const char too_deep[] =
     "the text is open in more than 65536 rules of the grammar at a time (brackets)";
-static const char too_much_work[] =
+const char slm__mask_is_too_much[] =
     "too many ways to read the tokens that may come: more than 134217728 steps";
+const char slm__byte_is_too_much[] =
+    "too many ways to read the text: more than 1048576 steps for a byte or a token";
 static const char too_wide[] =
     "too many places in the grammar are needed at a time, to go on and to step back";
 
@@ -29,38 +32,55 @@ static uint32_t fail(slm__machine *m, const char *why) {
     return SET_FAILED;
 }
 
-bool slm__machine_spend(slm__machine *m, uint64_t n) {
-    m->work += n;
-    return m->work <= m->work_end || fail(m, too_much_work) != SET_FAILED;
+void slm__machine_refuse(slm__machine *m, const char *why) { fail(m, why); }
+
+void slm__machine_allow(slm__machine *m, uint64_t n, const char *why) {
+    m->work_end = m->work + n;
+    m->too_much = why;
 }
 
-static uint32_t mix(uint32_t h, uint32_t v) {
-    h = (h ^ v) * 0x9e3779b1u;
-    return h ^ h >> 15;
+bool slm__machine_overspent(slm__machine *m) { return fail(m, m->too_much) != SET_FAILED; }
+
+static uint64_t mix(uint64_t h, uint64_t v) {
+    h = (h ^ v) * 0x9e3779b97f4a7c15u;
+    return h ^ h >> 32;
 }
+
+static uint64_t both(uint32_t a, uint32_t b) { return (uint64_t)a << 32 | b; }
+
+/* ---- Frames and sets are found in digital search trees (Coffman and Eve 1970): bits of a hash say which tree and then which way. However a grammar is made, a
+ * way is no longer than that; and what came last is a leaf, so it can be taken away again. ---- */
 
 /* ---- Frames ---- */
 
-static uint32_t frame_hash(const slm__frame *f) {
-    uint32_t h = mix(mix(mix(0, f->ret), f->parent), f->body);
-    return mix(mix(h, f->min), f->max) % HEADS;
+static bool same_frame(const slm__frame *a, const slm__frame *b) {
+    return a->ret == b->ret && a->parent == b->parent && a->body == b->body && a->min == b->min &&
+           a->max == b->max;
+}
+
+uint64_t slm__frame_hash(const slm__frame *f) {
+    return mix(mix(mix(f->body, both(f->ret, f->parent)), both(f->min, f->max)), 0);
+}
+
+/* What holds the number + 1 of an equal frame, or 0 where it belongs. */
+static uint32_t *frame_link(slm__machine *m, const slm__frame *f) {
+    uint64_t h = slm__frame_hash(f);
+    uint32_t *link = &m->frame_heads[h % SLM__HEADS];
+    for (h /= SLM__HEADS; *link != 0 && !same_frame(&m->frames.p[*link - 1], f); h >>= 1)
+        link = &m->frames.p[*link - 1].below[h & 1];
+    return link;
 }
 
 /* SET_FAILED if there is no memory for it. */
 static uint32_t intern_frame(slm__machine *m, slm__frame f) {
-    uint32_t h = frame_hash(&f);
-    for (uint32_t i = m->frame_heads[h]; i != 0; i = m->frames.p[i - 1].next) {
-        const slm__frame *o = &m->frames.p[i - 1];
-        if (o->ret == f.ret && o->parent == f.parent && o->body == f.body && o->min == f.min &&
-            o->max == f.max)
-            return i - 1;
-    }
+    if (!SLM_ROOM(&m->allocator, &m->frames, 1)) return fail(m, NULL); /* links stay */
+    uint32_t *link = frame_link(m, &f);
+    if (*link != 0) return *link - 1;
     if (m->frames.n >= MOST * SLM__FULL_FRAMES) return fail(m, too_deep);
-    if (!SLM_ROOM(&m->allocator, &m->frames, 1)) return fail(m, NULL);
-    f.next = m->frame_heads[h];
-    m->frames.p[m->frames.n++] = f;
-    m->frame_heads[h] = m->frames.n;
-    return m->frames.n - 1;
+    f.below[0] = f.below[1] = 0;
+    m->frames.p[m->frames.n] = f;
+    *link = m->frames.n + 1;
+    return m->frames.n++;
 }
 
 /* ---- The set that is being made ---- */
@@ -74,10 +94,10 @@ static void begin(slm__machine *m) {
     m->stamp = 1;
 }
 
-/* The slot of a place, or the free one where it belongs. */
+/* The slot of a place, or the free one where it belongs. Steps have lengths of their own, so that places of one slot part. */
 static slm__seen *slot_of(const slm__machine *m, uint32_t state, uint32_t frame) {
-    uint32_t i = mix(mix(1, state), frame);
-    for (;; i++) {
+    uint64_t h = mix(mix(1, both(state, frame)), 0);
+    for (uint32_t i = (uint32_t)h, step = (uint32_t)(h >> 32) | 1;; i += step) {
         slm__seen *s = &m->seen[i % (2 * SLM__MAX_PLACES)];
         if (s->stamp != m->stamp) return s;
         const slm__place *p = &m->found[s->number];
@@ -149,7 +169,7 @@ static bool close_places(slm__machine *m) {
         slm__place p = m->found[i];
         const slm__astate *s = &g->states.p[p.state];
         if (s->final && !give_back(m, p.frame)) return false;
-        m->work += s->n_calls;
+        if (!slm__machine_spend(m, s->n_calls)) return false;
         for (uint32_t k = 0; k < s->n_calls; k++)
             if (!call(m, &g->calls.p[s->calls + k], p.frame)) return false;
     }
@@ -158,10 +178,21 @@ static bool close_places(slm__machine *m) {
 
 /* ---- Sets ---- */
 
-static uint32_t set_hash(const slm__place *p, uint32_t n, bool ends, bool escapes, uint32_t left) {
-    uint32_t h = ends + 2u * escapes + 4 * left;
-    for (uint32_t i = 0; i < n; i++) h = mix(mix(h, p[i].state), p[i].frame);
-    return h % HEADS;
+/* What holds the number + 1 of a set of these places that is else like `like`, or 0 where it belongs. */
+static uint32_t *set_link(slm__machine *m, const slm__place *p, const slm__place_set *like) {
+    uint64_t h = like->ends + 2u * like->escapes + 4 * (uint64_t)like->left;
+    for (uint32_t i = 0; i < like->n; i++) h = mix(h, both(p[i].state, p[i].frame));
+    h = mix(h, 0);
+    uint32_t *link = &m->set_heads[h % SLM__HEADS];
+    for (h /= SLM__HEADS; *link != 0; h >>= 1) {
+        slm__place_set *s = &m->sets.p[*link - 1];
+        if (s->n == like->n && s->ends == like->ends && s->escapes == like->escapes &&
+            s->left == like->left &&
+            (s->n == 0 || memcmp(m->places.p + s->at, p, s->n * sizeof *p) == 0))
+            break;
+        link = &s->below[h & 1];
+    }
+    return link;
 }
 
 /* Keep the places that read, sorted. */
@@ -181,23 +212,19 @@ static void sort_found(slm__machine *m) {
 /* The number of the set of all that was found and is closed. */
 static uint32_t intern_set(slm__machine *m) {
     sort_found(m);
-    uint32_t n = m->n_found, h = set_hash(m->found, n, m->ends, m->escapes, m->left);
-    for (uint32_t i = m->set_heads[h]; i != 0; i = m->sets.p[i - 1].next) {
-        const slm__place_set *s = &m->sets.p[i - 1];
-        if (s->n == n && s->ends == m->ends && s->escapes == m->escapes && s->left == m->left &&
-            (n == 0 || memcmp(m->places.p + s->at, m->found, n * sizeof *m->found) == 0))
-            return i - 1;
-    }
+    uint32_t n = m->n_found;
+    slm__place_set s = {m->places.n, n, {0}, m->ends, m->escapes, m->left};
+    if (!SLM_ROOM(&m->allocator, &m->sets, 1)) return fail(m, NULL); /* links stay */
+    uint32_t *link = set_link(m, m->found, &s);
+    if (*link != 0) return *link - 1;
     if (m->sets.n >= MOST * SLM__FULL_SETS || m->places.n + n > MOST * SLM__FULL_PLACES)
         return fail(m, too_wide);
-    if (!SLM_ROOM(&m->allocator, &m->sets, 1) || !SLM_ROOM(&m->allocator, &m->places, n))
-        return fail(m, NULL);
-    slm__place_set s = {m->places.n, n, m->set_heads[h], m->ends, m->escapes, m->left};
+    if (!SLM_ROOM(&m->allocator, &m->places, n)) return fail(m, NULL);
     if (n > 0) memcpy(m->places.p + s.at, m->found, n * sizeof *m->found);
     m->places.n += n;
-    m->sets.p[m->sets.n++] = s;
-    m->set_heads[h] = m->sets.n;
-    return m->sets.n - 1;
+    m->sets.p[m->sets.n] = s;
+    *link = m->sets.n + 1;
+    return m->sets.n++;
 }
 
 static uint32_t finish(slm__machine *m) { return close_places(m) ? intern_set(m) : SET_FAILED; }
@@ -305,9 +332,13 @@ static uint32_t compute_byte(slm__machine *m, uint32_t set, uint8_t byte) {
 
 uint32_t slm__machine_byte(slm__machine *m, uint32_t set, uint8_t byte) {
     slm__machine_step *step = &m->steps[(set * 0x9e3779b1u ^ byte * 0x85ebca77u) >> 18];
-    if (step->set == set && step->byte == byte) return step->next;
+    uint32_t key = m->released << 8 | byte;
+    if (step->set == set && step->key == key)
+        return slm__machine_spend(m, step->work) ? step->next : SET_FAILED;
+    uint64_t before = m->work;
     uint32_t next = compute_byte(m, set, byte);
-    if (next != SET_FAILED) *step = (slm__machine_step){set, next, byte};
+    if (next != SET_FAILED)
+        *step = (slm__machine_step){set, next, (uint32_t)(m->work - before), key};
     return next;
 }
 
@@ -318,6 +349,7 @@ uint32_t slm__machine_token(slm__machine *m, uint32_t set, const bool *symbols) 
     for (uint32_t i = 0; i < s.n; i++) {
         slm__place p = m->places.p[s.at + i];
         const slm__astate *x = &g->states.p[p.state];
+        if (!slm__machine_spend(m, x->n_calls)) return SET_FAILED;
         for (uint32_t k = 0; k < x->n_calls; k++) {
             const slm__call_edge *e = &g->calls.p[x->calls + k];
             if (e->kind == CALL_TOKEN && symbols[e->target] && !visit(m, e->to, p.frame))
@@ -331,9 +363,9 @@ uint32_t slm__machine_join(slm__machine *m, uint32_t a, uint32_t b) {
     if (a == b || b == SET_DEAD) return a;
     if (a == SET_DEAD) return b;
     begin(m);
-    uint32_t both[2] = {a, b};
+    uint32_t ids[2] = {a, b};
     for (int k = 0; k < 2; k++) {
-        slm__place_set s = m->sets.p[both[k]];
+        slm__place_set s = m->sets.p[ids[k]];
         m->ends |= s.ends;
         m->escapes |= s.escapes;
         for (uint32_t i = 0; i < s.n; i++) {
@@ -357,16 +389,19 @@ bool slm__machine_full(const slm__machine *m, slm__mark since) {
 }
 
 void slm__machine_release(slm__machine *m, slm__mark mark) {
-    while (m->sets.n > mark.sets) { /* the newest is the head of its list */
-        const slm__place_set *s = &m->sets.p[--m->sets.n];
-        m->set_heads[set_hash(m->places.p + s->at, s->n, s->ends, s->escapes, s->left)] = s->next;
+    while (m->sets.n > mark.sets) {
+        slm__place_set s = m->sets.p[m->sets.n - 1];
+        *set_link(m, m->places.p + s.at, &s) = 0;
+        m->sets.n--;
     }
     while (m->frames.n > mark.frames) {
-        const slm__frame *f = &m->frames.p[--m->frames.n];
-        m->frame_heads[frame_hash(f)] = f->next;
+        slm__frame f = m->frames.p[m->frames.n - 1];
+        *frame_link(m, &f) = 0;
+        m->frames.n--;
     }
     m->places.n = mark.places;
-    memset(m->steps, 0, STEPS * sizeof *m->steps);
+    m->released = (m->released + 1) % (1 << 24); /* no step is known any more */
+    if (m->released == 0) memset(m->steps, 0, STEPS * sizeof *m->steps);
 }
 
 /* `number` [frames of `from`]: 0 or 1, wanted; becomes the number in m. */
@@ -420,8 +455,8 @@ bool slm__machine_copy(slm__machine *m, const slm__machine *from, uint32_t *ids,
 slm_status slm__machine_init(slm__machine *m, const slm_grammar *g, const slm_allocator *a,
                              slm_error *err) {
     *m = (slm__machine){.allocator = *a, .grammar = g, .work_end = UINT64_MAX};
-    m->frame_heads = slm__alloc_array(a, HEADS, sizeof *m->frame_heads);
-    m->set_heads = slm__alloc_array(a, HEADS, sizeof *m->set_heads);
+    m->frame_heads = slm__alloc_array(a, SLM__HEADS, sizeof *m->frame_heads);
+    m->set_heads = slm__alloc_array(a, SLM__HEADS, sizeof *m->set_heads);
     m->steps = slm__alloc_array(a, STEPS, sizeof *m->steps);
     m->found = slm__alloc_array(a, SLM__MAX_PLACES, sizeof *m->found);
     m->seen = slm__alloc_array(a, 2 * SLM__MAX_PLACES, sizeof *m->seen);

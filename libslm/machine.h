@@ -19,13 +19,16 @@ enum {
  * after a copy, what comes to it until it is full, what a clamp adds, and two walks that each fill it. */
 enum { SLM__FULL_SETS = 1 << 14, SLM__FULL_PLACES = 1 << 17, SLM__FULL_FRAMES = 1 << 16 };
 
+/* Trees in which frames are found, by the low bits of a hash; and of sets as many. */
+enum { SLM__HEADS = 1 << 15 };
+
 enum { SLM__NO_STATE = UINT32_MAX, SLM__MAX_PLACES = 8192, SLM__LOCAL_ROUNDS = 1 << 30 };
 
 typedef struct slm__frame {
     uint32_t ret, parent; /* go on in state `ret` (NO_STATE: FRAME_UNKNOWN's) with frame `parent` */
     uint32_t body;     /* NO_STATE, or of a loop: first state of its body; max is then > 0      */
     uint32_t min, max; /* rounds, this one too; max UINT32_MAX: no end                          */
-    uint32_t next;     /* with the same hash                                                   */
+    uint32_t below[2]; /* in the tree that it is found in: numbers + 1                          */
 } slm__frame;
 
 typedef struct slm__place {
@@ -33,16 +36,16 @@ typedef struct slm__place {
 } slm__place;
 
 typedef struct slm__place_set {
-    uint32_t at, n; /* into `places`: those whose states read, sorted */
-    uint32_t next;  /* with the same hash                             */
-    bool ends;      /* the text may end here                          */
-    bool escapes;   /* returned from FRAME_UNKNOWN                    */
-    uint32_t left;  /* rounds that were left then, in a local loop: the most */
+    uint32_t at, n;    /* into `places`: those whose states read, sorted */
+    uint32_t below[2]; /* in the tree that it is found in: numbers + 1 */
+    bool ends;         /* the text may end here                          */
+    bool escapes;      /* returned from FRAME_UNKNOWN                    */
+    uint32_t left;     /* rounds that were left then, in a local loop: the most */
 } slm__place_set;
 
 typedef struct slm__machine_step {
-    uint32_t set, next;
-    uint8_t byte;
+    uint32_t set, next, work;
+    uint32_t key; /* of the time since the last release, and the byte */
 } slm__machine_step;
 
 typedef struct slm__seen {
@@ -55,15 +58,16 @@ typedef struct slm__machine {
     SLM_VEC(slm__frame) frames;
     SLM_VEC(slm__place) places;
     SLM_VEC(slm__place_set) sets;
-    uint32_t *frame_heads, *set_heads; /* [SLM__HEADS] number + 1 of the newest */
-    slm__machine_step *steps;          /* [SLM__STEPS] what was found lately    */
+    uint32_t *frame_heads, *set_heads; /* [SLM__HEADS] of a tree, number + 1     */
+    slm__machine_step *steps;          /* [STEPS] what was found lately        */
     slm__place *found;                 /* [SLM__MAX_PLACES] of the set that is being made */
     slm__seen *seen;                   /* [2 * MAX_PLACES] hash table of them */
     uint64_t *room;                    /* [2 * MAX_PLACES] to sort them       */
-    uint32_t n_found, stamp;
+    uint32_t n_found, stamp, released;
     bool ends, escapes;
     uint32_t left;
-    uint64_t work, work_end; /* steps; see slm__machine_spend() */
+    uint64_t work, work_end; /* steps; see slm__machine_spend()                                */
+    const char *too_much;    /* message for more work than that                                */
     slm_status status;       /* of the last SET_FAILED: LIMIT, NOMEM                           */
     const char *why;         /* LIMIT: what there is too much of                               */
 } slm__machine;
@@ -95,8 +99,24 @@ uint32_t slm__machine_without(slm__machine *m, uint32_t set, const uint8_t *mark
  * that. */
 uint32_t slm__machine_clamp(slm__machine *m, uint32_t set, uint32_t n);
 
+/*
+ * Work is counted in steps of a few nanoseconds, and what is remembered costs as much as when it was found out: whether something is too much depends
+ * on the grammar and the text, not on what was asked before. From now on n steps may be done, and then it is LIMIT, with that message. (At first,
+ * any number.)
+ */
+enum { SLM__MASK_WORK = 1 << 27, SLM__BYTE_WORK = 1 << 20 };
+extern const char slm__mask_is_too_much[], slm__byte_is_too_much[];
+void slm__machine_allow(slm__machine *m, uint64_t n, const char *why);
+
 /* Work of n steps is to be done. False: it is too much, as with SET_FAILED. */
-bool slm__machine_spend(slm__machine *m, uint64_t n);
+bool slm__machine_overspent(slm__machine *m);
+static inline bool slm__machine_spend(slm__machine *m, uint64_t n) {
+    m->work += n;
+    return m->work <= m->work_end || slm__machine_overspent(m);
+}
+
+/* It is LIMIT, with that message, as with SET_FAILED. */
+void slm__machine_refuse(slm__machine *m, const char *why);
 
 /* The set after a byte. */
 uint32_t slm__machine_byte(slm__machine *m, uint32_t set, uint8_t byte);
@@ -126,16 +146,24 @@ static inline void slm__machine_trim(slm__machine *m, slm__mark mark) {
  * alone would fill it. */
 bool slm__machine_copy(slm__machine *m, const slm__machine *from, uint32_t *ids, uint32_t n);
 
+uint64_t slm__frame_hash(const slm__frame *f);
+
 /* The message that belongs to SET_FAILED. */
 slm_status slm__machine_error(const slm__machine *m, slm_error *err);
 
-/* Edges of a state. */
+/* The edge of a byte, by halves: a state may have 128. */
 static inline uint32_t slm__after_byte(const slm_grammar *g, const slm__astate *s, uint8_t byte) {
-    for (uint32_t i = 0; i < s->n_bytes;
-         i++) { /* a grammar of tokens has no edges of bytes at all */
-        const slm__byte_edge *e = &g->bytes.p[s->bytes + i];
-        if (e->first > byte) break;
-        if (byte <= e->last) return e->to;
+    uint32_t n = s->n_bytes, at = s->bytes;
+    while (n > 0) { /* a grammar of tokens has no edges of bytes at all */
+        const slm__byte_edge *e = &g->bytes.p[at + n / 2];
+        if (byte < e->first) {
+            n /= 2;
+        } else if (byte <= e->last) {
+            return e->to;
+        } else {
+            at += n / 2 + 1;
+            n -= n / 2 + 1;
+        }
     }
     return SLM__NO_STATE;
 }

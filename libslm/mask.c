@@ -9,10 +9,7 @@
  */
 #include "constraint.h"
 
-enum {
-    MAX_LOCAL_BYTES = 32 << 20,
-    MAX_WORK = 1 << 27 /* of the machine, for one mask: about a second */
-};
+enum { MAX_LOCAL_BYTES = 32 << 20 };
 
 static slm_status no_memory(slm_error *err) {
     return slm__fail(err, SLM_ERR_NOMEM, "no memory for a token mask");
@@ -177,17 +174,16 @@ static slm_status keep_local(slm__walk *w, const slm_constraint *c, slm__local *
 }
 
 /* By the constraint's allocator: it may stay there. */
-static slm_status make_local(slm__walk *w, const slm_constraint *c, uint32_t state,
-                             slm__local **out, slm_error *err) {
+static slm_status make_local(slm__walk *w, const slm_constraint *c, uint32_t state, slm__local *l,
+                             slm_error *err) {
     open_list o = {0};
     uint8_t *rounds = NULL;
     bool in_loop = c->grammar->states.p[state].in_loop;
-    slm__local *l = slm__alloc(&c->allocator, sizeof *l);
     slm_status s = SLM_OK;
     uint32_t set = slm__machine_local(w->m, state);
     if (set == SET_FAILED)
         s = slm__machine_error(w->m, err);
-    else if (!l || !(l->sure = slm__alloc_array(&c->allocator, w->t->n_words, sizeof *l->sure)))
+    else if (!(l->sure = slm__alloc_array(&c->allocator, w->t->n_words, sizeof *l->sure)))
         s = no_memory(err);
     else if (in_loop && !(rounds = slm__alloc(w->a, (uint64_t)w->t->n_vocab)))
         s = no_memory(err);
@@ -195,31 +191,63 @@ static slm_status make_local(slm__walk *w, const slm_constraint *c, uint32_t sta
     if (s == SLM_OK) s = keep_local(w, c, l, &o, rounds, err);
     slm__free(w->a, o.ranges.p);
     slm__free(w->a, rounds);
-    if (s == SLM_OK)
-        *out = l;
-    else
-        slm__local_free(l, &c->allocator);
     return s;
 }
 
-slm_status slm__walk_local(slm__walk *w, const slm_constraint *c, uint32_t state,
-                           const slm__local **out, bool *mine, slm_error *err) {
+/* Keep it for all, if there is room. */
+static bool share_local(const slm_constraint *c, uint32_t state, slm__local *l) {
     slm_constraint *shared = (slm_constraint *)c; /* its cache is no part of what it means */
-    slm__local *l = atomic_load(&shared->locals[state]), *none = NULL;
-    *out = l;
-    *mine = false;
-    if (l) return SLM_OK;
-    SLM_TRY(make_local(w, c, state, &l, err));
-    *out = l;
-    *mine = true;
-    size_t n_bytes = sizeof *l + w->t->n_words * sizeof *l->sure + l->n_open * sizeof *l->open;
-    if (l->rounds) n_bytes += w->t->n_tokens;
+    slm__local *none = NULL;
+    size_t n_bytes = sizeof *l + l->n_open * sizeof *l->open;
+    if (l->sure) n_bytes += c->trie->n_words * sizeof *l->sure;
+    if (l->rounds) n_bytes += c->trie->n_tokens;
     if (atomic_fetch_add(&shared->n_bytes, n_bytes) + n_bytes <= MAX_LOCAL_BYTES &&
         atomic_compare_exchange_strong(&shared->locals[state], &none, l))
-        *mine = false;
-    else
-        atomic_fetch_sub(&shared->n_bytes, n_bytes);
+        return true;
+    atomic_fetch_sub(&shared->n_bytes, n_bytes);
+    return false;
+}
+
+slm_status slm__walk_local(slm__walk *w, const slm_constraint *c, uint32_t state, uint64_t most,
+                           slm__local **out, bool *mine, slm_error *err) {
+    uint64_t before = w->m->work;
+    slm__local *l = slm__alloc(&c->allocator, sizeof *l);
+    *out = NULL;
+    *mine = false;
+    if (!l) return no_memory(err);
+    slm__machine_allow(w->m, most, slm__mask_is_too_much);
+    slm_status s = make_local(w, c, state, l, err);
+    bool unknown = w->m->work > w->m->work_end && most < SLM__MASK_WORK;
+    if (s == SLM_ERR_LIMIT && !unknown) { /* that is what there is to know */
+        slm__free(&c->allocator, l->sure);
+        l->sure = NULL;
+        l->why = w->m->why;
+        s = SLM_OK;
+    }
+    if (s != SLM_OK) {
+        slm__local_free(l, &c->allocator);
+        return s;
+    }
+    l->work = w->m->work - before;
+    *out = l;
+    *mine = !share_local(c, state, l);
     return SLM_OK;
+}
+
+/* As slm__walk_local(), if there is none yet. By a machine of its own: what it takes must not depend on where this text is. */
+static slm_status local_of(slm__walk *w, const slm_constraint *c, uint32_t state, slm__local **out,
+                           bool *mine, slm_error *err) {
+    slm__machine m;
+    slm__walk own = {0};
+    *mine = false;
+    *out = atomic_load(&c->locals[state]);
+    if (*out) return SLM_OK;
+    SLM_TRY(slm__machine_init(&m, c->grammar, w->a, err));
+    slm_status s = slm__walk_init(&own, &m, c, w->a, err);
+    if (s == SLM_OK) s = slm__walk_local(&own, c, state, SLM__MASK_WORK, out, mine, err);
+    slm__walk_free(&own);
+    slm__machine_free(&m);
+    return s;
 }
 
 /* ---- Masks ---- */
@@ -245,7 +273,8 @@ static slm_status few_rounds(slm__walk *w, const slm__local *l, uint32_t frame, 
                              slm_error *err) {
     const slm__trie *t = w->t;
     uint32_t rounds = w->m->frames.p[frame].max, exit = slm__machine_exit(w->m, frame);
-    if (exit == SET_FAILED) return slm__machine_error(w->m, err);
+    if (exit == SET_FAILED || !slm__machine_spend(w->m, 256 * (uint64_t)w->m->sets.p[exit].n))
+        return slm__machine_error(w->m, err);
     *again = rounds >= SLM__MANY_ROUNDS || exit_is_open(w, l, exit);
     if (!slm__machine_spend(w->m, t->n_words + t->n_tokens - t->length_at[rounds + 1]))
         return slm__machine_error(w->m, err);
@@ -268,17 +297,14 @@ static slm_status walk_place(slm__walk *w, uint32_t set, uint32_t i, slm__mark s
 }
 
 /* Place i of a set, with frames, in which many tokens fit. */
-static slm_status mask_of_place(slm__walk *w, const slm_constraint *c, uint32_t set, uint32_t i,
+static slm_status mask_of_place(slm__walk *w, const slm__local *l, uint32_t set, uint32_t i,
                                 slm__mark start, uint64_t *bits, slm_error *err) {
     const slm__trie *t = w->t;
     const slm__nodes all = {0, t->n_nodes};
     slm__place place = w->m->places.p[w->m->sets.p[set].at + i];
-    const slm__local *l;
-    bool mine, again = false, in_loop = c->grammar->states.p[place.state].in_loop;
+    bool again = false, in_loop = w->m->grammar->states.p[place.state].in_loop;
     uint32_t rounds = in_loop ? w->m->frames.p[place.frame].max : UINT32_MAX;
     slm_status s = SLM_OK;
-    slm__machine_trim(w->m, start);
-    SLM_TRY(slm__walk_local(w, c, place.state, &l, &mine, err));
     slm__machine_trim(w->m, start);
     const uint64_t *sure = l->sure;
     if (rounds < t->longest) {
@@ -288,18 +314,42 @@ static slm_status mask_of_place(slm__walk *w, const slm_constraint *c, uint32_t 
     for (uint32_t k = 0; s == SLM_OK && k < t->n_words; k++) bits[k] |= sure[k];
     if (s == SLM_OK) s = walk_place(w, set, i, start, l->open, l->n_open, 0, bits, err);
     if (s == SLM_OK && again) s = walk_place(w, set, i, start, &all, 1, rounds, bits, err);
-    if (mine) slm__local_free((slm__local *)l, &c->allocator);
+    return s;
+}
+
+/* The places of a set in which many tokens fit. The work that a slm__local took counts, whoever did it. */
+static slm_status mask_of_wide(slm__walk *w, const slm_constraint *c, uint32_t set, slm__mark start,
+                               uint64_t *bits, slm_error *err) {
+    slm__machine *m = w->m;
+    uint32_t n = m->sets.p[set].n, of = SLM__NO_STATE;
+    slm__local *l = NULL;
+    bool mine = false;
+    slm_status s = SLM_OK;
+    for (uint32_t i = 0; s == SLM_OK && i < n; i++) {
+        uint32_t state = m->places.p[m->sets.p[set].at + i].state;
+        if (!c->wide[state]) continue;
+        if (state != of) { /* places are sorted by state */
+            if (mine) slm__local_free(l, &c->allocator);
+            s = local_of(w, c, of = state, &l, &mine, err);
+            if (s == SLM_OK && !l->sure) slm__machine_refuse(m, l->why);
+            if (s == SLM_OK && (!l->sure || !slm__machine_spend(m, l->work)))
+                s = slm__machine_error(m, err);
+        }
+        if (s == SLM_OK) s = mask_of_place(w, l, set, i, start, bits, err);
+    }
+    if (mine) slm__local_free(l, &c->allocator);
     return s;
 }
 
 /* Tokens that the places of a set read whole. Those that negated symbols fit: all but one, or all if there are two of them. */
-static void mask_of_tokens(const slm_constraint *c, const slm__machine *m, slm__place_set s,
-                           uint64_t *bits) {
+static slm_status mask_of_tokens(const slm_constraint *c, slm__machine *m, slm__place_set s,
+                                 uint64_t *bits, slm_error *err) {
     const slm_grammar *g = c->grammar;
     slm_token but = SLM_TOKEN_NONE;
     bool others = false, all = false;
     for (uint32_t i = 0; i < s.n; i++) {
         const slm__astate *x = &g->states.p[m->places.p[s.at + i].state];
+        if (!slm__machine_spend(m, x->n_calls)) return slm__machine_error(m, err);
         for (uint32_t k = 0; k < x->n_calls; k++) {
             const slm__call_edge *e = &g->calls.p[x->calls + k];
             if (e->kind != CALL_TOKEN) continue;
@@ -315,6 +365,7 @@ static void mask_of_tokens(const slm_constraint *c, const slm__machine *m, slm__
     }
     for (uint32_t i = 0; others && i < c->trie->n_tokens; i++)
         if (all || c->trie->tokens[i] != but) slm__set_bit(bits, c->trie->tokens[i]);
+    return SLM_OK;
 }
 
 static slm_status walk_mask(slm__walk *w, const slm_constraint *c, uint32_t set, uint64_t *bits,
@@ -326,25 +377,20 @@ static slm_status walk_mask(slm__walk *w, const slm_constraint *c, uint32_t set,
     for (uint32_t i = 0; i < s.n; i++) {
         n_wide += c->wide[m->places.p[s.at + i].state];
     }
-    mask_of_tokens(c, m, s, bits);
+    SLM_TRY(mask_of_tokens(c, m, s, bits, err));
     if (n_wide < s.n) {
         const slm__nodes all = {0, w->t->n_nodes};
         uint32_t narrow = n_wide == 0 ? set : slm__machine_without(m, set, c->wide);
         if (narrow == SET_FAILED) return slm__machine_error(m, err);
         SLM_TRY(walk_nodes(w, narrow, &all, 1, 0, bits, err));
     }
-    for (uint32_t i = 0; i < s.n; i++) {
-        slm__place p = m->places.p[s.at + i];
-        if (c->wide[p.state]) SLM_TRY(mask_of_place(w, c, set, i, start, bits, err));
-    }
+    if (n_wide > 0) SLM_TRY(mask_of_wide(w, c, set, start, bits, err));
     for (uint32_t i = 0; s.ends && i < w->t->n_eog; i++) slm__set_bit(bits, w->t->eog[i]);
     return SLM_OK;
 }
 
 slm_status slm__walk_mask(slm__walk *w, const slm_constraint *c, uint32_t set, uint64_t *bits,
                           slm_error *err) {
-    w->m->work_end = w->m->work + MAX_WORK;
-    slm_status s = walk_mask(w, c, set, bits, err);
-    w->m->work_end = UINT64_MAX;
-    return s;
+    slm__machine_allow(w->m, SLM__MASK_WORK, slm__mask_is_too_much);
+    return walk_mask(w, c, set, bits, err);
 }

@@ -60,6 +60,7 @@ slm_status slm_matcher_create(const slm_constraint *constraint, const slm_alloca
     slm_matcher *m;
     SLM_TRY(slm__check_allocator(&a, err));
     SLM_TRY(create(constraint, &a, &m, err));
+    slm__machine_allow(&m->machine, SLM__BYTE_WORK, slm__byte_is_too_much);
     m->start = m->set = slm__machine_start(&m->machine);
     if (m->set == SET_FAILED) {
         slm_status s = slm__machine_error(&m->machine, err);
@@ -166,6 +167,7 @@ slm_status slm_matcher_rollback(slm_matcher *m, int32_t n, slm_error *err) {
 static slm_status read_bytes(slm_matcher *m, slm__str text, size_t *at, slm_error *err) {
     for (*at = 0; *at < text.len; ++*at) {
         SLM_TRY(tidy(m, err));
+        slm__machine_allow(&m->machine, SLM__BYTE_WORK, slm__byte_is_too_much);
         uint32_t next = slm__machine_byte(&m->machine, m->reading, (uint8_t)text.ptr[*at]);
         if (next == SET_FAILED) return slm__machine_error(&m->machine, err);
         m->reading = next;
@@ -198,6 +200,7 @@ static slm_status read_token(slm_matcher *m, slm_token token, bool is_text, uint
     for (uint32_t i = 0; i < g->tokens.n; i++)
         m->symbols[i] = g->tokens.p[i].negated ? is_text && m->c->symbols[i] != token
                                                : m->c->symbols[i] == token;
+    slm__machine_allow(&m->machine, SLM__BYTE_WORK, slm__byte_is_too_much);
     *set = slm__machine_token(&m->machine, m->set, m->symbols);
     return *set == SET_FAILED ? slm__machine_error(&m->machine, err) : SLM_OK;
 }

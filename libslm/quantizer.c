@@ -7,6 +7,7 @@
 enum {
     VERSION = 2,       /* general.quantization_version */
     MAX_PATTERN = 256, /* bytes                        */
+    MAX_KEYS = 256,    /* of a caller                  */
 };
 
 /* ---- Names ---- */
@@ -110,6 +111,65 @@ static slm_status refuse_parts(const slm__gguf *g, slm_error *err) {
                      (unsigned long long)n);
 }
 
+/* ---- Keys ---- */
+
+/* Those that a caller may not set: that of the mixture and its version come first, and data lie where the alignment says. */
+static slm_status check_key(const slm_quantizer *q, const slm_new_key *k, slm_error *err) {
+    enum { MAX_NAME = 65535 };
+    if (!k->name || !*k->name || strlen(k->name) > MAX_NAME)
+        return slm__fail(err, SLM_ERR_ARGUMENT, "a key without a name, or with one too long");
+    slm__str name = {k->name, strlen(k->name)};
+    bool taken = slm__str_eq(name, "general.alignment");
+    for (int32_t i = 0; i < q->n_keys; i++) taken |= slm__str_eq(name, q->keys[i].name.ptr);
+    if (!taken) return SLM_OK;
+    return slm__fail(err, SLM_ERR_ARGUMENT, "key %s is given twice, or is not to be set",
+                     slm__show(name).text);
+}
+
+/* A copy, as it will lie in the file, at *at, which moves behind it. */
+static slm__key copy_key(const slm_new_key *k, uint8_t **at) {
+    size_t name_bytes = strlen(k->name) + 1;
+    char *name = memcpy(*at, k->name, name_bytes);
+    uint8_t *value = *at + name_bytes;
+    slm__key key;
+    if (k->text) {
+        key = slm__text_key(name, (slm__str){k->text, strlen(k->text)}, value);
+    } else {
+        memcpy(value, &k->number, sizeof k->number);
+        key = slm__u32_key(name, value);
+    }
+    *at = value + key.n_bytes;
+    return key;
+}
+
+static uint64_t key_bytes(const slm_new_key *k) {
+    return (k->name ? strlen(k->name) : 0) + 1 +
+           (k->text ? sizeof(uint64_t) + strlen(k->text) : sizeof(uint32_t));
+}
+
+static slm_status make_keys(slm_quantizer *q, const slm_quantize_params *p, slm_error *err) {
+    enum { OURS = 2 };
+    const slm_new_key ours[OURS] = {
+        {"general.file_type", NULL, slm__mixture_file_type(q->mixture)},
+        {"general.quantization_version", NULL, VERSION},
+    };
+    uint64_t n_bytes = 0;
+    for (int32_t i = 0; i < OURS; i++) n_bytes += key_bytes(&ours[i]);
+    for (int32_t i = 0; i < p->n_keys; i++) n_bytes += key_bytes(&p->keys[i]);
+    q->keys = slm__alloc_array(&q->allocator, OURS + (uint64_t)p->n_keys, sizeof *q->keys);
+    q->key_bytes = slm__alloc(&q->allocator, n_bytes);
+    if (!q->keys || !q->key_bytes)
+        return slm__fail(err, SLM_ERR_NOMEM, "no memory for %llu bytes of keys",
+                         (unsigned long long)n_bytes);
+    uint8_t *at = q->key_bytes;
+    for (; q->n_keys < OURS; q->n_keys++) q->keys[q->n_keys] = copy_key(&ours[q->n_keys], &at);
+    for (int32_t i = 0; i < p->n_keys; i++) {
+        SLM_TRY(check_key(q, &p->keys[i], err));
+        q->keys[q->n_keys++] = copy_key(&p->keys[i], &at);
+    }
+    return SLM_OK;
+}
+
 static slm_status make_plan(slm_quantizer *q, const slm_quantize_params *p, slm_error *err) {
     const slm__gguf *g = &q->model->gguf;
     q->mixture = slm__mixture_find(p->type);
@@ -123,9 +183,13 @@ static slm_status make_plan(slm_quantizer *q, const slm_quantize_params *p, slm_
     SLM_TRY(apply_choices(q, p, err));
     for (int32_t i = 0; i < g->n_tensors; i++)
         SLM_TRY(fit_type(q, i, q->wanted[i], &q->types[i], err));
-    q->keys[0] = (slm__u32_key){"general.file_type", slm__mixture_file_type(q->mixture)};
-    q->keys[1] = (slm__u32_key){"general.quantization_version", VERSION};
-    q->change = (slm__gguf_change){g, q->types, q->keys, SLM_COUNT(q->keys)};
+    SLM_TRY(make_keys(q, p, err));
+    q->change = (slm__gguf_change){.from = g,
+                                   .keys = q->keys,
+                                   .n_keys = q->n_keys,
+                                   .tensors = g->tensors,
+                                   .types = q->types,
+                                   .n_tensors = g->n_tensors};
     return SLM_OK;
 }
 
@@ -136,8 +200,10 @@ static slm_status check_params(const slm_quantize_params *p, slm_error *err) {
     SLM_TRY(slm__check_allocator(&p->allocator, err));
     SLM_TRY(slm__check_range("n_threads", p->n_threads, 0, SLM_MAX_THREADS, err));
     SLM_TRY(slm__check_range("n_choices", p->n_choices, 0, INT32_MAX, err));
-    if (!p->type || (p->n_choices > 0 && !p->choices))
-        return slm__fail(err, SLM_ERR_ARGUMENT, "params->type or params->choices is NULL");
+    SLM_TRY(slm__check_range("n_keys", p->n_keys, 0, MAX_KEYS, err));
+    if (!p->type || (p->n_choices > 0 && !p->choices) || (p->n_keys > 0 && !p->keys))
+        return slm__fail(err, SLM_ERR_ARGUMENT,
+                         "params->type, params->choices or params->keys is NULL");
     return SLM_OK;
 }
 
@@ -177,6 +243,8 @@ void slm_quantizer_free(slm_quantizer *q) {
     slm_allocator allocator = q->allocator;
     slm__free(&allocator, q->wanted);
     slm__free(&allocator, q->types);
+    slm__free(&allocator, q->keys);
+    slm__free(&allocator, q->key_bytes);
     slm__free(&allocator, q);
 }
 

@@ -18,7 +18,9 @@ struct slm_quantizer {
     slm_importance_fn importance;
     void *importance_user;
     slm_type *wanted, *types; /* [n_tensors]; types: wanted, or what fits */
-    slm__u32_key keys[2];
+    slm__key *keys;           /* [n_keys] what the new file has beyond or instead of the model's */
+    uint8_t *key_bytes;       /* their names and values */
+    int32_t n_keys;
     slm__gguf_change change;
 };
 

@@ -339,7 +339,7 @@ static slm_status add_state(dfa *d, const uint64_t *bits, uint32_t count, uint32
 
 static slm_status find_state(dfa *d, const uint64_t *bits, uint32_t count, uint32_t *out) {
     uint32_t hash = hash_of(d, bits, count), slot = hash & (TABLE - 1);
-    for (; d->table[slot]; slot = (slot + 1) & (TABLE - 1)) {
+    for (; d->table[slot]; slot = (slot + 1) & (TABLE - 1), d->s.work++) {
         uint32_t i = *out = d->table[slot] - 1;
         if (d->hashes[i] == hash && d->counts[i] == count &&
             memcmp(d->bits + (size_t)i * d->s.words, bits, d->s.words * sizeof *bits) == 0)

@@ -1,61 +1,17 @@
 #include "special.h"
 
-/* Bytes of all texts together: vocabularies have some ten thousand. Texts that end each other ("a", "aa" ...): each may be found
+/* Bytes of all texts together: vocabularies have up to a hundred thousand. Texts that end each other ("a", "aa" ...): each may be found
  * at every byte of a text, so their number bounds the memory of a call; real ones have two or three. */
-enum { MAX_BYTES = 1 << 19, MAX_NESTED = 32 };
+enum { MAX_BYTES = 1 << 17, MAX_NESTED = 32 };
 
 /* ---- Building ---- */
 
-static uint32_t find_child(const slm__special *s, uint32_t node, uint8_t byte) {
-    if (node == 0) return s->root[byte];
-    uint32_t c = s->nodes[node].child;
-    while (c != 0 && s->nodes[c].byte != byte) c = s->nodes[c].sibling;
-    return c;
-}
-
-static uint32_t add_child(slm__special *s, uint32_t node, uint8_t byte) {
-    uint32_t c = s->n_nodes++;
-    s->nodes[c] = (slm__special_node){.sibling = s->nodes[node].child, .ends = -1, .byte = byte};
-    s->nodes[node].child = c;
-    if (node == 0) s->root[byte] = c;
-    return c;
-}
-
-static void add_text(slm__special *s, slm__str text, int32_t index) {
-    uint32_t node = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        uint8_t byte = (uint8_t)text.ptr[i];
-        uint32_t c = find_child(s, node, byte);
-        node = c ? c : add_child(s, node, byte);
-    }
-    if (s->nodes[node].ends < 0) s->nodes[node].ends = index; /* of equal texts the lowest id */
-}
-
-/* Where the automaton goes from `node` with `byte`. */
-static uint32_t step(const slm__special *s, uint32_t node, uint8_t byte) {
-    for (;;) {
-        uint32_t c = find_child(s, node, byte);
-        if (c != 0 || node == 0) return c;
-        node = s->nodes[node].fail;
-    }
-}
-
-/* Level by level: a node's suffix is shorter, so it is done before. `queue` has room for all nodes. false: MAX_NESTED. */
-static bool link_nodes(slm__special *s, uint32_t *queue) {
-    uint32_t n = 0;
-    queue[n++] = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t node = queue[i];
-        for (uint32_t c = s->nodes[node].child; c != 0; c = s->nodes[c].sibling) {
-            slm__special_node *child = &s->nodes[c];
-            child->fail = node == 0 ? 0 : step(s, s->nodes[node].fail, child->byte);
-            const slm__special_node *f = &s->nodes[child->fail];
-            child->shorter = f->ends >= 0 ? child->fail : f->shorter;
-            queue[n++] = c;
-            uint32_t nested = 0;
-            for (uint32_t e = child->shorter; e != 0; e = s->nodes[e].shorter) nested++;
-            if (nested > MAX_NESTED) return false;
-        }
+/* No text ends with more than MAX_NESTED others. */
+static bool check_nested(const slm__strings *s) {
+    for (int32_t i = 0; i < s->n; i++) {
+        int nested = 0;
+        for (int32_t k = i; (k = slm__strings_within(s, k)) >= 0;)
+            if (++nested > MAX_NESTED) return false;
     }
     return true;
 }
@@ -99,28 +55,22 @@ slm_status slm__special_build(slm__special *s, slm__special_token *tokens, uint3
                          "tokenizer.ggml.token_type: special tokens of %llu bytes, at most %d",
                          (unsigned long long)bytes, MAX_BYTES);
     }
-    s->nodes = slm__alloc_array(allocator, bytes + 1, sizeof *s->nodes);
-    uint32_t *queue = slm__alloc_array(allocator, bytes + 1, sizeof *queue);
-    bool ok = s->nodes && queue && sort_by_length(s, allocator), nested = false;
-    if (ok) {
-        s->nodes[s->n_nodes++].ends = -1;
-        for (uint32_t i = 0; i < s->n_tokens; i++) add_text(s, s->tokens[i].text, (int32_t)i);
-        nested = !link_nodes(s, queue);
-    }
-    slm__free(allocator, queue);
-    if (nested) {
-        return slm__fail(
-            err, SLM_ERR_LIMIT,
-            "tokenizer.ggml.token_type: more than %d special tokens that end each other",
-            MAX_NESTED);
-    }
+    slm_string *texts = slm__alloc_array(allocator, s->n_tokens, sizeof *texts);
+    bool ok = texts && sort_by_length(s, allocator);
+    for (uint32_t i = 0; ok && i < s->n_tokens; i++)
+        texts[i] = (slm_string){s->tokens[i].text.ptr, s->tokens[i].text.len};
+    ok = ok && slm__strings_make(allocator, texts, (int32_t)s->n_tokens, bytes, &s->strings);
+    slm__free(allocator, texts);
     if (!ok) return slm__fail(err, SLM_ERR_NOMEM, "no memory for %u special tokens", s->n_tokens);
-    return SLM_OK;
+    if (check_nested(&s->strings)) return SLM_OK;
+    return slm__fail(err, SLM_ERR_LIMIT,
+                     "tokenizer.ggml.token_type: more than %d special tokens that end each other",
+                     MAX_NESTED);
 }
 
 void slm__special_free(slm__special *s, const slm_allocator *allocator) {
     slm__free(allocator, s->tokens);
-    slm__free(allocator, s->nodes);
+    slm__strings_free(allocator, &s->strings);
     *s = (slm__special){0};
 }
 
@@ -149,21 +99,19 @@ static bool add_match(matches *m, slm__span span) {
 
 static bool find_all(const slm__special *s, const uint8_t *text, size_t n, bool all,
                      const uint8_t *marks, matches *m) {
-    uint32_t node = 0;
+    const slm__strings *strings = &s->strings;
+    int32_t state = 0;
     for (size_t i = 0; i < n; i++) {
-        if (node == 0) {
-            while (i < n && s->root[text[i]] == 0) i++;
+        if (state == 0) {
+            while (i < n && strings->root[text[i]] == 0) i++;
             if (i == n) break;
         }
-        node = step(s, node, text[i]);
-        uint32_t end = s->nodes[node].ends >= 0 ? node : s->nodes[node].shorter;
-        for (; end != 0; end = s->nodes[end].shorter) {
-            int32_t index = s->nodes[end].ends;
-            const slm__special_token *t = &s->tokens[index];
+        state = slm__strings_next(strings, state, text[i]);
+        for (int32_t k = strings->nodes[state].found; k >= 0; k = slm__strings_within(strings, k)) {
+            const slm__special_token *t = &s->tokens[k];
             uint32_t len = (uint32_t)t->text.len;
             bool counts = t->plain || (all && !(marks && memchr(marks + i + 1 - len, 1, len)));
-            if (counts &&
-                !add_match(m, (slm__span){(uint32_t)(i + 1) - len, len, (slm_token)index}))
+            if (counts && !add_match(m, (slm__span){(uint32_t)(i + 1) - len, len, (slm_token)k}))
                 return false;
         }
     }

@@ -2,6 +2,7 @@
 #ifndef SLM_SPECIAL_H
 #define SLM_SPECIAL_H
 
+#include "strings.h"
 #include "tokens.h"
 
 typedef struct slm__special_token {
@@ -11,22 +12,11 @@ typedef struct slm__special_token {
     bool strip_left, strip_right; /* takes ASCII spaces before or behind it along */
 } slm__special_token;
 
-typedef struct slm__special_node {
-    uint32_t child, sibling; /* first child; next child of the same parent; 0: none     */
-    uint32_t fail;           /* longest proper suffix that is a node                    */
-    uint32_t shorter;        /* nearest node along `fail` that ends a token; 0: none    */
-    int32_t ends;            /* the token that ends here, an index; -1: none            */
-    uint8_t byte;
-} slm__special_node;
-
-/* Aho and Corasick 1975: all occurrences of all texts in one pass. */
 typedef struct slm__special {
     slm__special_token *tokens; /* longest first, then by id */
     uint32_t n_tokens;
     bool any_plain;
-    slm__special_node *nodes; /* [0] is the root */
-    uint32_t n_nodes;
-    uint32_t root[256]; /* children of the root by byte; 0: none */
+    slm__strings strings; /* their texts, by the same numbers */
 } slm__special;
 
 /* With the spaces that the token takes along. */
@@ -52,6 +42,7 @@ void slm__special_free(slm__special *s, const slm_allocator *allocator);
  * False if there is no memory.
  */
 bool slm__special_find(const slm__special *s, const char *text, size_t n_bytes, bool all,
-                       const uint8_t *marks, const slm_allocator *allocator, slm__span **spans, size_t *n);
+                       const uint8_t *marks, const slm_allocator *allocator, slm__span **spans,
+                       size_t *n);
 
 #endif

@@ -17,17 +17,11 @@ static slm_status check(const char *what, const slm_string *strings, int32_t n, 
     return SLM_OK;
 }
 
-static int32_t child_of(const slm__strings *s, int32_t node, uint8_t byte) {
-    int32_t c = s->nodes[node].child;
-    while (c != 0 && s->nodes[c].byte != byte) c = s->nodes[c].sibling;
-    return c;
-}
-
 static void add_string(slm__strings *s, int32_t i) {
     int32_t node = 0;
     for (size_t k = 0; k < s->strings[i].len; k++) {
         uint8_t byte = (uint8_t)s->strings[i].ptr[k];
-        int32_t next = child_of(s, node, byte);
+        int32_t next = slm__strings_child(s, node, byte);
         if (next == 0) {
             next = s->n_nodes++;
             s->nodes[next] = (slm__string_node){.sibling = s->nodes[node].child,
@@ -36,6 +30,7 @@ static void add_string(slm__strings *s, int32_t i) {
                                                 .found = -1,
                                                 .byte = byte};
             s->nodes[node].child = next;
+            if (node == 0) s->root[byte] = next;
         }
         s->path[s->path_of[i] + (int32_t)k] = node = next;
     }
@@ -57,11 +52,9 @@ static void link_nodes(slm__strings *s, int32_t *queue) {
     }
 }
 
-slm_status slm__strings_create(const slm_allocator *a, const char *what, const slm_string *strings,
-                               int32_t n, slm__strings *out, slm_error *err) {
-    size_t n_bytes = 0;
-    *out = (slm__strings){0};
-    SLM_TRY(check(what, strings, n, &n_bytes, err));
+bool slm__strings_make(const slm_allocator *a, const slm_string *strings, int32_t n, size_t n_bytes,
+                       slm__strings *out) {
+    *out = (slm__strings){.n = n, .n_nodes = 1};
     out->strings = slm__alloc_array(a, (uint64_t)n, sizeof *out->strings);
     out->bytes = slm__alloc(a, n_bytes);
     out->path = slm__alloc_array(a, n_bytes, sizeof *out->path);
@@ -70,8 +63,6 @@ slm_status slm__strings_create(const slm_allocator *a, const char *what, const s
     int32_t *queue = slm__alloc_array(a, n_bytes + 1, sizeof *queue);
     bool good = out->strings && out->bytes && out->path && out->path_of && out->nodes && queue;
     if (good) {
-        out->n = n;
-        out->n_nodes = 1;
         out->nodes[0].found = -1;
         size_t at = 0;
         for (int32_t i = 0; i < n; i++) {
@@ -82,9 +73,20 @@ slm_status slm__strings_create(const slm_allocator *a, const char *what, const s
             add_string(out, i);
         }
         link_nodes(out, queue);
+    } else {
+        slm__strings_free(a, out);
     }
     slm__free(a, queue);
-    return good ? SLM_OK : slm__fail(err, SLM_ERR_NOMEM, "no memory for %s", what);
+    return good;
+}
+
+slm_status slm__strings_create(const slm_allocator *a, const char *what, const slm_string *strings,
+                               int32_t n, slm__strings *out, slm_error *err) {
+    size_t n_bytes = 0;
+    *out = (slm__strings){0};
+    SLM_TRY(check(what, strings, n, &n_bytes, err));
+    if (slm__strings_make(a, strings, n, n_bytes, out)) return SLM_OK;
+    return slm__fail(err, SLM_ERR_NOMEM, "no memory for %s", what);
 }
 
 void slm__strings_free(const slm_allocator *a, slm__strings *s) {
@@ -94,14 +96,6 @@ void slm__strings_free(const slm_allocator *a, slm__strings *s) {
     slm__free(a, s->path_of);
     slm__free(a, s->nodes);
     *s = (slm__strings){0};
-}
-
-int32_t slm__strings_next(const slm__strings *s, int32_t state, uint8_t byte) {
-    for (;;) {
-        int32_t next = child_of(s, state, byte);
-        if (next != 0 || state == 0) return next;
-        state = s->nodes[state].shorter;
-    }
 }
 
 int32_t slm__strings_walk(const slm__strings *s, int32_t state, slm__str text, bool *found) {

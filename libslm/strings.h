@@ -26,16 +26,40 @@ typedef struct slm__strings {
         *path_of; /* [n] where the path of a string begins                                     */
     slm__string_node
         *nodes; /* [n_nodes]                                                                 */
+    int32_t root[256]; /* children of node 0 by byte; 0: none                                */
 } slm__strings;
 
-/* Copies the strings. `what` names them in messages ("banned_strings"). Filled by slm__strings_free() or to be freed with it
+/* Copies the strings, of n_bytes together, and is to be freed with slm__strings_free(). False: no memory, and nothing is held. */
+bool slm__strings_make(const slm_allocator *a, const slm_string *strings, int32_t n, size_t n_bytes,
+                       slm__strings *out);
+
+/* The same for strings of a caller. `what` names them in messages ("banned_strings"). Filled by slm__strings_free() or to be freed with it
  * also on failure. ARGUMENT (an empty string, NULL), LIMIT (more than the two above), NOMEM. */
 slm_status slm__strings_create(const slm_allocator *a, const char *what, const slm_string *strings,
                                int32_t n, slm__strings *out, slm_error *err);
 void slm__strings_free(const slm_allocator *a, slm__strings *s);
 
+static inline int32_t slm__strings_child(const slm__strings *s, int32_t node, uint8_t byte) {
+    if (node == 0) return s->root[byte];
+    int32_t c = s->nodes[node].child;
+    while (c != 0 && s->nodes[c].byte != byte) c = s->nodes[c].sibling;
+    return c;
+}
+
 /* The state after one byte more; amortised over a text, a constant time. */
-int32_t slm__strings_next(const slm__strings *s, int32_t state, uint8_t byte);
+static inline int32_t slm__strings_next(const slm__strings *s, int32_t state, uint8_t byte) {
+    for (;;) {
+        int32_t next = slm__strings_child(s, state, byte);
+        if (next != 0 || state == 0) return next;
+        state = s->nodes[state].shorter;
+    }
+}
+
+/* The longest other string that this one ends with, or -1. */
+static inline int32_t slm__strings_within(const slm__strings *s, int32_t string) {
+    int32_t node = s->path[s->path_of[string] + (int32_t)s->strings[string].len - 1];
+    return s->nodes[s->nodes[node].shorter].found;
+}
 
 /* The state after `text`; *found is set if a string ended in it, and otherwise left. */
 int32_t slm__strings_walk(const slm__strings *s, int32_t state, slm__str text, bool *found);

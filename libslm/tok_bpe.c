@@ -11,9 +11,12 @@
 #include "heap.h"
 
 enum {
-    MAX_MERGES = 1 << 21,
+    MAX_MERGES = 1 << 20, /* published vocabularies have up to 514,906 */
     MAX_TOKEN = 65536,
-    MAX_PROBES = 512, /* see tokens.c */
+    /* At most two thirds of the slots are taken: the worst of a million merges needs about 200 probes, all of them 2 each. A file made to need
+     * more is refused; looking up stops there too. */
+    MAX_PROBES = 512,
+    MAX_PROBES_EACH = 16, /* of all merges, and 4096 */
     SHORT = 40
 };
 
@@ -76,12 +79,14 @@ static inline uint32_t merge_order(const slm__bpe *b, slm_token left, slm_token 
 }
 
 /* A merge that is there already stays: the earlier one counts. */
-static slm_status insert_pair(slm__bpe *b, uint64_t pair, uint32_t order, slm_error *err) {
+static slm_status insert_pair(slm__bpe *b, uint64_t pair, uint32_t order, uint64_t *probes_left,
+                              slm_error *err) {
     uint32_t i = pair_slot(b, pair);
     for (int probes = 0; b->pairs[i] != 0; probes++, i = (i + 1) & b->mask) {
-        if (probes == MAX_PROBES)
-            return slm__fail(err, SLM_ERR_LIMIT, "tokenizer.ggml.merges: %d merges share a hash",
-                             MAX_PROBES);
+        if (probes == MAX_PROBES || (*probes_left)-- == 0)
+            return slm__fail(err, SLM_ERR_LIMIT,
+                             "tokenizer.ggml.merges: too many merges share a hash, up to %u",
+                             order - 1);
         if ((b->pairs[i] ^ pair) >> ORDER_BITS == 0) return SLM_OK;
     }
     b->pairs[i] = pair | order;
@@ -163,6 +168,7 @@ static slm_status resolve_merge(const slm__bpe *b, uint64_t index, pending *p, s
 static slm_status fill_merges(slm__bpe *b, const slm__key *key, char *text, slm_error *err) {
     pending group[GROUP];
     slm_token last = 0;
+    uint64_t probes_left = MAX_PROBES_EACH * key->n + 4096;
     const uint8_t *at = key->data;
     for (uint64_t first = 0, next = 0; first < key->n; first = next) {
         size_t used = 0;
@@ -184,7 +190,8 @@ static slm_status fill_merges(slm__bpe *b, const slm__key *key, char *text, slm_
         last = group[n - 1].merged;
         for (int i = 0; i < n; i++) {
             if (is_text(b, group[i].merged))
-                SLM_TRY(insert_pair(b, group[i].pair, (uint32_t)first + (uint32_t)i + 1, err));
+                SLM_TRY(insert_pair(b, group[i].pair, (uint32_t)first + (uint32_t)i + 1,
+                                    &probes_left, err));
         }
     }
     return SLM_OK;

@@ -143,12 +143,13 @@ static slm_status load_scores(slm__ugm *m, const slm__gguf *g, const slm_allocat
                               slm_error *err) {
     const slm__key *scores;
     SLM_TRY(slm__gguf_array(g, "tokenizer.ggml.scores", GGUF_F32, &scores, err));
+    if (!scores) return slm__fail(err, SLM_ERR_MISMATCH, "key tokenizer.ggml.scores is missing");
     m->scores = slm__alloc_array(allocator, (uint64_t)m->tokens->n, sizeof *m->scores);
     if (!m->scores) return no_memory(m, err);
     float least = FLT_MAX;
     range r = {0};
     for (slm_token t = 0; t < m->tokens->n; t++) {
-        float score = scores ? slm__read_f32(scores->data + 4 * (size_t)t) : 0;
+        float score = slm__read_f32(scores->data + 4 * (size_t)t);
         if (!isfinite(score))
             return slm__fail(err, SLM_ERR_FORMAT,
                              "tokenizer.ggml.scores: that of token %d is no number", t);

@@ -1,11 +1,15 @@
 #include "tokens.h"
 
 enum {
-    MAX_TOKENS = 1 << 21, /* published vocabularies have up to 262,144 */
+    MAX_TOKENS = 14 << 16, /* published vocabularies have up to 262,144, one has 901,629 */
     MAX_TOKEN = 65536,
-    /* At the load we keep (two thirds) the worst of a million tokens needs about 200 probes. A file made to need more
-     * is refused, before it makes loading quadratic; looking up stops there too. */
-    MAX_PROBES = 512
+    SPARSE = 1 << 18,
+    /* At most two thirds of the slots are taken, and who is further from its place goes first (Celis 1986, "Robin Hood hashing"), beyond the
+     * first few: then a token is found within some 30 probes, and a million of them take 2 each to be put there. A file made to need more is
+     * refused. */
+    CLOSE = 8,
+    MAX_PROBES = 64,
+    MAX_PROBES_EACH = 16 /* of all tokens, and 4096 */
 };
 
 /* Up to eight bytes as a number, without reading behind them; parts that are read twice agree. */
@@ -25,19 +29,21 @@ static uint64_t load_word(const char *p, size_t n) {
     return w;
 }
 
+static uint32_t hash_of(uint64_t word, uint64_t n) {
+    uint64_t h = (word ^ n * 0xd6e8feb86659fd93u) * 0x9e3779b97f4a7c15u;
+    h ^= h >> 29;
+    return (uint32_t)(h * 0xbf58476d1ce4e5b9u >> 32);
+}
+
 /* Eight bytes at a time: loading a vocabulary is mostly this. */
 slm__token_key slm__tokens_key(const void *bytes, size_t n) {
     const char *p = bytes;
-    const uint64_t k = 0x9e3779b97f4a7c15u;
     uint64_t w = load_word(p, n);
     for (size_t i = 8; i < n; i += 8) {
         size_t at = n - i < 8 ? n - 8 : i;
-        w = (w ^ w >> 32) * k ^ load_word(p + at, 8);
+        w = (w ^ w >> 32) * 0x9e3779b97f4a7c15u ^ load_word(p + at, 8);
     }
-    uint64_t h = (w ^ n * 0xd6e8feb86659fd93u) * k;
-    h ^= h >> 29;
-    h *= 0xbf58476d1ce4e5b9u;
-    return (slm__token_key){w, (uint32_t)n, (uint32_t)(h >> 32)};
+    return (slm__token_key){w, (uint32_t)n, hash_of(w, n)};
 }
 
 /* Whether the slot has the text; a long one may still be another of the same hash. */
@@ -49,10 +55,10 @@ static inline bool is_key(const slm__tokens *t, const slm__token_slot *slot,
 
 slm_token slm__tokens_find_key(const slm__tokens *t, const slm__token_key *key, const void *bytes) {
     if (key->len == 0 || key->len > t->max_len) return SLM_TOKEN_NONE;
-    for (uint32_t i = 0; i <= MAX_PROBES; i++) {
-        const slm__token_slot *slot = &t->slots[(key->hash + i) & t->mask];
-        if (slot->id_1 == 0) return SLM_TOKEN_NONE;
-        if (is_key(t, slot, key, bytes)) return (slm_token)(slot->id_1 - 1);
+    uint32_t i = slm__tokens_place(t, key->hash);
+    for (int probes = 0; probes <= MAX_PROBES && t->slots[i].id_1 != 0; probes++) {
+        if (is_key(t, &t->slots[i], key, bytes)) return (slm_token)(t->slots[i].id_1 - 1);
+        if (++i == t->n_slots) i = 0;
     }
     return SLM_TOKEN_NONE;
 }
@@ -65,17 +71,29 @@ slm_token slm__tokens_find(const slm__tokens *t, const void *bytes, size_t n) {
 
 static slm_status insert(slm__tokens *t, const slm__token_key *key, slm_token id, slm_error *err) {
     const char *text = t->text + t->at[id];
-    uint32_t i = key->hash & t->mask;
-    for (int probes = 0; t->slots[i].id_1 != 0; probes++, i = (i + 1) & t->mask) {
-        if (probes == MAX_PROBES)
-            return slm__fail(err, SLM_ERR_LIMIT, "tokenizer.ggml.tokens: %d tokens share a hash",
-                             MAX_PROBES);
-        if (is_key(t, &t->slots[i], key, text)) {
+    slm__token_slot x = {key->word, key->len, (uint32_t)id + 1};
+    uint32_t i = slm__tokens_place(t, key->hash), far = 0;
+    bool placed = false; /* what moves on now is another one, which is equal to none */
+    for (; t->slots[i].id_1 != 0; far++, t->n_probes++, i = i + 1 == t->n_slots ? 0 : i + 1) {
+        slm__token_slot *slot = &t->slots[i];
+        if (!placed && is_key(t, slot, key, text)) {
             t->has_equal = true;
             return SLM_OK;
         }
+        if (far == MAX_PROBES || t->n_probes > MAX_PROBES_EACH * (uint64_t)t->n + 4096)
+            return slm__fail(err, SLM_ERR_LIMIT,
+                             "tokenizer.ggml.tokens: too many tokens share a hash, up to %d", id);
+        if (far < CLOSE) continue;
+        uint32_t home = slm__tokens_place(t, hash_of(slot->word, slot->len));
+        uint32_t its = i >= home ? i - home : i + t->n_slots - home;
+        if (its >= far) continue;
+        slm__token_slot moved = *slot;
+        *slot = x;
+        x = moved;
+        far = its;
+        placed = true;
     }
-    t->slots[i] = (slm__token_slot){key->word, key->len, (uint32_t)id + 1};
+    t->slots[i] = x;
     return SLM_OK;
 }
 
@@ -86,13 +104,13 @@ static slm_status allocate(slm__tokens *t, const slm__key *key, const slm_alloca
         return slm__fail(err, SLM_ERR_LIMIT, "tokenizer.ggml.tokens: %llu tokens in %llu bytes",
                          (unsigned long long)key->n, (unsigned long long)key->n_bytes);
     }
-    uint32_t n_slots = 16;
-    while (n_slots < key->n + key->n / 2) n_slots *= 2;
     t->n = (int32_t)key->n;
-    t->mask = n_slots - 1;
+    t->n_slots = 16; /* twice as many where that is little memory, else half as many more */
+    while (t->n_slots < key->n + key->n / 2) t->n_slots *= 2;
+    if (key->n > SPARSE) t->n_slots = (uint32_t)(key->n + key->n / 2);
     t->text = slm__alloc(allocator, key->n_bytes - 8 * key->n); /* decoding never makes longer */
     t->at = slm__alloc_array(allocator, key->n + 1, sizeof *t->at);
-    t->slots = slm__alloc_array(allocator, n_slots, sizeof *t->slots);
+    t->slots = slm__alloc_array(allocator, t->n_slots, sizeof *t->slots);
     t->raw = slm__alloc_array(allocator, key->n / 64 + 1, sizeof *t->raw);
     if (!t->text || !t->at || !t->slots || !t->raw)
         return slm__fail(err, SLM_ERR_NOMEM, "no memory for %d tokens", t->n);

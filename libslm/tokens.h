@@ -19,8 +19,9 @@ typedef struct slm__tokens {
     uint32_t *at;     /* [n + 1] where in `text` each begins                          */
     uint64_t *raw;    /* a bit for each: it stands for no bytes, its text is as in the file */
     int32_t n_raw;
-    slm__token_slot *slots; /* open-addressed */
-    uint32_t mask;
+    slm__token_slot *slots; /* [n_slots] open-addressed */
+    uint32_t n_slots;
+    uint64_t n_probes; /* of all insertions */
 } slm__tokens;
 
 /* Decode the text of a token as the file has it into the bytes it stands for. `out` has room for raw.len bytes;
@@ -39,11 +40,14 @@ slm_token slm__tokens_find(const slm__tokens *t, const void *bytes, size_t n);
 typedef struct slm__token_key {
     uint64_t word; /* as in a slot */
     uint32_t len;
-    uint32_t hash; /* where the search begins, from its low bits */
+    uint32_t hash; /* where the search begins: see slm__tokens_place() */
 } slm__token_key;
 slm__token_key slm__tokens_key(const void *bytes, size_t n);
+static inline uint32_t slm__tokens_place(const slm__tokens *t, uint32_t hash) {
+    return (uint32_t)((uint64_t)hash * t->n_slots >> 32);
+}
 static inline void slm__tokens_prefetch(const slm__tokens *t, const slm__token_key *key) {
-    __builtin_prefetch(&t->slots[key->hash & t->mask]);
+    __builtin_prefetch(&t->slots[slm__tokens_place(t, key->hash)]);
 }
 slm_token slm__tokens_find_key(const slm__tokens *t, const slm__token_key *key, const void *bytes);
 

@@ -319,6 +319,8 @@ static int parse_byte(slm__str s) {
 
 enum { FOUND = SLM_TOKEN_CONTROL | SLM_TOKEN_USER | SLM_TOKEN_UNKNOWN };
 
+enum { MAX_NAMED = 1 << 15 }; /* special tokens; published vocabularies have up to some 10,000 */
+
 /* `raw` is in the file. */
 static slm_status name_token(slm__vocab *v, slm_token t, slm__str raw, slm_error *err) {
     if (v->attributes[t] & SLM_TOKEN_BYTE) {
@@ -399,6 +401,9 @@ static slm_status name_tokens(slm__vocab *v, const slm__gguf *g, const slm__key 
     uint32_t n = 0, n_special = 0;
     for (slm_token t = 0; t < v->tokens.n; t++)
         n += (v->attributes[t] & (FOUND | SLM_TOKEN_BYTE)) != 0;
+    if (n > MAX_NAMED)
+        return slm__fail(err, SLM_ERR_LIMIT,
+                         "tokenizer.ggml.token_type: %u special tokens, at most %d", n, MAX_NAMED);
     v->named = slm__alloc_array(v->allocator, n, sizeof *v->named);
     if (!v->named) return slm__fail(err, SLM_ERR_NOMEM, "no memory for %u special tokens", n);
     for (int i = 0; i < 256; i++) v->bytes[i] = (char)i;

@@ -12,7 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 O = os.path.abspath(os.environ.get("O", os.path.join(ROOT, "build")))
 SLM = os.path.abspath(os.environ.get("SLM", os.path.join(O, "slm")))
 TIMEOUT = 600  # seconds: sanitizers are slow, and a test must end
-COMMANDS = ["run", "chat", "complete", "extract", "tokenize", "logprobs", "perplexity", "embed", "inspect", "quantize", "bench"]
+COMMANDS = ["run", "chat", "complete", "extract", "tokenize", "logprobs", "perplexity", "embed", "inspect", "quantize", "imatrix", "compare", "bench"]
 
 
 class Result:

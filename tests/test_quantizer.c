@@ -318,6 +318,80 @@ START_TEST(test_keys_in_place_and_alignment) {
 }
 END_TEST
 
+static const char *text_key(const slm__gguf *g, const char *name, size_t *n) {
+    slm__str v = {0};
+    bool found = false;
+    ck_assert_int_eq(slm__gguf_str(g, name, &v, &found, &err), SLM_OK);
+    ck_assert(found);
+    *n = v.len;
+    return v.ptr;
+}
+
+/* Keys of a caller: in the place of the model's, or behind all others in their order; a longer text than before, and none. */
+START_TEST(test_keys_of_a_caller) {
+    fixture f = open_shape(&shapes[0]);
+    const slm_new_key keys[] = {{"x.text", "", 0},
+                                {"general.architecture", "another architecture", 0},
+                                {"x.number", NULL, 4000000000}};
+    slm_quantize_params p = params_of("Q8_0");
+    written plain = quantize(&f, &p);
+    p.keys = keys;
+    p.n_keys = 3;
+    written w = quantize(&f, &p);
+    expect_layout(&w.gguf);
+    ck_assert_int_eq(w.gguf.n_keys, plain.gguf.n_keys + 2);
+    for (int32_t i = 0; i < plain.gguf.n_keys; i++)
+        ck_assert_str_eq(w.gguf.key_names[i], plain.gguf.key_names[i]);
+    ck_assert_str_eq(w.gguf.key_names[plain.gguf.n_keys], "x.text");
+    ck_assert_str_eq(w.gguf.key_names[plain.gguf.n_keys + 1], "x.number");
+    size_t n = 0;
+    const char *text = text_key(&w.gguf, "general.architecture", &n);
+    ck_assert_uint_eq(n, strlen(keys[1].text));
+    ck_assert_int_eq(memcmp(text, keys[1].text, n), 0);
+    text_key(&w.gguf, "x.text", &n);
+    ck_assert_uint_eq(n, 0);
+    ck_assert_uint_eq(u64_key(&w.gguf, "x.number"), 4000000000);
+    for (int32_t i = 0; i < plain.gguf.n_tensors; i++) {
+        const slm__tensor *a = &plain.gguf.tensors[i], *b = &w.gguf.tensors[i];
+        ck_assert_uint_eq(a->n_bytes, b->n_bytes);
+        ck_assert_int_eq(memcmp(a->data, b->data, a->n_bytes), 0);
+    }
+    free_written(&w);
+    free_written(&plain);
+    close_fixture(&f);
+}
+END_TEST
+
+START_TEST(test_fault_keys_of_a_caller) {
+    fixture f = open_shape(&shapes[0]);
+    slm_quantizer *q;
+    static char long_name[65537];
+    memset(long_name, 'a', sizeof long_name - 1);
+    const struct {
+        slm_new_key keys[2];
+        const char *word;
+    } cases[] = {
+        {{{"a", "x", 0}, {"a", NULL, 1}}, "key a is given twice"},
+        {{{"a", "x", 0}, {"general.file_type", NULL, 1}}, "key general.file_type"},
+        {{{"general.alignment", NULL, 8}, {"a", "x", 0}}, "key general.alignment"},
+        {{{"", "x", 0}, {"a", "x", 0}}, "without a name"},
+        {{{"a", "x", 0}, {NULL, "x", 0}}, "without a name"},
+        {{{"a", "x", 0}, {long_name, "x", 0}}, "too long"},
+    };
+    slm_quantize_params p = params_of("Q8_0");
+    p.n_keys = 2;
+    ASSERT_FAILS(slm_quantizer_create(f.model, &p, &q, &err), SLM_ERR_ARGUMENT, "params->keys");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        p.keys = cases[i].keys;
+        ASSERT_FAILS(slm_quantizer_create(f.model, &p, &q, &err), SLM_ERR_ARGUMENT, cases[i].word);
+        ck_assert_ptr_null(q);
+    }
+    p.n_keys = 257;
+    ASSERT_FAILS(slm_quantizer_create(f.model, &p, &q, &err), SLM_ERR_RANGE, "n_keys");
+    close_fixture(&f);
+}
+END_TEST
+
 /* ---- Which tensor becomes what ---- */
 
 static const char *const matrices[] = {"attn_q", "attn_k",   "attn_v",  "attn_output",
@@ -799,6 +873,8 @@ int main(void) {
     tcase_add_loop_test(t, test_the_file_is_a_model, 0, N_SHAPES);
     tcase_add_test(t, test_threads_change_nothing);
     tcase_add_test(t, test_keys_in_place_and_alignment);
+    tcase_add_test(t, test_keys_of_a_caller);
+    tcase_add_test(t, test_fault_keys_of_a_caller);
     tcase_add_loop_test(t, test_mixtures, 0, (int)(sizeof rules / sizeof *rules));
     tcase_add_test(t, test_fallbacks);
     tcase_add_test(t, test_choices);

@@ -307,6 +307,20 @@ START_TEST(test_limits) {
     ASSERT_FAILS(compile(text), SLM_ERR_LIMIT, "counting properties");
     ASSERT_FAILS(compile("{\"type\":\"integer\",\"multipleOf\":10007}"), SLM_ERR_UNSUPPORTED,
                  "10000");
+    end = stpcpy(text, "{\"type\":\"array\",\"prefixItems\":[");
+    for (int i = 0; i < 4097; i++) end += sprintf(end, "%s{}", i ? "," : "");
+    strcpy(end, "]}");
+    ASSERT_FAILS(compile(text), SLM_ERR_LIMIT, "a tuple of more than 4096 places");
+    end = stpcpy(text, "{\"allOf\":[{\"pattern\":\"^[a-z]\"},{\"pattern\":\"[");
+    for (int i = 0; i < 5100; i++) end += sprintf(end, "\\\\u%04x", 0x100 + 2 * i);
+    strcpy(end, "]$\"}]}");
+    ASSERT_FAILS(compile(text), SLM_ERR_LIMIT, "classes of more than 10000 ranges");
+    ASSERT_FAILS(compile("{\"type\":\"integer\",\"multipleOf\":9973,\"minimum\":"
+                         "123456789012345678901234567890}"),
+                 SLM_ERR_LIMIT, "#/minimum: a limit of too many digits");
+    ASSERT_FAILS(compile("{\"type\":\"integer\",\"multipleOf\":9973,\"minimum\":"
+                         "-123456789012345678,\"maximum\":987654321098765432}"),
+                 SLM_ERR_LIMIT, "multipleOf takes more than 20000 states");
 }
 END_TEST
 

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "../libslm/model.h"
+#include "../libslm/vocab_impl.h"
 #include "support/suite.h"
 #include "support/vocab_build.h"
 
@@ -189,6 +191,133 @@ START_TEST(test_long_texts_against_a_plain_search) {
 }
 END_TEST
 
+/* ---- Up to cut_bytes a text is cut where no piece lies across, beyond it is not ---- */
+
+static const char *const letters[] = {"a", "b", "\xc3\xa9", "\xe6\xbc\xa2", "\xf0\x9f\x98\x80"};
+static const char *const strangers[] = {".", "\xc2\xab", "\xe2\x80\xa6", "\xf0\x9f\x9a\x80"};
+enum { MANY_MAX = 6000, LETTERS_MAX = 5 };
+
+/* Of a text from `begin` on; *sum is that of what comes before, and then of all. Characters that are no piece cost `unknown`. */
+static size_t plain_characters(const char *text, size_t begin, size_t n, double unknown,
+                               double *sum_at, slm_token *out) {
+    static double sum[MANY_MAX + 1];
+    static size_t from[MANY_MAX + 1];
+    static slm_token last[MANY_MAX + 1], turned[MANY_MAX];
+    for (size_t i = begin; i <= n; i++) sum[i] = -1e300;
+    sum[begin] = *sum_at;
+    for (size_t at = begin; at < n; at++) {
+        if ((text[at] & 0xc0) == 0x80) continue;
+        size_t len = 1;
+        while (at + len < n && (text[at + len] & 0xc0) == 0x80) len++;
+        bool single = false;
+        for (int t = 3; t <= v.n; t++) {
+            size_t size = t < v.n ? strlen(v.tokens[t]) : len;
+            bool fits =
+                t == v.n ? !single : size <= n - at && !memcmp(v.tokens[t], text + at, size);
+            if (!fits) continue;
+            single = single || size == len;
+            double price = t < v.n ? (double)scores[t] : unknown;
+            if (sum[at] + price <= sum[at + size]) continue;
+            sum[at + size] = sum[at] + price;
+            from[at + size] = at;
+            last[at + size] = t < v.n ? t : UNKNOWN;
+        }
+    }
+    *sum_at = sum[n];
+    size_t n_turned = 0, n_out = 0;
+    for (size_t end = n; end > begin; end = from[end]) turned[n_turned++] = last[end];
+    while (n_turned > 0) out[n_out++] = turned[--n_turned];
+    return n_out;
+}
+
+/* Several unknown ones are one. */
+static size_t join_unknown(slm_token *ids, size_t n) {
+    size_t n_out = 0;
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] != UNKNOWN || n_out == 0 || ids[n_out - 1] != UNKNOWN) ids[n_out++] = ids[i];
+    return n_out;
+}
+
+/* As if it were cut before each stranger. */
+static size_t plain_cut(const char *text, size_t n, double unknown, slm_token *out) {
+    size_t n_out = 0;
+    for (size_t at = 0, end; at < n; at = end) {
+        end = at + 1;
+        for (bool cut = false; end < n && !cut; end += !cut)
+            for (int i = 0; i < 4; i++)
+                if (!strncmp(text + end, strangers[i], strlen(strangers[i]))) cut = true;
+        double sum = 0;
+        n_out += plain_characters(text, at, end, unknown, &sum, out + n_out);
+    }
+    return join_unknown(out, n_out);
+}
+
+/* Pieces of a word differ by units of 2^-39, so ways to read it do; beside sums of 2^15 those are rounded away. */
+static double make_units(void) {
+    float least = 0;
+    begin(false, false);
+    while (v.n < 60) {
+        char text[4 * LETTERS_MAX + 1] = "";
+        uint32_t n = 1 + below(LETTERS_MAX);
+        for (uint32_t k = 0; k < n; k++) strcat(text, letters[below(5)]);
+        bool there = false;
+        for (int t = 3; t < v.n; t++) there = there || strcmp(v.tokens[t], text) == 0;
+        if (there) continue;
+        int id = piece(text, -ldexpf((float)n, -18) - ldexpf((float)below(4), -39));
+        if (scores[id] < least) least = scores[id];
+    }
+    return (double)(least - 10);
+}
+
+/* A text of n bytes exactly: words with strangers between them, one in so many characters. */
+static void make_text(char *text, size_t n, uint32_t strange) {
+    size_t at = 0;
+    while (at < n) {
+        bool letter = below(strange) != 0;
+        const char *c = letter ? letters[below(5)] : strangers[below(4)];
+        size_t len = strlen(c);
+        if (len > n - at) c = "ab", len = n - at < 2 ? 1 : 2;
+        memcpy(text + at, c, len);
+        at += len;
+    }
+}
+
+START_TEST(test_texts_around_the_longest_that_is_cut) {
+    enum { CUT = 512 };
+    static char text[MANY_MAX + 8];
+    static slm_token want[MANY_MAX], cut[MANY_MAX];
+    int n_other = 0;
+    for (int round = 0; round < 12; round++) {
+        double unknown = make_units(), sum;
+        slm_model *m = open_scored();
+        ck_assert_uint_eq(m->vocab->ugm.cut_bytes, CUT);
+        for (int k = 0; k < 20; k++) {
+            /* 509 to 516 bytes, the last character of up to four of them; and texts long enough that a cut would show */
+            bool is_long = k >= 16;
+            size_t n = is_long ? MANY_MAX - below(64) : CUT - 3 + (size_t)k % 8;
+            if (is_long) {
+                memset(text, '.', 4000); /* of 10 each */
+                make_text(text + 4000, n - 4000, 2 + below(8));
+            } else {
+                const char *c = k < 8 ? letters[1 + k % 4] : strangers[k % 4];
+                make_text(text, n - strlen(c), 4);
+                memcpy(text + n - strlen(c), c, strlen(c));
+            }
+            text[n] = '\0';
+            sum = 0;
+            size_t n_want = join_unknown(want, plain_characters(text, 0, n, unknown, &sum, want));
+            vb_expect(m, text, n, 0, want, n_want);
+            size_t n_cut = plain_cut(text, n, unknown, cut);
+            bool other = n_cut != n_want || memcmp(cut, want, n_cut * sizeof *cut) != 0;
+            ck_assert(!other || is_long);
+            n_other += other;
+        }
+        slm_model_close(m);
+    }
+    ck_assert_int_gt(n_other, 10);
+}
+END_TEST
+
 /* A control token is no piece, even if it is the lowest of equal ones. */
 START_TEST(test_equal_tokens) {
     begin(false, false);
@@ -322,6 +451,7 @@ START_TEST(test_fault_45_broken_charsmaps) {
         ck_assert_ptr_null(m);
     }
     begin(false, false);
+    gb_array(&v.file, "tokenizer.ggml.scores", GB_F32, scores, (uint64_t)v.n);
     gb_str(&v.file, "tokenizer.ggml.precompiled_charsmap", "text");
     slm_model *m;
     ASSERT_FAILS(vb_try_open(&v, NULL, &m, &err), SLM_ERR_TYPE, "precompiled_charsmap");
@@ -374,6 +504,14 @@ START_TEST(test_fault_50_no_special_token_is_made_from_text) {
     VB_EXPECT(m, "<pad><unk>", 0, left, p, right, left, u, right);
     VB_EXPECT(m, "<pad><unk>", SLM_TOKENIZE_SPECIAL, PAD, UNKNOWN);
     slm_model_close(m);
+}
+END_TEST
+
+START_TEST(test_fault_40_no_scores) {
+    begin(false, false);
+    piece("a", -1);
+    slm_model *m;
+    ASSERT_FAILS(vb_try_open(&v, NULL, &m, &err), SLM_ERR_MISMATCH, "scores is missing");
 }
 END_TEST
 
@@ -458,6 +596,7 @@ static int make_one_word(void) {
     map_begin();
     map_add("A", "a");
     map_put(GB_U8, map_bytes());
+    gb_array(&v.file, "tokenizer.ggml.scores", GB_F32, scores, (uint64_t)v.n);
     return word;
 }
 
@@ -474,12 +613,14 @@ int main(void) {
     tcase_add_test(c, test_spaces);
     tcase_add_test(c, test_random_vocabularies_against_a_plain_search);
     tcase_add_test(c, test_long_texts_against_a_plain_search);
+    tcase_add_test(c, test_texts_around_the_longest_that_is_cut);
     tcase_add_test(c, test_equal_tokens);
     tcase_add_test(c, test_text_too_long);
     tcase_add_test(c, test_the_longest_text_is_replaced);
     tcase_add_test(c, test_fault_45_broken_charsmaps);
     tcase_add_test(c, test_fault_45_changed_charsmaps);
     tcase_add_test(c, test_fault_50_no_special_token_is_made_from_text);
+    tcase_add_test(c, test_fault_40_no_scores);
     tcase_add_test(c, test_fault_40_scores_that_are_no_numbers);
     tcase_add_test(c, test_fault_44_piece_too_long);
     tcase_add_test(c, test_fault_48_long_run_of_one_letter);

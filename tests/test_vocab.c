@@ -3,11 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "../libslm/tokens.h"
 #include "../libslm/unicode.h"
 #include "support/check_alloc.h"
 #include "support/vocab_build.h"
+#include "support/strict.h"
 #include "support/suite.h"
 
 static vocab_build v;
@@ -478,12 +480,12 @@ static void empty_strings(const char *key, uint64_t n) {
 
 START_TEST(test_numbers_have_a_limit) {
     v.no_tokens = v.no_types = true;
-    empty_strings("tokenizer.ggml.tokens", (1 << 21) + 1);
-    expect_refused(SLM_ERR_LIMIT, "2097153 tokens");
+    empty_strings("tokenizer.ggml.tokens", 917505);
+    expect_refused(SLM_ERR_LIMIT, "917505 tokens");
     again();
     v.no_merges = true;
-    empty_strings("tokenizer.ggml.merges", (1 << 21) + 1);
-    expect_refused(SLM_ERR_LIMIT, "2097153 merges");
+    empty_strings("tokenizer.ggml.merges", (1 << 20) + 1);
+    expect_refused(SLM_ERR_LIMIT, "1048577 merges");
     again();
     char *merge = malloc(131075);
     memset(merge, 'a', 131074);
@@ -500,40 +502,54 @@ static void four_letters(uint32_t i, char out[5]) {
     out[4] = '\0';
 }
 
-/* Add words whose place in the table of 2048 lies in [from, to), `each` of a place, in the order of places; `spare` is one
+/* Add words whose place in the table of 1000 or 4000 tokens lies in [from, to), `each` of a place, in the order of places; `spare` is one
  * more of place `from`. */
-static void add_words(uint32_t from, uint32_t to, int each, char spare[5]) {
-    static char words[2048][200][5];
-    int found[2048] = {0};
+static void add_words(int n, uint32_t from, uint32_t to, int each, char spare[5]) {
+    static char words[8192][200][5];
+    static int found[8192];
+    const slm__tokens table = {.n_slots = n == 1000 ? 2048 : 8192};
+    memset(found, 0, sizeof found);
     for (uint32_t i = 0; i < 26 * 26 * 26 * 26; i++) {
         char word[5];
         four_letters(i, word);
-        uint32_t at = slm__tokens_key(word, 4).hash & 2047;
+        uint32_t at = slm__tokens_place(&table, slm__tokens_key(word, 4).hash);
         if (found[at] < 200) memcpy(words[at][found[at]++], word, 5);
     }
     for (uint32_t at = from; at < to; at++) {
         ck_assert_int_gt(found[at], each);
-        for (int k = 0; k < each; k++) vb_token(&v, words[at][k], VB_NORMAL);
+        for (int k = 0; k < each; k++) vb_token(&v, words[at][found[at] - 2 - k], VB_NORMAL);
     }
-    memcpy(spare, words[from][each], 5);
-    while (v.n < 1000) vb_token(&v, "", VB_NORMAL); /* a table of 2048 has 683 to 1365 */
+    memcpy(spare, words[from][found[from] - 1], 5);
+}
+
+static void fill_up(int n) {
+    while (v.n < n) vb_token(&v, "", VB_NORMAL);
 }
 
 /* Tokens made to meet at one place of the hash table are refused; where they are just not too many, a search for what is
  * not there ends too. */
 START_TEST(test_tokens_that_share_a_hash) {
     char spare[5];
-    add_words(700, 703, 180, spare);
+    add_words(1000, 700, 701, 100, spare);
+    fill_up(1000);
     expect_refused(SLM_ERR_LIMIT, "share a hash");
     again();
     v.pre = "llama-bpe"; /* which looks for whole words */
-    add_words(700, 1000, 2, spare);
+    add_words(1000, 700, 750, 2, spare);
+    fill_up(1000);
     slm_model *m = vb_open(&v);
     slm_token bytes[4];
     for (int i = 0; i < 4; i++) bytes[i] = spare[i];
     vb_expect(m, spare, 4, 0, bytes, 4);
-    vb_expect(m, v.tokens[300], 4, 0, (slm_token[]){300}, 1);
+    for (int i = 256; i < 356; i++) vb_expect(m, v.tokens[i], 4, 0, (slm_token[]){i}, 1);
     slm_model_close(m);
+    /* no one is far from its place, but each of the last ones moves all the others */
+    teardown();
+    v = (vocab_build){.model = "llama", .no_merges = true};
+    add_words(4000, 0, 3000, 1, spare);
+    for (uint32_t at = 0; at < 50; at++) add_words(4000, 20 * at, 20 * at + 1, 2, spare);
+    fill_up(4000);
+    expect_refused(SLM_ERR_LIMIT, "share a hash, up to 304");
 }
 END_TEST
 
@@ -561,6 +577,9 @@ static void add_merges(uint32_t from, uint32_t to, int each, char spare[3]) {
             }
         }
     }
+}
+
+static void check_merges(void) {
     ck_assert_int_gt(v.n_merges, 341); /* a table of 1024 has 342 to 682 */
     ck_assert_int_lt(v.n_merges, 683);
 }
@@ -568,12 +587,16 @@ static void add_merges(uint32_t from, uint32_t to, int each, char spare[3]) {
 START_TEST(test_merges_that_share_a_hash) {
     char spare[3];
     add_merges(100, 110, 64, spare);
+    check_merges();
     expect_refused(SLM_ERR_LIMIT, "share a hash");
     for (uint32_t from = 100; from < 700; from++) { /* a place that a pair of letters has */
         again();
-        add_merges(from, from + 300, 2, spare);
+        add_merges(from, from + 60, 2, spare);
         if (spare[0]) break;
     }
+    char other[3];
+    add_merges(800, 1024, 1, other);
+    check_merges();
     ck_assert_int_ne(spare[0], 0);
     slm_model *m = vb_open(&v);
     vb_expect(m, spare, 2, 0, (slm_token[]){spare[0], spare[1]}, 2);
@@ -636,6 +659,73 @@ START_TEST(test_fault_85_nothing_is_read_from_the_file_later) {
     ck_assert(n_bytes == 10 && memcmp(text, "<|im_end|>", 10) == 0);
     slm_model_close(m);
     free(copy);
+}
+END_TEST
+
+/* n strings, as `text` or, if that is NULL, three letters by their number. */
+static void many_strings(const char *key, uint64_t n, const char *text) {
+    size_t len = text ? strlen(text) : 3, n_bytes = 12 + (8 + len) * (size_t)n;
+    uint8_t *value = calloc(1, n_bytes), *to = value + 12;
+    ck_assert_ptr_nonnull(value);
+    value[0] = GB_STRING;
+    memcpy(value + 4, &n, 8);
+    for (uint64_t i = 0; i < n; i++, to += 8 + len) {
+        const uint64_t length = len;
+        char letters[3] = {(char)('!' + i % 90), (char)('!' + i / 90 % 90),
+                           (char)('!' + i / 8100 % 90)};
+        memcpy(to, &length, 8);
+        memcpy(to + 8, text ? text : letters, len);
+    }
+    gb_key_raw(&v.file, key, GB_ARRAY, value, n_bytes);
+    free(value);
+}
+
+/* As many tokens, special tokens and merges as there may be: time and memory are those that a file may take that is refused, a second and
+ * 16 MiB with twice its size. */
+START_TEST(test_large_vocabularies_take_little) {
+    enum { TOKENS = 14 << 16, SPECIAL = 1 << 15, MERGES = 699051 };
+    const char *const models[] = {"gpt2", "llama", "t5"};
+    static int32_t types[TOKENS];
+    static float zeros[TOKENS];
+    for (int i = 0; i < TOKENS; i++) types[i] = i < SPECIAL ? VB_CONTROL : VB_NORMAL;
+    for (int round = 0; round < 12; round++) {
+        int model = round % 3,
+            kind = round / 3; /* of tokens: equal, distinct; with types or without; empty */
+        again();
+        v.model = models[model];
+        v.no_tokens = v.no_types = v.no_merges = true;
+        many_strings("tokenizer.ggml.tokens", TOKENS, kind == 3 ? "" : kind % 2 ? NULL : "a");
+        if (model == 0) many_strings("tokenizer.ggml.merges", kind % 2 ? 0 : MERGES, "a a");
+        if (model == 2) gb_array(&v.file, "tokenizer.ggml.scores", GB_F32, zeros, TOKENS);
+        if (kind < 2) gb_array(&v.file, "tokenizer.ggml.token_type", GB_I32, types, TOKENS);
+        size_t n;
+        const void *file = vb_finish(&v, &n);
+        check_alloc counts = {0};
+        slm_model_params p = slm_model_defaults();
+        p.allocator = check_allocator(&counts);
+        p.vocab_only = true;
+        slm_model *m;
+        clock_t begin = clock();
+        slm_status s = slm_model_open_memory(file, n, &p, &m, &err);
+        double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
+        ck_assert_msg(s == SLM_OK || s == SLM_ERR_FORMAT, "%d: %s", round, err.message);
+        ck_assert_int_eq(s == SLM_ERR_FORMAT, model == 0 && kind % 2 == 0); /* no "aa" */
+        ck_assert_msg(seconds < (sanitized() ? 10 : 1), "%d: %.2f s", round, seconds);
+        ck_assert_msg(counts.peak <= (16 << 20) + 2 * (uint64_t)n, "%d: %.1f MB, file %.1f MB",
+                      round, 1e-6 * (double)counts.peak, 1e-6 * (double)n);
+        slm_model_close(m);
+        ck_assert_int_eq(counts.n_live, 0);
+    }
+}
+END_TEST
+
+START_TEST(test_special_tokens_have_a_number) {
+    static int32_t types[40000];
+    v.no_tokens = v.no_types = true;
+    many_strings("tokenizer.ggml.tokens", 40000, NULL);
+    for (int i = 0; i < 40000; i++) types[i] = i < 32769 ? VB_CONTROL : VB_NORMAL;
+    gb_array(&v.file, "tokenizer.ggml.token_type", GB_I32, types, 40000);
+    expect_refused(SLM_ERR_LIMIT, "32769 special tokens, at most 32768");
 }
 END_TEST
 
@@ -734,6 +824,8 @@ int main(void) {
     tcase_add_test(c, test_merges_that_share_a_hash);
     tcase_add_test(c, test_tokens_in_the_order_of_merges);
     tcase_add_test(c, test_fault_85_nothing_is_read_from_the_file_later);
+    tcase_add_test(c, test_large_vocabularies_take_little);
+    tcase_add_test(c, test_special_tokens_have_a_number);
     tcase_add_test(c, test_special_tokens_have_a_limit);
     tcase_add_test(c, test_special_tokens_that_end_each_other_have_a_limit);
     tcase_add_test(c, test_fault_84_nth_allocation_fails);

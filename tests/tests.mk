@@ -11,7 +11,7 @@ TEST_BIN     := $(TEST_SRC:%.c=$(O)/%)
 SUPPORT_OBJ  := $(patsubst %.c,$(O)/%.o,$(wildcard tests/support/*.c $(CHECK_STANDIN:%=%/*.c)))
 FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 EXAMPLES     := $(patsubst docs/%.c,$(O)/tests/%,$(wildcard docs/*.c))
-DRIVERS      := $(addprefix $(O)/tests/,schema_driver token_hashes chat_driver report_driver) # through them tests in Python ask the library
+DRIVERS      := $(addprefix $(O)/tests/,schema_driver token_hashes chat_driver report_driver rows_driver) # through them tests in Python ask the library
 REPLAY_BIN   := $(FUZZ_NAMES:%=$(O)/tests/fuzz/replay_%)
 CHECK_LIBS    = $(if $(CHECK_STANDIN),,$(shell pkg-config --libs check 2>/dev/null))
 FUZZ_SECONDS ?= 60

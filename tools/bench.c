@@ -6,6 +6,7 @@
 
 #include "load.h"
 #include "machine.h"
+#include "speed.h"
 #include "text.h"
 
 enum { MAX_POSITIONS = 1 << 27 };
@@ -96,10 +97,7 @@ typedef struct bench {
     int32_t *sequences; /* [most sequences of a job] 0, 1, ... */
     uint8_t *wanted;    /* [most sequences of a job] ones      */
     /* the limits */
-    uint64_t step_bytes;          /* of weights that a step of generation reads                 */
-    double layer_ops, output_ops; /* multiplications and additions for a token: without the output
-                                      matrix, and in it                                        */
-    size_t position_bytes;        /* of keys and values                                         */
+    work_amounts amounts;
     double read_rate[MAX_LIST], int8_rate[MAX_LIST]; /* by index in o.threads; 0: not measured  */
     /* what is shown */
     json j;
@@ -187,39 +185,6 @@ static int check_jobs(const bench *b) {
 
 /* ---- Limits ---- */
 
-/* What a step reads, and what a token costs. The embedding is a table of which a token reads one row, unless it is the
- * output matrix as well. */
-static void add_up_weights(bench *b) {
-    uint64_t embd_bytes = 0;
-    double embd_ops = 0;
-    for (int32_t i = 0; i < slm_model_n_tensors(b->model); i++) {
-        slm_tensor_info t = {.size = sizeof t};
-        slm_model_get_tensor(b->model, i, &t); /* cannot fail: i is below the number of tensors */
-        double ops = 2;
-        for (int d = 0; d < 4; d++) ops *= (double)t.dims[d];
-        if (strcmp(t.name, "token_embd.weight") == 0) {
-            embd_bytes = t.n_bytes;
-            embd_ops = ops;
-            continue;
-        }
-        b->step_bytes += t.n_bytes;
-        if (strcmp(t.name, "output.weight") == 0)
-            b->output_ops = ops;
-        else if (t.n_dims > 1) /* not a bias or the weights of a norm */
-            b->layer_ops += ops;
-    }
-    if (b->output_ops == 0) {
-        b->step_bytes += embd_bytes;
-        b->output_ops = embd_ops;
-    }
-    for (int32_t i = 0; i < b->adapters.n; i++) {
-        slm_adapter_info a = {.size = sizeof a};
-        slm_adapter_get_info(b->adapters.v[i], &a); /* cannot fail: pointers and size are good */
-        b->step_bytes += a.file_bytes;
-        b->layer_ops += 2 * (double)a.n_params;
-    }
-}
-
 static int32_t index_of(const int_list *list, int32_t value) {
     int32_t i = 0;
     while (list->v[i] != value) i++;
@@ -245,12 +210,11 @@ static void measure_machine(bench *b) {
 static double limit_share(const bench *b, const job *j, double tokens_per_second) {
     int32_t t = index_of(&b->o.threads, j->n_threads);
     double amount, rate;
-    if (j->n_prompt) { /* operations of a token; the output matrix serves the last one only */
-        amount = b->layer_ops + b->output_ops / j->n_prompt;
+    if (j->n_prompt) {
+        amount = prompt_token_ops(&b->amounts, j->n_prompt);
         rate = b->int8_rate[t];
-    } else { /* bytes of a token: its sequence in the cache, half of its growth, and its share of the weights */
-        amount = (double)b->position_bytes * (j->n_depth + (j->n_gen + 1) / 2.0) +
-                 (double)b->step_bytes / j->n_batch;
+    } else {
+        amount = step_token_bytes(&b->amounts, j->n_gen, j->n_depth, j->n_batch);
         rate = b->read_rate[t];
     }
     return rate > 0 ? amount * tokens_per_second / rate : 0;
@@ -320,16 +284,10 @@ static void put_object(bench *b, const job *j, double median) {
     fputc('\n', stdout);
 }
 
-static int compare(const void *x, const void *y) {
-    double a = *(const double *)x, b = *(const double *)y;
-    return (a > b) - (a < b);
-}
-
 static int put_result(bench *b, const job *j) {
     int32_t n = b->o.n_runs;
     memcpy(b->sorted, b->runs, (size_t)n * sizeof *b->sorted);
-    qsort(b->sorted, (size_t)n, sizeof *b->sorted, compare);
-    double median = (b->sorted[(n - 1) / 2] + b->sorted[n / 2]) / 2;
+    double median = median_of(b->sorted, n);
     if (b->o.json)
         put_object(b, j, median);
     else
@@ -438,15 +396,6 @@ static int find_threads(bench *b) {
     return EXIT_DONE;
 }
 
-/* The same tokens each time: the linear congruential generator of Knuth's MMIX, its upper bits. */
-static void choose_tokens(bench *b) {
-    uint64_t x = 1;
-    for (int64_t i = 0; i < b->n_ids; i++) {
-        x = x * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        b->ids[i] = (slm_token)((x >> 33) % (uint64_t)b->info.n_vocab);
-    }
-}
-
 /* The tokens and arrays of the largest job, and of all runs of one. */
 static int make_room(bench *b) {
     int32_t most = 1;
@@ -472,16 +421,14 @@ static int prepare(bench *b) {
     slm_error err;
     b->info.size = sizeof b->info;
     slm_model_get_info(b->model, &b->info); /* cannot fail: both pointers and the size are good */
-    if (position_bytes(b->model, &b->params, &b->position_bytes, &err) != SLM_OK)
+    if (find_amounts(b->model, &b->params, &b->adapters, &b->amounts, &err) != SLM_OK)
         return fail_with("context", &err);
-    b->position_bytes -= sizeof(slm_token); /* which is kept, but not read for a token */
     int code = find_threads(b);
     if (code == EXIT_DONE) code = make_jobs(b);
     if (code == EXIT_DONE) code = check_jobs(b);
     if (code == EXIT_DONE) code = make_room(b);
     if (code != EXIT_DONE) return code;
-    choose_tokens(b);
-    add_up_weights(b);
+    choose_tokens(b->ids, b->n_ids, b->info.n_vocab);
     return EXIT_DONE;
 }
 

@@ -242,7 +242,8 @@ const definition definitions[N_DEFINITIONS] = {
     {"Error of a layer", "|h \xe2\x88\x92 h_ref| / |h_ref| of the state behind the layer, over all "
                          "positions. Layers count from 0, as the tensors of a file do."},
     {"Tasks",
-     "the answer that a model finds most probable is its choice. Intervals are 95%, of the paired "
+     "the answer that a model finds most probable per byte is its choice. Intervals are 95%, of "
+     "the paired "
      "difference to the reference: questions that both get right, or wrong, do not widen them."},
     {"Prefill, decode",
      "tokens per second of a prompt, and of an answer, token by token. The limit of prefill is the "

@@ -338,8 +338,10 @@ int mix_find(mix *m, const char *path, const slm_model *model, const slm_quantiz
     if (slm_threads_create(params->n_threads, NULL, &m->threads, &err) != SLM_OK)
         return fail_with("threads", &err);
     m->params.threads = m->threads;
-    m->params.importance = probe_importance;
-    m->params.importance_user = &m->probe;
+    if (!m->params.importance) {
+        m->params.importance = probe_importance;
+        m->params.importance_user = &m->probe;
+    }
     m->params.progress = progress_in_span;
     m->params.progress_user = &m->span;
     int code = find_tensors(m);

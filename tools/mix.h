@@ -46,7 +46,7 @@ typedef struct mix {
  * Find the mixture and set up m->quantizer for it, with its importance.
  *
  * model   of the file at `path`, with keys and tensors
- * params  choices that are kept, n_threads, requantize; type is not looked at
+ * params  choices that are kept, n_threads, requantize, importance (NULL: found on the text); type is not looked at
  * out     path of the file that will be written: a copy in F32 lies in a folder beside it while it is needed
  *
  * EXIT_DONE, or the code to exit with after a message; mix_free() in any case.

@@ -69,7 +69,7 @@ typedef struct command {
 
 extern const command run_command, chat_command, complete_command, extract_command, tokenize_command,
     logprobs_command, perplexity_command, embed_command, inspect_command, quantize_command,
-    bench_command;
+    imatrix_command, compare_command, bench_command;
 
 /*
  * Read argv[0 .. argc-1] into the struct `values`, which holds the defaults, and the operands into `operands`

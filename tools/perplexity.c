@@ -204,7 +204,7 @@ static void put_plain(const work *w, const result *r) {
 /* ---- The whole ---- */
 
 static int prepare(work *w, slm_context_params *params) {
-    enum { LOGITS_BYTES = 64 << 20 };
+    static const walk_limits limits = {.logits_bytes = 64 << 20, .n_tokens = 2048};
     slm_model_info info = {.size = sizeof info};
     slm_model_get_info(w->model, &info); /* cannot fail: both pointers and the size are good */
     w->n_vocab = info.n_vocab;
@@ -212,7 +212,7 @@ static int prepare(work *w, slm_context_params *params) {
     if (code == EXIT_DONE)
         code = windows_cut(&w->windows, (size_t)w->o.compute.n_ctx, (size_t)w->o.stride, w->model);
     if (code == EXIT_DONE)
-        code = walk_begin(&w->walk, WALK_SCORED, &w->windows, w->model, LOGITS_BYTES, params);
+        code = walk_begin(&w->walk, WALK_SCORED, &w->windows, w->model, limits, params);
     if (code != EXIT_DONE) return code;
     w->nll = calloc(windows_scored(&w->windows), sizeof *w->nll);
     if (!w->nll) return fail("no memory");

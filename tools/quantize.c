@@ -12,6 +12,7 @@
 
 typedef struct quantize_options {
     text_list tensors; /* PATTERN=TYPE */
+    const char *imatrix;
     int32_t n_threads;
     bool requantize, dry_run;
     const char *target_size, *file;
@@ -32,6 +33,8 @@ static const option options[] = {
      "instead of TYPE: the smallest mixture whose KL divergence from the model is at most X"},
     {"-f", "TEXT", OPT_TEXT, offsetof(quantize_options, file), 0, 0,
      "the text on which that is measured; -: standard input"},
+    {"--imatrix", "FILE", OPT_TEXT, offsetof(quantize_options, imatrix), 0, 0,
+     "an importance matrix of the model: errors are smallest where it says that they matter"},
     {"--requantize", NULL, OPT_FLAG, offsetof(quantize_options, requantize), 0, 0,
      "also tensors that are quantized already, which costs quality each time"},
     {"--dry-run", NULL, OPT_FLAG, offsetof(quantize_options, dry_run), 0, 0,
@@ -47,10 +50,12 @@ typedef struct quantization {
     quantize_options o;
     const char *operands[N_OPERANDS];
     slm_model *model;
+    slm_imatrix *imatrix;
     slm_quantizer *quantizer; /* of its own, or that of the mixture */
     mix_goal goal;            /* all 0: TYPE is given               */
     mix mix;
     slm_quantizer_info info;
+    int32_t n_important; /* tensors that the importance matrix has */
     progress_bar bar;
 } quantization;
 
@@ -71,10 +76,57 @@ static int parse_choices(const command *self, const text_list *list, slm_tensor_
     return EXIT_DONE;
 }
 
+/* ---- Importance ---- */
+
+static int open_imatrix(quantization *z) {
+    slm_error err;
+    slm_imatrix_params p = slm_imatrix_defaults();
+    p.guard = true;
+    if (slm_imatrix_open(z->o.imatrix, &p, &z->imatrix, &err) != SLM_OK)
+        return fail_to_open(z->o.imatrix, &err);
+    if (slm_imatrix_match(z->imatrix, z->model, &z->n_important, &err) != SLM_OK)
+        return fail_with(z->o.imatrix, &err);
+    return z->n_important > 0 ? EXIT_DONE
+                              : fail("%s: none of its tensors is in the model", z->o.imatrix);
+}
+
+/* What llama-quantize notes in the new file, but for the folder. `dataset` is a copy, to be freed. */
+enum { IMATRIX_KEYS = 4 };
+static int imatrix_keys(const quantization *z, slm_new_key *keys, int32_t *n, char **dataset) {
+    slm_imatrix_info info = {.size = sizeof info};
+    slm_string name;
+    const char *slash = strrchr(z->o.imatrix, '/');
+    slm_imatrix_get_info(z->imatrix, &info); /* cannot fail: both pointers and the size are good */
+    keys[(*n)++] = (slm_new_key){"quantize.imatrix.file", slash ? slash + 1 : z->o.imatrix, 0};
+    if (slm_imatrix_get_dataset(z->imatrix, 0, &name) == SLM_OK) {
+        *dataset = strndup(name.text, name.n_bytes);
+        if (!*dataset) return fail("no memory");
+        keys[(*n)++] = (slm_new_key){"quantize.imatrix.dataset", *dataset, 0};
+    }
+    keys[(*n)++] = (slm_new_key){"quantize.imatrix.entries_count", NULL, (uint32_t)info.n_tensors};
+    if (info.n_chunks > 0)
+        keys[(*n)++] =
+            (slm_new_key){"quantize.imatrix.chunks_count", NULL, (uint32_t)info.n_chunks};
+    return EXIT_DONE;
+}
+
+static int use_imatrix(quantization *z, slm_quantize_params *p, slm_new_key *keys, char **dataset) {
+    if (!z->o.imatrix) return EXIT_DONE;
+    int code = open_imatrix(z);
+    if (code == EXIT_DONE) code = imatrix_keys(z, keys, &p->n_keys, dataset);
+    p->keys = keys;
+    p->importance = slm_imatrix_importance;
+    p->importance_user = z->imatrix;
+    return code;
+}
+
+/* ---- The plan ---- */
+
 static int create_quantizer(const command *self, quantization *z) {
     slm_error err;
     slm_tensor_choice choices[MAX_LIST];
-    char *copies[MAX_LIST] = {0};
+    slm_new_key keys[IMATRIX_KEYS];
+    char *copies[MAX_LIST] = {0}, *dataset = NULL;
     slm_quantize_params p = slm_quantize_defaults();
     p.type = z->operands[TYPE];
     p.choices = choices;
@@ -85,6 +137,7 @@ static int create_quantizer(const command *self, quantization *z) {
     p.progress_user = &z->bar;
     int code = parse_choices(self, &z->o.tensors, choices, copies);
     if (code == EXIT_DONE) code = open_model(z->operands[IN], OPEN_KEYS, &z->model);
+    if (code == EXIT_DONE) code = use_imatrix(z, &p, keys, &dataset);
     if (code == EXIT_DONE && z->operands[TYPE]) {
         if (slm_quantizer_create(z->model, &p, &z->quantizer, &err) != SLM_OK)
             code = fail_with(z->operands[IN], &err);
@@ -94,6 +147,7 @@ static int create_quantizer(const command *self, quantization *z) {
         z->quantizer = z->mix.quantizer;
     }
     for (int32_t i = 0; i < MAX_LIST; i++) free(copies[i]);
+    free(dataset);
     if (code != EXIT_DONE) return code;
     z->info.size = sizeof z->info;
     slm_quantizer_get_info(z->quantizer, &z->info); /* cannot fail: pointers and size are good */
@@ -139,6 +193,10 @@ static void print_summary(const quantization *z) {
         printf("; %" PRId32 " of %" PRId32
                " tensors get a larger type, as their rows are no multiple of its blocks",
                info->n_fallbacks, info->n_tensors);
+    if (z->imatrix) {
+        printf("; importance of %" PRId32 " tensors from ", z->n_important);
+        print_escaped(stdout, z->o.imatrix, strlen(z->o.imatrix), SIZE_MAX);
+    }
     putchar('\n');
 }
 
@@ -235,6 +293,7 @@ static int run(const command *self, int argc, char **argv) {
         slm_quantizer_free(z.quantizer);
     else
         mix_free(&z.mix);
+    slm_imatrix_free(z.imatrix);
     slm_model_close(z.model);
     return code;
 }

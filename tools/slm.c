@@ -5,10 +5,10 @@
 #include "io.h"
 #include "options.h"
 
-static const command *const commands[] = {&run_command,        &chat_command,     &complete_command,
-                                          &extract_command,    &tokenize_command, &logprobs_command,
-                                          &perplexity_command, &embed_command,    &inspect_command,
-                                          &quantize_command,   &bench_command};
+static const command *const commands[] = {
+    &run_command,      &chat_command,       &complete_command, &extract_command, &tokenize_command,
+    &logprobs_command, &perplexity_command, &embed_command,    &inspect_command, &quantize_command,
+    &imatrix_command,  &compare_command,    &bench_command};
 
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

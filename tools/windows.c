@@ -4,26 +4,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-int windows_read(windows *w, const slm_model *model, const char *path) {
-    slm_error err;
-    size_t n_bytes = 0;
+slm_status windows_tokenize(windows *w, const slm_model *model, slm_error *err) {
     token_list nothing;
-    *w = (windows){.name = strcmp(path, "-") == 0 ? "standard input" : path};
-    char *text = read_all(path, &n_bytes);
-    if (!text) return interrupted() ? EXIT_INTERRUPTED : EXIT_FAILED;
-    if (n_bytes > 0 && text[n_bytes - 1] == '\n') n_bytes--;
-    slm_status status = tokenize(model, "", 0, SLM_TOKENIZE_BOS, &nothing, &err);
+    w->text = (token_list){0};
+    slm_status status = tokenize(model, "", 0, SLM_TOKENIZE_BOS, &nothing, err);
     w->n_bos = nothing.n;
     if (status == SLM_OK && nothing.n > 0) w->bos = nothing.ids[0];
     free(nothing.ids);
-    if (status == SLM_OK) status = tokenize(model, text, n_bytes, 0, &w->text, &err);
-    free(text);
-    if (status != SLM_OK) return fail_with(w->name, &err);
+    return status == SLM_OK ? tokenize(model, w->bytes, w->n_bytes, 0, &w->text, err) : status;
+}
+
+int windows_read(windows *w, const slm_model *model, const char *path) {
+    slm_error err;
+    *w = (windows){.name = strcmp(path, "-") == 0 ? "standard input" : path};
+    w->bytes = read_all(path, &w->n_bytes);
+    if (!w->bytes) return interrupted() ? EXIT_INTERRUPTED : EXIT_FAILED;
+    if (w->n_bytes > 0 && w->bytes[w->n_bytes - 1] == '\n') w->n_bytes--;
+    if (windows_tokenize(w, model, &err) != SLM_OK) return fail_with(w->name, &err);
     return w->text.n > 0 ? EXIT_DONE : fail("%s: no text in it", w->name);
 }
 
 void windows_free(windows *w) {
+    free(w->bytes);
     free(w->text.ids);
+    w->bytes = NULL;
     w->text = (token_list){0};
 }
 
@@ -76,31 +80,32 @@ static size_t computed_length(const window_walk *walk, size_t i) {
     return window_length(walk->windows, i) - (walk->kind == WALK_SCORED ? 1 : 0);
 }
 
-/* Windows are computed together as long as they fit into the tokens that are computed at a time: fewer than the positions from which on
- * LongRoPE would have other factors. */
-static void size_context(window_walk *walk, size_t row_bytes, size_t logits_bytes,
+static size_t at_most(size_t n, size_t most) { return n < most ? n : most; }
+
+/* Windows are computed together only if they fit into the tokens that are computed at a time, so that the context has no more positions
+ * than that or one window: with many, LongRoPE would have other factors. */
+static void size_context(window_walk *walk, size_t row_bytes, walk_limits limits,
                          slm_context_params *p) {
-    enum { MOST_TOKENS = 2048 };
-    size_t length = window_length(walk->windows, 0), n = walk->windows->n;
-    walk->n_group = MOST_TOKENS > length ? MOST_TOKENS / length : 1;
-    if (walk->n_group > n) walk->n_group = n;
-    size_t n_rows = logits_bytes / row_bytes, most = walk->n_group * length;
-    n_rows = n_rows < most ? n_rows : most;
+    size_t length = window_length(walk->windows, 0), n_rows = limits.logits_bytes / row_bytes;
+    walk->n_group =
+        at_most(limits.n_tokens > length ? limits.n_tokens / length : 1, walk->windows->n);
+    size_t n = walk->n_group * length;
     if (walk->kind == WALK_WHOLE) n_rows = 1; /* the least that a context can have */
-    walk->max_rows = n_rows > 0 ? (int32_t)n_rows : 1;
-    p->n_ctx = (int32_t)most;
-    p->n_batch = p->n_ctx < MOST_TOKENS ? p->n_ctx : MOST_TOKENS;
+    walk->max_tokens = (int32_t)at_most(n, limits.n_tokens);
+    walk->max_rows = (int32_t)at_most(n_rows > 0 ? n_rows : 1, (size_t)walk->max_tokens);
+    p->n_ctx = (int32_t)n;
+    p->n_batch = walk->max_tokens;
     p->n_seq_max = (int32_t)walk->n_group;
     p->n_logits = walk->max_rows;
 }
 
 int walk_begin(window_walk *walk, walk_kind kind, const windows *w, const slm_model *model,
-               size_t logits_bytes, slm_context_params *params) {
+               walk_limits limits, slm_context_params *params) {
     slm_model_info info = {.size = sizeof info};
     slm_model_get_info(model, &info);
     *walk = (window_walk){.kind = kind, .windows = w};
-    size_context(walk, (size_t)info.n_vocab * sizeof(float), logits_bytes, params);
-    size_t n = (size_t)params->n_ctx;
+    size_context(walk, (size_t)info.n_vocab * sizeof(float), limits, params);
+    size_t n = (size_t)walk->max_tokens;
     walk->tokens = calloc(n, sizeof *walk->tokens);
     walk->sequences = calloc(n, sizeof *walk->sequences);
     walk->wanted = calloc(n, 1);
@@ -117,17 +122,20 @@ void walk_free(window_walk *walk) {
     free(walk->rows);
 }
 
-/* Tokens of one window, as that sequence, up to its end (true) or until there is no place for another row. */
+/* Tokens of one window, as that sequence, up to its end (true) or until there is no place for another token or row. */
 static bool add_tokens(window_walk *walk, int32_t sequence) {
     const windows *w = walk->windows;
-    size_t scored = first_scored(w, walk->window), end = computed_length(walk, walk->window);
+    size_t length = window_length(w, walk->window), end = computed_length(walk, walk->window);
+    size_t first = walk->kind == WALK_SCORED ? first_scored(w, walk->window) - 1 : 0;
     for (; walk->position < end; walk->position++) {
         size_t at = walk->position;
-        bool wanted = walk->kind == WALK_SCORED && at + 1 >= scored;
-        if (wanted && walk->n_rows == walk->max_rows) return false;
+        bool wanted = walk->kind != WALK_WHOLE && at >= first;
+        if (walk->n_tokens == walk->max_tokens || (wanted && walk->n_rows == walk->max_rows))
+            return false;
         if (wanted)
-            walk->rows[walk->n_rows++] =
-                (window_row){window_token(w, walk->window, at + 1), (int32_t)(at + 1)};
+            walk->rows[walk->n_rows++] = (window_row){
+                at + 1 < length ? window_token(w, walk->window, at + 1) : SLM_TOKEN_NONE,
+                (int32_t)(at + 1)};
         walk->wanted[walk->n_tokens] = wanted;
         walk->sequences[walk->n_tokens] = sequence;
         walk->tokens[walk->n_tokens++] = window_token(w, walk->window, at);

@@ -11,6 +11,8 @@ enum { SHORTEST_WINDOW = 4 };
  * all that there is. */
 typedef struct windows {
     const char *name; /* of the text, for messages */
+    char *bytes;      /* [n_bytes] of it */
+    size_t n_bytes;
     token_list text;
     slm_token bos;
     size_t n_bos; /* 0 or 1 */
@@ -18,9 +20,12 @@ typedef struct windows {
     bool halves; /* the second half of each is scored; else each token once */
 } windows;
 
-/* The tokens of the text in the file ("-": standard input) less one last newline, and whether the vocabulary wants one before them.
- * EXIT_DONE, or the code to exit with after a message; windows_free() in any case. */
+/* The text in the file ("-": standard input) less one last newline, and its tokens. EXIT_DONE, or the code to exit with after a message;
+ * windows_free() in any case. */
 int windows_read(windows *w, const slm_model *model, const char *path);
+
+/* The tokens of `bytes`, and whether the vocabulary wants one before them: text, bos and n_bos, whatever was there before. */
+slm_status windows_tokenize(windows *w, const slm_model *model, slm_error *err);
 
 /* Into windows of `size` tokens, the second half of each scored, or, with a stride, `stride` apart, each token scored once. */
 int windows_cut(windows *w, size_t size, size_t stride, const slm_model *model);
@@ -35,20 +40,21 @@ size_t windows_scored(const windows *w);
 
 typedef enum walk_kind {
     WALK_SCORED, /* with rows of logits for all that is scored; all else only as far as they need it */
-    WALK_WHOLE, /* every token, and no logits                                                      */
+    WALK_WHOLE, /* every token, and no logits                                                       */
+    WALK_ROWS, /* every token, with a row of logits                                                */
 } walk_kind;
 
 /* A row of logits foretells one token. */
 typedef struct window_row {
-    slm_token token;
+    slm_token token;  /* SLM_TOKEN_NONE behind the last one of a window */
     int32_t position; /* of the token in its window */
 } window_row;
 
 typedef struct window_walk {
     const windows *windows;
     walk_kind kind;
-    size_t n_group; /* windows computed together */
-    int32_t max_rows;
+    size_t n_group;               /* windows computed together */
+    int32_t max_rows, max_tokens; /* of a piece */
     /* The piece: */
     bool fresh;         /* the first one of a group: the context is to be empty               */
     slm_token *tokens;  /* [n_tokens] */
@@ -60,10 +66,16 @@ typedef struct window_walk {
     size_t window, position; /* what comes next */
 } window_walk;
 
-/* A walk through all windows; `params` gets the sizes of a context for it, which has at most logits_bytes for rows of logits, but
- * for one row at least. EXIT_DONE, or EXIT_FAILED after a message; walk_free() in any case. */
+/* What is held at a time. */
+typedef struct walk_limits {
+    size_t logits_bytes; /* rows of logits, but for one row at least                     */
+    size_t n_tokens;     /* computed together: as many windows as fit, and of one a part */
+} walk_limits;
+
+/* A walk through all windows; `params` gets the sizes of a context for it. EXIT_DONE, or EXIT_FAILED after a message; walk_free() in
+ * any case. */
 int walk_begin(window_walk *walk, walk_kind kind, const windows *w, const slm_model *model,
-               size_t logits_bytes, slm_context_params *params);
+               walk_limits limits, slm_context_params *params);
 
 /* The next piece; false: there is none. */
 bool walk_next(window_walk *walk);

@@ -275,9 +275,39 @@ def sequence_seeds():
     yield "short", bytes([3]) + 2 * grow + bytes([5, 0, 1, 0, 0, 0, 30])
 
 
+def imatrix(values=None, counts=None):
+    """Sums of a tensor and of one with two matrices; or of one, with these values."""
+    f = File()
+    f.key("general.type", STRING, "imatrix")
+    f.key("imatrix.datasets", STRING, ["a.txt", ""])
+    f.key("imatrix.chunk_count", U32, 2)
+    f.key("imatrix.chunk_size", U32, 4)
+    for name, dims, numbers in (("a-b.in_sum2", (3,), values or [1, 0, 2.5]), ("a-b.counts", (1,), counts or [8]),
+                                ("a.in_sum2", (2, 2), [1, 2, 3, 4]), ("a.counts", (1, 2), [7, 0])):
+        f.tensors.append((name, 0, dims, struct.pack(f"<{len(numbers)}f", *numbers)))
+    return f
+
+
+def imatrix_seeds():
+    yield "two", imatrix().bytes()
+    yield "nan", imatrix(values=[1, float("nan"), 1]).bytes()
+    yield "negative", imatrix(counts=[-1]).bytes()
+    yield "large", imatrix(values=[3e38, 3e38, 1e-45], counts=[1e-45]).bytes()
+    yield "no_counts", imatrix().without("a.counts").bytes()
+    yield "no_sums", imatrix().without("a.in_sum2").bytes()
+    yield "no_keys", imatrix().without("general.type", "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size").bytes()
+    f = imatrix().without("a.counts")
+    f.tensor("a.counts", 0, 3)
+    yield "shape", f.bytes()
+    f = imatrix()
+    f.tensor("a.in_sum2", 0, 3)
+    yield "twice", f.bytes()
+
+
 def main():
     total = 0
-    for folder, seeds in (("gguf", gguf_seeds()), ("load", load_seeds()), ("sequences", sequence_seeds())):
+    for folder, seeds in (("gguf", gguf_seeds()), ("load", load_seeds()), ("sequences", sequence_seeds()),
+                          ("imatrix", imatrix_seeds())):
         path = os.path.join(HERE, "corpus", folder)
         os.makedirs(path, exist_ok=True)
         for name, data in seeds:
