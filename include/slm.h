@@ -156,8 +156,9 @@ SLM_API slm_model_params slm_model_defaults(void);
 SLM_API slm_status slm_model_open(const char *path, const slm_model_params *params, slm_model **out,
                                   slm_error *err);
 
-/* The same from memory, which must stay in place and unchanged until slm_model_close(). `data` is aligned to at
- * least 64 bytes, as a mapping is; otherwise ARGUMENT. */
+/* The same from memory, which must stay in place and unchanged until slm_model_close(), but for weights of matrices (slm_tensor_info.offset):
+ * they may change while no function of the model or its contexts is at work, and count from then on. `data` is aligned to at least 64
+ * bytes, as a mapping is; otherwise ARGUMENT. */
 SLM_API slm_status slm_model_open_memory(const void *data, size_t n_bytes,
                                          const slm_model_params *params, slm_model **out,
                                          slm_error *err);
@@ -200,6 +201,7 @@ typedef struct slm_tensor_info {
     int32_t n_dims;
     int64_t dims[4]; /* dims[0] is contiguous (a row); unused ones are 1  */
     uint64_t n_bytes;
+    uint64_t offset; /* of its first byte in the file                               */
 } slm_tensor_info;
 
 SLM_API int32_t slm_model_n_keys(const slm_model *model);

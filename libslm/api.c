@@ -127,7 +127,8 @@ slm_status slm_model_get_tensor(const slm_model *m, int32_t index, slm_tensor_in
                               .name = m->gguf.tensor_names[index],
                               .type = slm__type_info[t->type].name,
                               .n_dims = t->n_dims,
-                              .n_bytes = t->n_bytes};
+                              .n_bytes = t->n_bytes,
+                              .offset = (uint64_t)(t->data - m->gguf.data)};
     memcpy(info->dims, t->dims, sizeof info->dims);
     return SLM_OK;
 }

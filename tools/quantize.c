@@ -1,10 +1,13 @@
 /* slm quantize: a file with smaller weights. What each tensor becomes, and the size of all, is known before the work begins. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include "load.h"
+#include "mix.h"
 #include "text.h"
 
 typedef struct quantize_options {
@@ -12,12 +15,24 @@ typedef struct quantize_options {
     const char *imatrix;
     int32_t n_threads;
     bool requantize, dry_run;
+    const char *target_size, *file;
+    float max_kl, bits;
 } quantize_options;
 
 static const option options[] = {
     {"--tensor", "PATTERN=TYPE", OPT_TEXTS, offsetof(quantize_options, tensors), 0, 0,
      "this type for tensors whose name fits (* any text, ? any character); may be given several "
      "times, the first that fits counts"},
+    {"--target-size", "SIZE", OPT_TEXT, offsetof(quantize_options, target_size), 0, 0,
+     "instead of TYPE: the mixture of types that costs this model least, in a file of at most "
+     "SIZE: "
+     "bytes, or with kB, MB, GB, KiB, MiB or GiB behind"},
+    {"--bits", "X", OPT_FLOAT, offsetof(quantize_options, bits), 1, 32,
+     "the same with at most X bits a weight"},
+    {"--max-kl", "X", OPT_FLOAT, offsetof(quantize_options, max_kl), 1e-6, 100,
+     "instead of TYPE: the smallest mixture whose KL divergence from the model is at most X"},
+    {"-f", "TEXT", OPT_TEXT, offsetof(quantize_options, file), 0, 0,
+     "the text on which that is measured; -: standard input"},
     {"--imatrix", "FILE", OPT_TEXT, offsetof(quantize_options, imatrix), 0, 0,
      "an importance matrix of the model: errors are smallest where it says that they matter"},
     {"--requantize", NULL, OPT_FLAG, offsetof(quantize_options, requantize), 0, 0,
@@ -36,7 +51,9 @@ typedef struct quantization {
     const char *operands[N_OPERANDS];
     slm_model *model;
     slm_imatrix *imatrix;
-    slm_quantizer *quantizer;
+    slm_quantizer *quantizer; /* of its own, or that of the mixture */
+    mix_goal goal;            /* all 0: TYPE is given               */
+    mix mix;
     slm_quantizer_info info;
     int32_t n_important; /* tensors that the importance matrix has */
     progress_bar bar;
@@ -121,8 +138,14 @@ static int create_quantizer(const command *self, quantization *z) {
     int code = parse_choices(self, &z->o.tensors, choices, copies);
     if (code == EXIT_DONE) code = open_model(z->operands[IN], OPEN_KEYS, &z->model);
     if (code == EXIT_DONE) code = use_imatrix(z, &p, keys, &dataset);
-    if (code == EXIT_DONE && slm_quantizer_create(z->model, &p, &z->quantizer, &err) != SLM_OK)
-        code = fail_with(z->operands[IN], &err);
+    if (code == EXIT_DONE && z->operands[TYPE]) {
+        if (slm_quantizer_create(z->model, &p, &z->quantizer, &err) != SLM_OK)
+            code = fail_with(z->operands[IN], &err);
+    } else if (code == EXIT_DONE) {
+        code =
+            mix_find(&z->mix, z->operands[IN], z->model, &p, &z->goal, z->o.file, z->operands[OUT]);
+        z->quantizer = z->mix.quantizer;
+    }
     for (int32_t i = 0; i < MAX_LIST; i++) free(copies[i]);
     free(dataset);
     if (code != EXIT_DONE) return code;
@@ -164,7 +187,7 @@ static void print_summary(const quantization *z) {
     const slm_quantizer_info *info = &z->info;
     print_size(z->operands[IN], info->file_bytes_from, info->tensor_bytes_from, info->n_params);
     print_size(z->operands[OUT], info->file_bytes, info->tensor_bytes, info->n_params);
-    printf("%s: %.1f%% of the size", info->type,
+    printf("%s: %.1f%% of the size", z->operands[TYPE] ? info->type : "mixture",
            100 * (double)info->file_bytes / (double)info->file_bytes_from);
     if (info->n_fallbacks > 0)
         printf("; %" PRId32 " of %" PRId32
@@ -177,34 +200,99 @@ static void print_summary(const quantization *z) {
     putchar('\n');
 }
 
+/* ---- The goal of a mixture ---- */
+
+/* "75MB": a number and a unit; 0: it is none. */
+static uint64_t parse_size(const char *text) {
+    static const struct {
+        const char *name;
+        double bytes;
+    } units[] = {{"", 1},
+                 {"B", 1},
+                 {"kB", 1e3},
+                 {"KB", 1e3},
+                 {"MB", 1e6},
+                 {"GB", 1e9},
+                 {"KiB", 1024},
+                 {"MiB", 1024 * 1024},
+                 {"GiB", 1024.0 * 1024 * 1024}};
+    char *end;
+    if (text[0] < '0' || text[0] > '9') return 0;
+    double n = strtod(text, &end);
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcmp(end, units[i].name) == 0 && n * units[i].bytes < 1e18)
+            return (uint64_t)(n * units[i].bytes);
+    return 0;
+}
+
+/* PARSED, or EXIT_USAGE after a message. */
+static int parse_goal(const command *self, quantization *z) {
+    const quantize_options *o = &z->o;
+    int n = !!o->target_size + (o->bits > 0) + (o->max_kl > 0);
+    z->goal = (mix_goal){.bits = (double)o->bits, .max_kl = (double)o->max_kl};
+    if (!z->operands[TYPE] && n == 0)
+        return usage_error(self, "TYPE is missing, or --target-size, --bits or --max-kl");
+    if (n + !!z->operands[TYPE] > 1)
+        return usage_error(self, "one of TYPE, --target-size, --bits and --max-kl, not several");
+    if (n == 1 && !o->file) return usage_error(self, "-f TEXT is missing, on which is measured");
+    if (n == 0 && o->file) return usage_error(self, "-f: nothing is measured for a TYPE");
+    if (!o->target_size) return PARSED;
+    z->goal.file_bytes = parse_size(o->target_size);
+    return z->goal.file_bytes > 0
+               ? PARSED
+               : usage_error(self, "--target-size %s: expected a size like 75MB", o->target_size);
+}
+
+/* What would only fail at the end of long work: OUT is IN, or nothing can be written there. */
+static int check_out(const quantization *z) {
+    const char *out = z->operands[OUT], *slash = strrchr(out, '/');
+    struct stat a, b;
+    if (stat(z->operands[IN], &a) == 0 && stat(out, &b) == 0 && a.st_dev == b.st_dev &&
+        a.st_ino == b.st_ino)
+        return fail("%s is the model itself", out);
+    char *folder = slash ? strndup(out, (size_t)(slash - out) + 1) : strdup(".");
+    if (!folder) return fail("no memory");
+    int code = access(folder, W_OK) == 0 ? EXIT_DONE : fail("%s: %s", folder, strerror(errno));
+    free(folder);
+    return code;
+}
+
 /* ---- The whole ---- */
 
 static int quantize(const command *self, quantization *z) {
     slm_error err;
-    int code = create_quantizer(self, z);
+    int code = z->operands[TYPE] || z->o.dry_run ? EXIT_DONE : check_out(z);
+    if (code == EXIT_DONE) code = create_quantizer(self, z);
     if (code != EXIT_DONE) return code;
     if (z->o.dry_run) {
         print_tensors(z);
     } else {
-        z->bar.label = "quantizing";
+        z->bar.label = z->mix.bar.label = "quantizing";
         slm_status status = slm_quantizer_write(z->quantizer, z->operands[OUT], &err);
         progress_end(&z->bar);
+        progress_end(&z->mix.bar);
         if (status != SLM_OK) return fail_with("cannot quantize", &err);
     }
+    if (!z->operands[TYPE]) mix_print(&z->mix);
     print_summary(z);
     return EXIT_DONE;
 }
 
 static int run(const command *self, int argc, char **argv) {
-    static const char *const names[] = {"IN", "OUT", "TYPE"};
+    static const char *const names[] = {"IN", "OUT"};
     quantization z = {0};
     int code = parse_options(self, argc, argv, &z.o, z.operands);
     if (code != PARSED) return code;
-    for (int i = 0; i < N_OPERANDS; i++)
+    for (int i = 0; i < TYPE; i++)
         if (!z.operands[i]) return usage_error(self, "%s is missing", names[i]);
+    code = parse_goal(self, &z);
+    if (code != PARSED) return code;
     catch_interrupt();
     code = quantize(self, &z);
-    slm_quantizer_free(z.quantizer);
+    if (z.operands[TYPE])
+        slm_quantizer_free(z.quantizer);
+    else
+        mix_free(&z.mix);
     slm_imatrix_free(z.imatrix);
     slm_model_close(z.model);
     return code;
@@ -212,12 +300,14 @@ static int run(const command *self, int argc, char **argv) {
 
 const command quantize_command = {
     .name = "quantize",
-    .arguments = "IN OUT TYPE [options]",
+    .arguments = "IN OUT [TYPE] [options]",
     .summary = "make the weights of a file smaller",
     .details =
         "TYPE: F32, F16, BF16, Q8_0, Q6_K, Q5_1, Q5_K_M, Q5_K_S, Q5_0, Q4_1, Q4_K_M, Q4_K_S, "
         "Q4_0,\nIQ4_NL, IQ4_XS, MXFP4, Q3_K_L, Q3_K_M, Q3_K_S or Q2_K (docs/quantization.md). OUT "
-        "is there when all of\nit is written; the same bytes for any number of threads.\n",
+        "is there when all of\nit is written; the same bytes for any number of threads.\n"
+        "Without TYPE a mixture is found by what each tensor costs this model on a text:\n"
+        "--target-size 75MB -f TEXT, --bits 4.5 -f TEXT or --max-kl 0.01 -f TEXT.\n",
     .options = options,
     .max_operands = N_OPERANDS,
     .run = run,
