@@ -182,6 +182,8 @@ EMU(simde__m512i, broadcast_i32x4)(simde__m128i x) {
 #undef _mm512_broadcast_i32x4
 #undef _cvtsh_ss
 #define _cvtsh_ss               slm__from_f16
+#undef _cvtss_sh
+#define _cvtss_sh(x, rounding)  slm__to_f16(x)
 #define _mm_fmadd_ps            emu_fmadd128_ps
 #define _mm512_fmadd_ps         emu_fmadd_ps
 #define _mm512_max_ps           emu_max_ps
