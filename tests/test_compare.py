@@ -389,6 +389,20 @@ class Village(Compare):
     TYPES = ["Q8_0", "Q6_K", "Q4_K_M", "Q3_K_M", "Q2_K"]
     FOLDER = os.path.join(ROOT, "tests", "village")
 
+    def test_a_late_departure(self):
+        """What a candidate writes by itself goes beyond the 64 tokens of the prompt and the 64 that are compared."""
+        exact, small, report = (self.path(name) for name in ("late.gguf", "late_small.gguf", "late.json"))
+        model = os.path.join(self.FOLDER, "village.gguf")
+        for path, kind in ((exact, "F32"), (small, "Q8_0")):
+            self.good("quantize", model, path, kind, "--requantize")
+        with open(os.path.join(self.FOLDER, "heldout.txt"), encoding="utf-8") as f:
+            text = self.file("late.txt", f.read()[6370:9370])
+        self.good("compare", "--reference", exact, "-f", text, "-c", 256, "--windows", 1, "--no-speed", "--json", report, small)
+        with open(report, encoding="utf-8") as f:
+            d, = json.load(f)["candidates"][0]["departures"]
+        self.assertTrue(54 <= d["n_shared"] < d["n_tokens"], d)
+        self.assertGreater(len(d["candidate"]), len(d["reference"]))  # the reference has only what is left of the 64
+
     def test_fewer_bits_cost_more(self):
         exact = self.path("village.gguf")
         self.good("quantize", os.path.join(self.FOLDER, "village.gguf"), exact, "F32", "--requantize")

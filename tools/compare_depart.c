@@ -41,7 +41,7 @@ double units_of_departures(const compare_work *w) {
 static int open_context(departures *d, const compared_model *m) {
     slm_context_params params = compare_context(d->w, m);
     slm_error err;
-    params.n_ctx = d->n * (PROMPT + GOES_ON);
+    params.n_ctx = d->n * (PROMPT + GOES_ON + SHOWN_TOKENS);
     params.n_batch = d->n * (PROMPT + GOES_ON);
     params.n_seq_max = d->n;
     params.n_logits = GOES_ON;
