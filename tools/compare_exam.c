@@ -12,7 +12,7 @@ typedef struct examinee {
     compare_work *w;
     const compared_model *model;
     slm_context *ctx;
-    int32_t max_rows;
+    int32_t n_sequences, max_rows;
     slm_token *tokens, *targets; /* [max_rows] of a batch */
     int32_t *sequences;
     uint8_t *wanted;
@@ -80,7 +80,7 @@ static slm_status compute_choices(examinee *e, const question *q) {
 static slm_status score_choices(examinee *e, const question *q) {
     slm_status status = SLM_OK;
     const slm_token *first = q->tokens + q->n_front;
-    for (int32_t s = 0; s <= q->n_choices && status == SLM_OK; s++)
+    for (int32_t s = 0; s < e->n_sequences && status == SLM_OK; s++) /* a question before had more */
         status = slm_seq_truncate(e->ctx, s, 0, &e->err);
     if (status == SLM_OK) status = slm_decode_tokens(e->ctx, q->tokens, q->n_front, &e->err);
     for (int32_t c = 0; c < q->n_choices && status == SLM_OK; first += q->choices[c++].n) {
@@ -154,7 +154,7 @@ static int prepare(examinee *e, const task *t) {
     size_t n_rows = LOGITS_BYTES / ((size_t)e->w->n_vocab * sizeof(float));
     e->max_rows = n_rows < 1 ? 1 : n_rows > 512 ? 512 : (int32_t)n_rows;
     params.n_ctx = (int32_t)n_ctx;
-    params.n_seq_max = n_choices + 1;
+    params.n_seq_max = e->n_sequences = n_choices + 1;
     params.n_logits = e->max_rows;
     size_t n = (size_t)e->max_rows;
     e->tokens = calloc(n, sizeof *e->tokens);
