@@ -3,6 +3,7 @@ import array
 import json
 import math
 import os
+import resource
 import subprocess
 import unittest
 
@@ -495,6 +496,27 @@ class Errors(Compare):
         r = slm("compare", "--reference", self.exact, "-f", self.text, "-c", WINDOW, "--no-speed", self.small, "--json", "/dev/full")
         self.assertEqual(r.code, 1)
         self.assertIn("/dev/full", r.message)
+
+    def test_reports_that_can_be_written_are(self):
+        """Also behind one that cannot, and of that nothing is left."""
+        def limited():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))  # bytes; enough for all but the page
+
+        paths = {kind: self.path("some." + kind) for kind in ("json", "html", "markdown")}
+        reports = [x for kind, path in paths.items() for x in ("--" + kind, path)]
+        r = slm("compare", "--reference", self.exact, "-f", self.text, "-c", WINDOW, "--no-speed", self.small, *reports, preexec_fn=limited,
+                restore_signals=False)  # Python ignores SIGXFSZ
+        self.assertEqual(r.code, 1)
+        self.assertIn(paths["html"], r.message)
+        self.assertFalse(os.path.exists(paths["html"]))
+        for kind in ("json", "markdown"):
+            self.assertGreater(os.path.getsize(paths[kind]), 1000)
+        for other in ("json", "markdown"):
+            page = self.path(other + ".html")
+            r = slm("compare", "--reference", self.exact, "-f", self.text, "-c", WINDOW, "--no-speed", self.small, "--" + other, "/dev/full", "--html", page)
+            self.assertEqual(r.code, 1)
+            with open(page, encoding="utf-8") as f:
+                self.assertTrue(f.read().rstrip().endswith("</html>"))
 
 
 class Progress(terminal.Case, Compare):

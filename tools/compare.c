@@ -154,7 +154,8 @@ static int read_text(compare_work *w) {
 typedef struct report {
     const char *path; /* NULL: not wanted */
     void (*write)(const comparison *c, FILE *out);
-    bool created; /* there was no such file before */
+    bool
+        created; /* there was no such file before, and nothing that is worth keeping is in it yet */
 } report;
 
 enum { N_REPORTS = 3 };
@@ -190,6 +191,20 @@ static int write_report(const comparison *c, const report *r) {
     return EXIT_DONE;
 }
 
+/* All that can be: hours of work are in them. Those are no longer `created`. */
+static int write_reports(const comparison *c, report *all) {
+    int code = EXIT_DONE;
+    for (int i = 0; i < N_REPORTS; i++) {
+        if (!all[i].path) continue;
+        int own = write_report(c, &all[i]);
+        if (own == EXIT_DONE)
+            all[i].created = false;
+        else
+            code = own;
+    }
+    return code;
+}
+
 /* ---- The whole ---- */
 
 static int measure(compare_work *w, int argc, char **argv) {
@@ -220,8 +235,7 @@ static int compare(compare_work *w, int argc, char **argv) {
     progress_end(&w->bar);
     if (code == EXIT_DONE) {
         write_comparison_text(&w->result, stdout);
-        for (int i = 0; i < N_REPORTS && code == EXIT_DONE; i++)
-            if (reports[i].path) code = write_report(&w->result, &reports[i]);
+        code = write_reports(&w->result, reports);
     }
     for (int i = 0; i < n && code != EXIT_DONE; i++)
         if (reports[i].path && reports[i].created) remove(reports[i].path);

@@ -80,7 +80,8 @@ static slm_status compute_choices(examinee *e, const question *q) {
 static slm_status score_choices(examinee *e, const question *q) {
     slm_status status = SLM_OK;
     const slm_token *first = q->tokens + q->n_front;
-    for (int32_t s = 0; s < e->n_sequences && status == SLM_OK; s++) /* a question before had more */
+    for (int32_t s = 0; s < e->n_sequences && status == SLM_OK;
+         s++) /* a question before had more */
         status = slm_seq_truncate(e->ctx, s, 0, &e->err);
     if (status == SLM_OK) status = slm_decode_tokens(e->ctx, q->tokens, q->n_front, &e->err);
     for (int32_t c = 0; c < q->n_choices && status == SLM_OK; first += q->choices[c++].n) {
