@@ -376,7 +376,11 @@ class Tasks(Compare):
                            ('{"query": "a", "choices": ["b", "c"], "gold": 99999999999999999999}', "no JSON"),
                            ('{"query": "a", "query": "b", "choices": ["b", "c"], "gold": 0}', "no JSON"),
                            ('{"query": "", "choices": ["b", "c"], "gold": 0}', "no token before"), ("\udcff".encode("utf-8", "surrogateescape"), "no JSON"),
-                           (json.dumps({"query": "x" * 20000, "choices": ["b", "c"], "gold": 0}), "20002 tokens"),
+                           (json.dumps({"query": "x" * 20000, "choices": ["b", "c"], "gold": 0}), "20000 tokens, expected 16384"),
+                           (json.dumps({"query": "x", "choices": ["b", "x" * 20000], "gold": 0}), "20001 tokens, expected 16384"),
+                           (json.dumps({"query": "x" * 300, "choices": ["x" * 300] * 60, "gold": 0}), "18300 tokens, expected 16384"),
+                           (json.dumps({"query": "x" * 8_000_000, "choices": ["b"] * 64, "gold": 0}), "more than 1048576 bytes"),
+                           (json.dumps({"query": "x" * 1_000_000, "choices": ["b", "b" * 100_000], "gold": 0}), "query and choice 1 have more than 1048576 bytes"),
                            ("[" * 100000, "no JSON")):
             data = line if isinstance(line, bytes) else line.encode()
             path = self.file("bad.jsonl", good.encode() + b"\n\n" + data + b"\n" + good.encode())

@@ -9,7 +9,7 @@
 #include "compare.h"
 #include "grow.h"
 
-enum { MOST_CHOICES = 64, MOST_TOKENS = 1 << 14 };
+enum { MOST_CHOICES = 64, MOST_BYTES = 1 << 20 /* of query and choice */, MOST_TOKENS = 1 << 14 };
 
 /* A line at work, for its messages. */
 typedef struct line_at {
@@ -39,9 +39,12 @@ static int check_object(const line_at *at, json_t *o) {
     size_t n = json_array_size(choices);
     if (n < 2 || n > MOST_CHOICES)
         return fail_line(at, "%zu choices, expected 2 to %d", n, MOST_CHOICES);
-    for (size_t i = 0; i < n; i++)
-        if (json_string_length(json_array_get(choices, i)) == 0)
-            return fail_line(at, "choice %zu is no text, or an empty one", i);
+    for (size_t i = 0; i < n; i++) {
+        size_t own = json_string_length(json_array_get(choices, i));
+        if (own == 0) return fail_line(at, "choice %zu is no text, or an empty one", i);
+        if (json_string_length(query) > MOST_BYTES || own > MOST_BYTES - json_string_length(query))
+            return fail_line(at, "query and choice %zu have more than %d bytes", i, MOST_BYTES);
+    }
     if (!json_is_integer(gold)) return fail_line(at, "\"gold\" is no whole number");
     if (json_integer_value(gold) < 0 || (uint64_t)json_integer_value(gold) >= n)
         return fail_line(at, "\"gold\" is %" JSON_INTEGER_FORMAT ", and the choices are 0 to %zu",
@@ -57,18 +60,20 @@ static size_t common_length(const token_list *a, const token_list *b) {
     return n;
 }
 
-static slm_status tokenize_both(const slm_model *model, const char *query, size_t n_query,
-                                const char *choice, size_t n_choice, token_list *out,
-                                slm_error *err) {
+static int tokenize_both(const line_at *at, const slm_model *model, json_t *query, json_t *choice,
+                         token_list *out) {
     growing_text text = {0};
-    *out = (token_list){0};
-    text_add(&text, query, n_query);
-    text_add(&text, choice, n_choice);
+    slm_error err = {SLM_ERR_NOMEM, "no memory"};
     slm_status status = SLM_ERR_NOMEM;
-    *err = (slm_error){SLM_ERR_NOMEM, "no memory"};
-    if (!text.failed) status = tokenize(model, text.text, text.n, SLM_TOKENIZE_BOS, out, err);
+    if (interrupted()) return EXIT_INTERRUPTED;
+    text_add(&text, json_string_value(query), json_string_length(query));
+    if (choice) text_add(&text, json_string_value(choice), json_string_length(choice));
+    if (!text.failed) status = tokenize(model, text.text, text.n, SLM_TOKENIZE_BOS, out, &err);
     text_free(&text);
-    return status;
+    if (status != SLM_OK) return fail_line(at, "%s (%s)", err.message, slm_status_name(status));
+    return out->n <= MOST_TOKENS
+               ? EXIT_DONE
+               : fail_line(at, "%zu tokens, expected %d at most", out->n, MOST_TOKENS);
 }
 
 /* What all choices have in front is what they share with the tokens of the query alone, but for one token at least that is theirs. */
@@ -100,23 +105,19 @@ static int join_tokens(const line_at *at, const token_list *query, const token_l
 
 static int read_question(const line_at *at, const slm_model *model, json_t *o, question *q) {
     json_t *query = json_object_get(o, "query"), *choices = json_object_get(o, "choices");
-    const char *text = json_string_value(query);
-    size_t n = json_string_length(query), n_choices = json_array_size(choices);
-    token_list front, lists[MOST_CHOICES] = {0};
-    slm_error err;
+    size_t n_choices = json_array_size(choices);
+    token_list front = {0}, lists[MOST_CHOICES] = {0};
     q->n_choices = (int32_t)n_choices;
     q->gold = (int32_t)json_integer_value(json_object_get(o, "gold"));
     q->choices = calloc(n_choices, sizeof *q->choices);
     if (!q->choices) return fail("no memory");
-    slm_status status = tokenize_both(model, text, n, "", 0, &front, &err);
-    for (size_t i = 0; i < n_choices && status == SLM_OK; i++) {
+    int code = tokenize_both(at, model, query, NULL, &front);
+    for (size_t i = 0; i < n_choices && code == EXIT_DONE; i++) {
         json_t *choice = json_array_get(choices, i);
         q->choices[i].n_bytes = json_string_length(choice);
-        status = tokenize_both(model, text, n, json_string_value(choice), q->choices[i].n_bytes,
-                               &lists[i], &err);
+        code = tokenize_both(at, model, query, choice, &lists[i]);
     }
-    int code = status == SLM_OK ? join_tokens(at, &front, lists, q)
-                                : fail_line(at, "%s (%s)", err.message, slm_status_name(status));
+    if (code == EXIT_DONE) code = join_tokens(at, &front, lists, q);
     free(front.ids);
     for (size_t i = 0; i < n_choices; i++) free(lists[i].ids);
     return code;
