@@ -356,9 +356,9 @@ class Tasks(Compare):
 
     def test_fewer_choices_than_before(self):
         """What the choices of a question leave behind is no part of the next one: figures are those of questions apart."""
-        choices = ["the " * 40, "fox " * 41, "dog " * 39, "and " * 38]
-        questions = [{"query": "quick brown " * 60, "choices": choices, "gold": 0}, {"query": "brown quick " * 60, "choices": choices[:3], "gold": 1},
-                     {"query": "brown that " * 60, "choices": choices[:2], "gold": 1}, {"query": "that dog " * 60, "choices": choices, "gold": 3}]
+        choices = ["the " * 10, "fox " * 11, "dog " * 9, "and " * 8]
+        questions = [{"query": "quick brown " * 12, "choices": choices, "gold": 0}, {"query": "brown quick " * 12, "choices": choices[:3], "gold": 1},
+                     {"query": "brown that " * 12, "choices": choices[:2], "gold": 1}, {"query": "that dog " * 12, "choices": choices, "gold": 3}]
         ref, own = self.right(self.exact, "reference", "f32", questions), self.right(self.small, "default", "f16", questions)
         got = self.compare(self.small, args=["--task", self.write("fewer.jsonl", questions), "--windows", 1])
         self.assertEqual((got["reference"]["tasks"][0]["n_right"], got["candidates"][0]["tasks"][0]["n_right"]), (sum(ref), sum(own)))

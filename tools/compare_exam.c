@@ -5,7 +5,10 @@
 #include "compare.h"
 #include "statistics.h"
 
-enum { LOGITS_BYTES = 64 << 20, PAGE = 64 /* positions that sequences share or copy together */ };
+enum {
+    LOGITS_BYTES = 64 << 20,
+    PAGE = 64 /* positions that sequences share or copy together: slm_seq_fork() */
+};
 
 /* A model at work on one task: the front of a question is sequence 0, its choices fork from there. */
 typedef struct examinee {
@@ -136,10 +139,12 @@ static int answer(examinee *e, const task *t, task_figures *out) {
     return EXIT_DONE;
 }
 
-/* Positions of all sequences of a question, each of which may begin in the middle of a page and have a copy of it. */
+/* Positions of all sequences of a question. A choice of one token takes none, the last token of any is only foretold; a choice that begins in
+ * the middle of a page has a copy of what is before. No more: beyond the original context LongRoPE gives other logits. */
 static int64_t positions_of(const question *q) {
-    int64_t n = q->n_front + PAGE;
-    for (int32_t c = 0; c < q->n_choices; c++) n += q->choices[c].n + 2 * PAGE;
+    int64_t n = q->n_front;
+    for (int32_t c = 0; c < q->n_choices; c++)
+        if (q->choices[c].n > 1) n += q->n_front % PAGE + q->choices[c].n - 1;
     return n;
 }
 
