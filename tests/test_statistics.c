@@ -122,6 +122,23 @@ START_TEST(test_rows) {
 }
 END_TEST
 
+/* Finite logits, but no finite difference: a figure that is not known must not look like a perfect one. */
+START_TEST(test_what_is_not_known_stays_so) {
+    float x[9] = {3e38f, -3e38f, 1}, y[9] = {-3e38f, 3e38f, 1}, weights[9];
+    row_summary of_y, of_x = row_summarize(x, 9, weights);
+    distribution d = {0};
+    ck_assert(isnan(row_kl(x, weights, &of_x, y, 9, &of_y)));
+    for (int i = 0; i < 9; i++) ck_assert(distribution_add(&d, (float)i));
+    ck_assert(distribution_quantile(&d, 0.5) == 4);
+    ck_assert(distribution_add(&d, NAN));
+    ck_assert(isnan(distribution_quantile(&d, 0.5)));
+    ck_assert(distribution_add(&d, 1));
+    ck_assert(isnan(distribution_quantile(&d, 1)));
+    ck_assert(isnan(d.max));
+    distribution_free(&d);
+}
+END_TEST
+
 START_TEST(test_of_equal_logits_the_first_is_best) {
     float x[20] = {[3] = 2, [11] = 2, [19] = 2}, weights[20];
     ck_assert_int_eq(row_best(x, 20), 3);
@@ -174,6 +191,7 @@ int main(void) {
     tcase_add_test(c, test_moments);
     tcase_add_loop_test(c, test_quantiles, 0, 7);
     tcase_add_test(c, test_rows);
+    tcase_add_test(c, test_what_is_not_known_stays_so);
     tcase_add_test(c, test_of_equal_logits_the_first_is_best);
     tcase_add_test(c, test_kinds);
     suite_add_tcase(suite, c);

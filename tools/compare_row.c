@@ -94,5 +94,5 @@ double row_kl(const float *x, const float *weights, const row_summary *of_x, con
     }
     of_y->ln_sum = ln_of(add_lanes(sums));
     double kl = add_lanes(products) / add_lanes(totals) - of_x->ln_sum + of_y->ln_sum;
-    return kl > 0 ? kl : 0;
+    return kl < 0 ? 0 : kl; /* NaN stays NaN */
 }

@@ -82,6 +82,7 @@ static bool begin_counting(distribution *d) {
 }
 
 bool distribution_add(distribution *d, float value) {
+    bool unknown = isnan(value);
     if (!(value > 0)) value = 0; /* -0 too */
     if (!d->counts && d->n == MOST_VALUES && !begin_counting(d)) return false;
     if (!d->counts && d->n == d->capacity) {
@@ -91,7 +92,7 @@ bool distribution_add(distribution *d, float value) {
         d->values = more;
         d->capacity = capacity;
     }
-    d->max = value > d->max ? value : d->max;
+    d->max = unknown ? NAN : value > d->max ? value : d->max;
     if (d->counts)
         d->counts[bin_of(value)]++;
     else
@@ -116,7 +117,7 @@ static double value_at(const distribution *d, size_t index) {
 }
 
 double distribution_quantile(distribution *d, double q) {
-    if (d->n == 0) return NAN;
+    if (d->n == 0 || isnan(d->max)) return NAN;
     if (d->values) qsort(d->values, d->n, sizeof *d->values, compare_floats);
     double at = q * (double)(d->n - 1);
     size_t i = (size_t)at;

@@ -27,18 +27,18 @@ estimate whole_estimate(double sum, double squares, size_t n);
 /* exp of a mean, the error carried through to first order. */
 estimate moments_exp(const moments *m);
 
-/* Values >= 0, for quantiles. Begin with {0}. Up to 2^20 of them are kept as they are; more are counted in bins of which each is 1/1024 or less of
+/* Values >= 0, for quantiles; with a NaN among them all are NaN. Begin with {0}. Up to 2^20 of them are kept as they are; more are counted in bins of which each is 1/1024 or less of
  * its values wide, so memory has a bound. */
 typedef struct distribution {
     float *values; /* [n]; NULL once they are counted */
     size_t n, capacity;
     uint64_t *counts; /* by the upper bits of a float */
-    float max;
+    float max;        /* NaN: one was NaN */
 } distribution;
 
 bool distribution_add(distribution *d, float value); /* false: no memory */
 
-/* The value at share q of the sorted ones, between two of them linearly. Sorts them. NaN if there are none. */
+/* The value at share q of the sorted ones, between two of them linearly. Sorts them. NaN if there are none, or one is. */
 double distribution_quantile(distribution *d, double q);
 
 void distribution_free(distribution *d);
