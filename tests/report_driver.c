@@ -1,6 +1,6 @@
 /* The reports of `slm compare` for test_report.py, of figures that it makes up:
  *
- *     report_driver html|markdown|json < figures > report
+ *     report_driver text|html|markdown|json < figures > report
  *
  * Figures are words: numbers as scanf reads them ("nan", "inf" too), texts as their number of bytes, a colon and the bytes, "-1:" for
  * NULL; in the order in which this file reads them, which is that of comparison.h, counts of arrays before them.
@@ -140,7 +140,9 @@ int main(int argc, char **argv) {
     static comparison c;
     const char *format = argc == 2 ? argv[1] : "";
     read_comparison(&c);
-    if (!strcmp(format, "html"))
+    if (!strcmp(format, "text"))
+        write_comparison_text(&c, stdout);
+    else if (!strcmp(format, "html"))
         write_comparison_html(&c, stdout);
     else if (!strcmp(format, "markdown"))
         write_comparison_markdown(&c, stdout);

@@ -482,6 +482,28 @@ class Json(unittest.TestCase):
                         self.assertEqual(d[f], e[f].decode())
 
 
+class Text(unittest.TestCase):
+    """What a terminal gets."""
+
+    def test_hostile(self):
+        for c in (mock.hostile(EIGHT), mock.unknown(EIGHT), mock.comparison([]), mock.many(30)):
+            for k, plain in zip(c["candidates"], EIGHT["candidates"]):  # labels are the program's own
+                for f in ("positions", "kinds"):
+                    for g, h in zip(k[f], plain[f]):
+                        g["label"] = h["label"]
+            text = report("text", c).decode()
+            self.assertNotRegex(text, r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\u2066]")
+            self.assertNotRegex(text, r"(?i)[^a-z](nan|inf)[^a-z]")
+            self.assertIn("KL divergence", text)
+
+    def test_task_names(self):
+        c = mock.comparison(mock.ROWS[:2])
+        c["task_names"] = [b"a\x1b[31m\nb", "\u202e\u00e9t\u00e9".encode(), b"x" * 3000]
+        titles = [line for line in report("text", c).decode().split("\n") if line.startswith("Task ")]
+        for title, name in zip(titles, ("a\\x1b[31m\\nb", "\\xe2\\x80\\xae\u00e9t\u00e9", "x" * 128 + "..."), strict=True):
+            self.assertTrue(title.startswith(f"Task {name}: "), title)
+
+
 class Markdown(unittest.TestCase):
     def tables(self, text):
         """By the heading above."""

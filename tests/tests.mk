@@ -53,7 +53,7 @@ tests: $(TEST_BIN) $(EMULATED) $(REPLAY_BIN) $(EXAMPLES) $(DRIVERS)
 
 # The reports of the program, without the program.
 $(O)/tests/report_driver: $(addprefix $(O)/tools/,compare_html.o compare_json.o compare_markdown.o compare_plots.o compare_sections.o \
-                            compare_style.o compare_tables.o compare_tasks.o figures.o html.o svg.o text.o)
+                            compare_style.o compare_tables.o compare_tasks.o compare_text.o figures.o html.o svg.o text.o)
 
 $(TEST_BIN) $(DRIVERS): $(O)/tests/%: $(O)/tests/%.o $(SUPPORT_OBJ) $(O)/libslm.a
 	$(SAY) LINK $@

@@ -43,7 +43,8 @@ static void put_columns(const grid *g, const int *widths, int name_width, int be
     }
 }
 
-static void put_grid(const grid *g, const char *title, FILE *out) {
+/* As many columns a line as there is room for. */
+static void put_all_columns(const grid *g, FILE *out) {
     int widths[MOST_COLUMNS], name_width = 0;
     for (int r = 0; r < g->n_rows; r++) name_width = most(name_width, width_of(g->names[r].s));
     for (int c = 0; c < g->n_columns; c++) {
@@ -51,7 +52,6 @@ static void put_grid(const grid *g, const char *title, FILE *out) {
         for (int r = 0; r < g->n_rows; r++) widths[c] = most(widths[c], width_of(g->cells[r][c].s));
         widths[c] += 2;
     }
-    fprintf(out, "\n%s\n", title);
     for (int begin = 0, end; begin < g->n_columns; begin = end) {
         int width = name_width;
         for (end = begin; end < g->n_columns; end++) {
@@ -60,6 +60,11 @@ static void put_grid(const grid *g, const char *title, FILE *out) {
         }
         put_columns(g, widths, name_width, begin, end, out);
     }
+}
+
+static void put_grid(const grid *g, const char *title, FILE *out) {
+    fprintf(out, "\n%s\n", title);
+    put_all_columns(g, out);
 }
 
 /* Rows are the reference, if asked for, and the candidates. */
@@ -137,7 +142,6 @@ static figure interval_of(const task_figures *f) {
 static void put_task(const comparison *c, const naming *by, int32_t t, FILE *out) {
     static const char *const heads[] = {"right", "accuracy", "difference", "95% interval"};
     grid g = begin_grid(c, by, true);
-    char title[256];
     for (int k = 0; k < 4; k++) g.heads[k] = heads[k];
     g.n_columns = 4;
     for (int r = 0; r < g.n_rows; r++) {
@@ -147,9 +151,11 @@ static void put_task(const comparison *c, const naming *by, int32_t t, FILE *out
         g.cells[r][2] = r > 0 ? figure_estimate(f->difference, 100, true, "%") : (figure){UNKNOWN};
         g.cells[r][3] = r > 0 ? interval_of(f) : (figure){UNKNOWN};
     }
-    snprintf(title, sizeof title, "Task %.128s: %zu questions, guessing gives %s", c->task_names[t],
-             c->task_sizes[t], figure_percent(c->task_guess[t], 0).s);
-    put_grid(&g, title, out);
+    fputs("\nTask ", out);
+    print_escaped(out, c->task_names[t], strlen(c->task_names[t]), 128);
+    fprintf(out, ": %zu questions, guessing gives %s\n", c->task_sizes[t],
+            figure_percent(c->task_guess[t], 0).s);
+    put_all_columns(&g, out);
 }
 
 static void put_text(FILE *out, const char *label, const char *text) {
