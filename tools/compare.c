@@ -115,10 +115,12 @@ static int check_tokenizer(const compare_work *w, const compared_model *m) {
     const windows *ref = &w->windows;
     windows own = *ref;
     slm_error err;
-    if (windows_tokenize(&own, m->model, &err) != SLM_OK) return fail_with(m->path, &err);
-    bool same = own.n_bos == ref->n_bos && own.bos == ref->bos && own.text.n == ref->text.n &&
+    slm_status status = windows_tokenize(&own, m->model, &err);
+    bool same = status == SLM_OK && own.n_bos == ref->n_bos && own.bos == ref->bos &&
+                own.text.n == ref->text.n &&
                 memcmp(own.text.ids, ref->text.ids, ref->text.n * sizeof *ref->text.ids) == 0;
     free(own.text.ids);
+    if (status != SLM_OK) return fail_with(m->path, &err);
     return same ? EXIT_DONE
                 : fail("%s has another tokenizer than %s: the text becomes other tokens", m->path,
                        w->models[0].path);
