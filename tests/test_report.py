@@ -306,26 +306,68 @@ class Html(Report):
         for s in ("12,240 scored positions of long_text.txt", "24,576 tokens in 48 windows of 512", EIGHT["date"], EIGHT["program"]):
             self.assertIn(s, head)
 
-    def verdict(self, e, least):
-        if abs(e["value"] - least) < 1.96 * e["error"]:
-            return "~ not clear"
-        return "✓ yes" if e["value"] >= least else "✗ no"
+    Z95 = 1.959964
+
+    def verdict(self, low, high, least):
+        return "✓ yes" if low >= least else "✗ no" if high < least else "~ not clear"
+
+    def between(self, e):
+        return e["value"] - self.Z95 * e["error"], e["value"] + self.Z95 * e["error"]
+
+    def wilson(self, p, n):
+        """The shares q for which p is 1.96 standard errors of q away."""
+        a, b, c = 1 + self.Z95 ** 2 / n, 2 * p + self.Z95 ** 2 / n, p * p
+        root = math.sqrt(b * b - 4 * a * c)
+        return (b - root) / 2 / a, (b + root) / 2 / a
+
+    def kept(self, c, k):
+        """Value with error, interval, demanded share of each claim, for one that has tasks."""
+        reference, right = c["reference"], sum(t["n_right"] for t in c["reference"]["tasks"])
+        smaller = {"value": 1 - k["about"]["file_bytes"] / reference["file_bytes"], "error": 0}
+        halved = {"value": 1 - k["about"]["bits_per_weight"] / 16, "error": 0}
+        ratio = k["ppl_ratio"]
+        perplexity = {"value": 1 / ratio["value"], "error": ratio["error"] / ratio["value"] ** 2}
+        tasks = k["about"]["tasks"]
+        error = math.sqrt(sum((n * (t["high"] - t["low"]) / 2 / self.Z95) ** 2 for n, t in zip(c["task_sizes"], tasks)))
+        answers = {"value": sum(t["n_right"] for t in tasks) / right, "error": error / right}
+        same = k["agreement"]
+        return [(smaller, self.between(smaller), 0.75), (halved, self.between(halved), 0.75), (same, self.wilson(same["value"], c["n_scored"]), 0.95),
+                (perplexity, self.between(perplexity), 0.95), (answers, self.between(answers), 0.95)]
+
+    def check_claims(self, c):
+        verdicts = []
+        for k, row in zip(c["candidates"], Page(c).table("The claim, figure by figure")[1], strict=True):
+            kept = self.kept(c, k)
+            verdicts.append([self.verdict(*interval, least) for _, interval, least in kept])
+            self.assertEqual(row[1:], [(estimate(e, 100, unit="%") if e["error"] else percent(e["value"])) + verdict
+                                       for (e, _, _), verdict in zip(kept, verdicts[-1])])
+        return verdicts
+
+    def test_no_evidence_is_no_yes(self):
+        """All alike, but few; errors that are not known."""
+        c = mock.comparison(mock.ROWS[:3])
+        few, more, unknown = c["candidates"]
+        c["n_scored"], c["task_sizes"] = 60, [8, 8, 8]
+        for t in c["reference"]["tasks"]:
+            t.update(n_right=4, accuracy=mock.estimate(0.5, 0.19))
+        for k in (few, more, unknown):
+            k["agreement"] = mock.estimate(1, 0)
+            for t in k["about"]["tasks"]:
+                t.update(n_right=4, accuracy=mock.estimate(0.5, 0.19), difference=mock.estimate(0, 0), low=-0.196, high=0.196)  # Agresti and Min
+        unknown["ppl_ratio"]["error"] = math.nan
+        for t in unknown["about"]["tasks"]:
+            t["low"] = t["high"] = math.nan
+        verdicts = self.check_claims(c)
+        self.assertEqual([v[2:] for v in verdicts], [["~ not clear", "✓ yes", "~ not clear"]] * 2 + [["~ not clear"] * 3])
+        c["n_scored"], c["task_sizes"] = 74, [800, 800, 800]
+        for t in c["reference"]["tasks"] + [t for k in c["candidates"] for t in k["about"]["tasks"]]:
+            t.update(n_right=400)
+        for t in few["about"]["tasks"]:
+            t.update(low=-0.00244, high=0.00244)
+        self.assertEqual(self.check_claims(c)[0][2:], ["✓ yes"] * 3)
 
     def test_claim(self):
-        reference = EIGHT["reference"]
-        right = sum(t["n_right"] for t in reference["tasks"])
-        for k, row in zip(EIGHT["candidates"], self.page.table("The claim, figure by figure")[1], strict=True):
-            smaller = {"value": 1 - k["about"]["file_bytes"] / reference["file_bytes"], "error": 0}
-            halved = {"value": 1 - k["about"]["bits_per_weight"] / 16, "error": 0}
-            ratio = k["ppl_ratio"]
-            kept = {"value": 1 / ratio["value"], "error": ratio["error"] / ratio["value"] ** 2}
-            tasks = k["about"]["tasks"]
-            error = math.sqrt(sum((n * t["difference"]["error"]) ** 2 for n, t in zip(EIGHT["task_sizes"], tasks)))
-            answers = {"value": sum(t["n_right"] for t in tasks) / right, "error": error / right}
-            expected = []
-            for e, least in ((smaller, 0.75), (halved, 0.75), (k["agreement"], 0.95), (kept, 0.95), (answers, 0.95)):
-                expected.append((estimate(e, 100, unit="%") if e["error"] else percent(e["value"])) + self.verdict(e, least))
-            self.assertEqual(row[1:], expected)
+        self.check_claims(EIGHT)
         answer = text_of(self.page.all("p", "answer")[0])
         best = EIGHT["candidates"][-1]  # of 4 bits, and the lowest divergence
         self.assertTrue(answer.startswith("4 bits (auto-4.5): 85.7% smaller than the reference (71.9% smaller than 16 bits per weight), the same first choice at "

@@ -92,7 +92,7 @@ static void write_answer(const page *p) {
 static void write_verdict(const page *p, const claim *asked, const candidate *k) {
     static const char *const marks[] = {"", "\xe2\x9c\x93 ", "\xe2\x9c\x97 ", "~ "};
     static const char *const classes[] = {"", "yes", "no", "open"};
-    estimate kept = asked->kept(p->c, k);
+    kept_share kept = asked->kept(p->c, k);
     verdict v = claim_verdict(asked, kept);
     html(p->out, "<td class=\"num\">$<small class=\"verdict $\">$$</small></td>",
          claim_figure(kept).s, classes[v], marks[v], verdict_names[v]);

@@ -134,7 +134,7 @@ static void write_claims(const writer *w) {
         begin_row(w, i);
         for (size_t q = 0; q < N_CLAIMS; q++) {
             if (!claims[q].asked(c)) continue;
-            estimate kept = claims[q].kept(c, &c->candidates[i]);
+            kept_share kept = claims[q].kept(c, &c->candidates[i]);
             write_cell(w, claim_figure(kept).s);
             write_cell(w, verdict_names[claim_verdict(&claims[q], kept)]);
         }

@@ -116,40 +116,53 @@ int32_t comparison_groups(const comparison *c, bool kinds, int32_t shown[MAX_GRO
 
 /* ---- The claim ---- */
 
-static estimate kept_size(const comparison *c, const candidate *k) {
-    return (estimate){1 - ratio_of(k->about.file_bytes, c->reference.file_bytes), 0};
+static const double z95 = 1.959964; /* standard errors, for 95% */
+
+static kept_share exactly(double value) { return (kept_share){{value, 0}, value, value}; }
+
+static kept_share measured(double value, double error) {
+    return (kept_share){{value, error}, value - z95 * error, value + z95 * error};
 }
 
-static estimate kept_choices(const comparison *c, const candidate *k) {
-    (void)c;
-    return k->agreement;
+static kept_share kept_size(const comparison *c, const candidate *k) {
+    return exactly(1 - ratio_of(k->about.file_bytes, c->reference.file_bytes));
 }
 
-static estimate kept_perplexity(const comparison *c, const candidate *k) {
+/* The interval is Wilson's (1927, JASA 22:209), which is one also where all or none are the same. */
+static kept_share kept_choices(const comparison *c, const candidate *k) {
+    double n = (double)c->n_scored, p = k->agreement.value;
+    double middle = (p + z95 * z95 / 2 / n) / (1 + z95 * z95 / n);
+    double margin = z95 * sqrt(p * (1 - p) / n + z95 * z95 / 4 / n / n) / (1 + z95 * z95 / n);
+    return (kept_share){k->agreement, middle - margin, middle + margin};
+}
+
+static kept_share kept_perplexity(const comparison *c, const candidate *k) {
     (void)c;
     double ratio = k->ppl_ratio.value;
-    return (estimate){ratio > 0 ? 1 / ratio : NAN, k->ppl_ratio.error / (ratio * ratio)};
+    return measured(ratio > 0 ? 1 / ratio : NAN, k->ppl_ratio.error / (ratio * ratio));
 }
 
-/* Right answers of all tasks, of those of the reference. The error is that of the paired differences. */
-static estimate kept_answers(const comparison *c, const candidate *k) {
+/* Right answers of all tasks, of those of the reference. The error is that of the intervals of the paired differences, which is not 0
+ * where all answers are alike. */
+static kept_share kept_answers(const comparison *c, const candidate *k) {
     double reference = 0, difference = 0, variance = 0;
     for (int32_t t = 0; t < c->n_tasks; t++) {
         double n = (double)c->task_sizes[t];
         const task_figures *f = &k->about.tasks[t];
+        double error = (f->high - f->low) / (2 * z95);
         reference += n * c->reference.tasks[t].accuracy.value;
         difference += n * f->difference.value;
-        variance += n * f->difference.error * n * f->difference.error;
+        variance += n * error * n * error;
     }
-    if (!(reference > 0)) return (estimate){NAN, NAN};
-    return (estimate){1 + difference / reference, sqrt(variance) / reference};
+    if (!(reference > 0)) return measured(NAN, NAN);
+    return measured(1 + difference / reference, sqrt(variance) / reference);
 }
 
 /* Beside a reference of 32 bits everything is small: what "75% smaller" means is 4 bits instead of 16. */
-static estimate kept_of_16(const comparison *c, const candidate *k) {
+static kept_share kept_of_16(const comparison *c, const candidate *k) {
     (void)c;
     double bits = k->about.bits_per_weight;
-    return (estimate){bits > 0 ? 1 - bits / 16 : NAN, 0};
+    return exactly(bits > 0 ? 1 - bits / 16 : NAN);
 }
 
 static bool always(const comparison *c) {
@@ -169,18 +182,17 @@ const claim claims[N_CLAIMS] = {
     {"right answers kept", 0.95, kept_answers, has_tasks},
 };
 
-figure claim_figure(estimate kept) {
-    return kept.error == 0 ? figure_percent(kept.value, 1) : figure_estimate(kept, 100, false, "%");
+figure claim_figure(kept_share kept) {
+    return kept.shown.error == 0 ? figure_percent(kept.shown.value, 1)
+                                 : figure_estimate(kept.shown, 100, false, "%");
 }
 
 const char *const verdict_names[] = {"", "yes", "no", "not clear"};
 
-verdict claim_verdict(const claim *asked, estimate kept) {
-    if (!isfinite(kept.value)) return VERDICT_UNKNOWN;
-    double margin = isfinite(kept.error) ? 1.96 * kept.error : 0,
-           above = kept.value - asked->demanded;
-    if (fabs(above) < margin) return VERDICT_OPEN;
-    return above >= 0 ? VERDICT_YES : VERDICT_NO;
+verdict claim_verdict(const claim *asked, kept_share kept) {
+    if (!isfinite(kept.shown.value)) return VERDICT_UNKNOWN;
+    if (kept.low >= asked->demanded) return VERDICT_YES;
+    return kept.high < asked->demanded ? VERDICT_NO : VERDICT_OPEN; /* NaN is neither */
 }
 
 /* By the name of the type, which is what users say: tensors that could not get it make a file of "4 bits" one of 5 or 6. */
@@ -206,14 +218,14 @@ const candidate *claim_candidate(const comparison *c) {
 
 answer claim_answer(const comparison *c, const candidate *k) {
     answer a = {.tasks = {""}, .halved = {""}};
-    double saved = kept_size(c, k).value;
+    double saved = kept_size(c, k).shown.value;
     a.size = figure_percent(fabs(saved), 1);
     if (isfinite(saved)) strcat(a.size.s, saved < 0 ? " larger" : " smaller");
     if (has_wide_reference(c)) a.halved = claim_figure(kept_of_16(c, k));
     a.choice = figure_estimate(k->agreement, 100, false, "%");
     a.ratio = show_ratio(c, &k->about, k);
     a.any = isfinite(saved) || isfinite(k->agreement.value) || isfinite(k->ppl_ratio.value);
-    estimate tasks = kept_answers(c, k);
+    estimate tasks = kept_answers(c, k).shown;
     if (isfinite(tasks.value)) a.tasks = figure_estimate(tasks, 100, false, "%");
     return a;
 }
@@ -235,9 +247,12 @@ const definition definitions[N_DEFINITIONS] = {
     {"Than 16 bits",
      "smaller than 16 bits per weight would be; asked where the reference has more."},
     {"Perplexity kept", "the reference's perplexity divided by the candidate's."},
-    {"Right answers kept", "right answers in all tasks, divided by the reference's."},
-    {"\xc2\xb1", "one standard error, as if positions were drawn independently: a lower bound. "
-                 "\xe2\x80\x9cNot clear\xe2\x80\x9d: the demanded share is within 1.96 of them."},
+    {"Right answers kept", "right answers in all tasks, divided by the reference's. Its error is "
+                           "that of the intervals of the differences."},
+    {"\xc2\xb1",
+     "one standard error, as if positions were drawn independently: a lower bound. "
+     "\xe2\x80\x9cNot clear\xe2\x80\x9d: the demanded share is within 1.96 of them (for first "
+     "choices: in Wilson's interval of 95%), or they are not known."},
     {"Bits per weight", "bytes of all tensors times 8, divided by the number of weights."},
     {"Error of a layer", "|h \xe2\x88\x92 h_ref| / |h_ref| of the state behind the layer, over all "
                          "positions. Layers count from 0, as the tensors of a file do."},

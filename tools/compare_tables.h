@@ -27,23 +27,28 @@ const kl_group *candidate_groups(const candidate *k, bool kinds);
 
 /* ---- "4 bits are 75% smaller and keep at least 95% of the quality" ---- */
 
-/* What is left of something, beside a share that the claim demands. */
+/* What is left of something: with its standard error (0: exact), and between what it is with 95%. NaN: not measured. */
+typedef struct kept_share {
+    estimate shown;
+    double low, high;
+} kept_share;
+
+/* That, beside a share that the claim demands. */
 typedef struct claim {
     const char *head;
     double demanded;
-    estimate (*kept)(const comparison *c,
-                     const candidate *k); /* NaN: not measured; error 0: exact */
-    bool (*asked)(const comparison *c);   /* does it make sense here */
+    kept_share (*kept)(const comparison *c, const candidate *k);
+    bool (*asked)(const comparison *c); /* does it make sense here */
 } claim;
 
 enum { N_CLAIMS = 5 };
 extern const claim claims[N_CLAIMS];
-figure claim_figure(estimate kept);
+figure claim_figure(kept_share kept);
 
 typedef enum verdict { VERDICT_UNKNOWN, VERDICT_YES, VERDICT_NO, VERDICT_OPEN } verdict;
 
-/* Open: the demanded share lies within 1.96 standard errors. */
-verdict claim_verdict(const claim *asked, estimate kept);
+/* Open: the demanded share lies within the interval, or there is none. */
+verdict claim_verdict(const claim *asked, kept_share kept);
 extern const char *const verdict_names[]; /* "yes", "no" ... */
 
 bool is_four_bits(const subject *s);
