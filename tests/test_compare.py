@@ -444,6 +444,21 @@ class Village(Compare):
         self.assertLess(right[-1], right[0] - 3)
 
 
+    def test_an_automatic_mixture_has_no_name_of_a_fixed_one(self):
+        """Whatever general.file_type says; nor has a file of which half was chosen by hand."""
+        exact, fixed, mixed, chosen, report = (self.path(name) for name in ("e.gguf", "fixed.gguf", "mixed.gguf", "chosen.gguf", "types.json"))
+        text = os.path.join(self.FOLDER, "heldout.txt")
+        self.good("quantize", os.path.join(self.FOLDER, "village.gguf"), exact, "F32", "--requantize")
+        with open(text, encoding="utf-8") as f:
+            short = self.file("short.txt", f.read()[:3000])
+        self.good("quantize", exact, fixed, "Q5_K_M")
+        self.good("quantize", exact, mixed, "--bits", 4.8, "-f", short)
+        self.good("quantize", exact, chosen, "Q5_K_M", "--tensor", "*ffn*=Q4_K")
+        self.good("compare", "--reference", exact, "-f", text, "-c", 64, "--windows", 1, "--no-speed", "--json", report, fixed, mixed, chosen)
+        with open(report, encoding="utf-8") as f:
+            self.assertEqual([c["type"] for c in json.load(f)["candidates"]], ["Q5_K_M", "mixed", "mixed"])
+
+
 class Errors(Compare):
     def message(self, *args, **more):
         return self.fails("compare", *args, "--no-speed", **more).message

@@ -12,18 +12,15 @@
 
 /* ---- The type of a file ---- */
 
-/* general.file_type, as llama.h numbers it, and the type that such a file has at least one tensor of. */
+/* general.file_type, as llama.h numbers it. */
 static const struct {
     uint32_t number;
-    const char *name, *tensors;
+    const char *name;
 } file_types[] = {
-    {0, "F32", "F32"},      {1, "F16", "F16"},        {2, "Q4_0", "Q4_0"},
-    {3, "Q4_1", "Q4_1"},    {7, "Q8_0", "Q8_0"},      {8, "Q5_0", "Q5_0"},
-    {9, "Q5_1", "Q5_1"},    {10, "Q2_K", "Q2_K"},     {11, "Q3_K_S", "Q3_K"},
-    {12, "Q3_K_M", "Q3_K"}, {13, "Q3_K_L", "Q3_K"},   {14, "Q4_K_S", "Q4_K"},
-    {15, "Q4_K_M", "Q4_K"}, {16, "Q5_K_S", "Q5_K"},   {17, "Q5_K_M", "Q5_K"},
-    {18, "Q6_K", "Q6_K"},   {25, "IQ4_NL", "IQ4_NL"}, {30, "IQ4_XS", "IQ4_XS"},
-    {32, "BF16", "BF16"},   {38, "MXFP4", "MXFP4"},
+    {0, "F32"},     {1, "F16"},     {2, "Q4_0"},    {3, "Q4_1"},    {7, "Q8_0"},
+    {8, "Q5_0"},    {9, "Q5_1"},    {10, "Q2_K"},   {11, "Q3_K_S"}, {12, "Q3_K_M"},
+    {13, "Q3_K_L"}, {14, "Q4_K_S"}, {15, "Q4_K_M"}, {16, "Q5_K_S"}, {17, "Q5_K_M"},
+    {18, "Q6_K"},   {25, "IQ4_NL"}, {30, "IQ4_XS"}, {32, "BF16"},   {38, "MXFP4"},
 };
 
 /* Weights in matrices, and those of them in the most frequent type, which is named. */
@@ -56,16 +53,37 @@ static const char *main_type(const slm_model *model, double *share) {
     return n_types > 0 ? types[best].type : "";
 }
 
-static bool has_type(const slm_model *model, const char *type) {
-    for (int32_t i = 0; i < slm_model_n_tensors(model); i++) {
-        slm_tensor_info t = {.size = sizeof t};
-        slm_model_get_tensor(model, i, &t);
-        if (t.n_dims > 1 && strcmp(t.type, type) == 0) return true;
-    }
-    return false;
+/* Q4_0 is seen, too, where rows are no whole blocks of what is wanted. */
+static bool as_planned(const slm_quantized_tensor *t) {
+    return strcmp(t->from, t->to) == 0 ||
+           (strcmp(t->wanted, t->to) != 0 && strcmp(t->from, "Q4_0") == 0);
 }
 
-/* The name of general.file_type if tensors bear it out; else the type that nearly all weights have. */
+/* Do nearly all weights have the types that quantizing to `name` gives them? One in 25 depends on importance (mixture.c), and there are
+ * other versions of the program that made the file. */
+static bool fits_mixture(const slm_model *model, const char *name) {
+    slm_quantize_params params = slm_quantize_defaults();
+    slm_quantizer *q = NULL;
+    slm_error err;
+    double all = 0, same = 0;
+    params.type = name;
+    params.requantize = true; /* nothing is written */
+    params.n_threads = 1;
+    if (slm_quantizer_create(model, &params, &q, &err) != SLM_OK) return false;
+    for (int32_t i = 0; i < slm_model_n_tensors(model); i++) {
+        slm_quantized_tensor t = {.size = sizeof t};
+        slm_quantizer_get_tensor(q, i, &t); /* cannot fail: i is below the number of tensors */
+        double n = 1;
+        for (int d = 0; d < 4; d++) n *= (double)t.dims[d];
+        all += n;
+        if (as_planned(&t)) same += n;
+    }
+    slm_quantizer_free(q);
+    return same > 0.95 * all;
+}
+
+/* The name of general.file_type if tensors bear it out, which those of an automatic mixture do not; else the type that nearly all
+ * weights have. */
 static const char *type_name(const slm_model *model) {
     char text[24] = "";
     size_t n = 0;
@@ -75,7 +93,7 @@ static const char *type_name(const slm_model *model) {
         text[n] = '\0';
         for (size_t i = 0; i < sizeof file_types / sizeof *file_types; i++)
             if (strtoul(text, NULL, 10) == file_types[i].number && text[0] >= '0' &&
-                has_type(model, file_types[i].tensors))
+                fits_mixture(model, file_types[i].name))
                 return file_types[i].name;
     }
     const char *type = main_type(model, &share);
