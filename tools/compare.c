@@ -2,7 +2,7 @@
  * slm compare: what is lost and what is won by smaller files of a model, beside one that is exact.
  *
  * The reference computes in reference mode, each candidate as it would be used. A text, its departures, tasks and speed are measured one after
- * the other (compare_kl.c, compare_depart.c, compare_task.c, compare_speed.c); docs/quantization.md defines the figures.
+ * the other (compare_kl.c, compare_depart.c, compare_exam.c, compare_speed.c); docs/quantization.md defines the figures.
  */
 #include "compare.h"
 

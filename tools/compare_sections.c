@@ -92,7 +92,8 @@ void page_layers(const page *p) {
     shades s = find_shades(c);
     fputs("<section id=\"layers\"><h2>Error by layer</h2>\n<p class=\"note\">How far the state "
           "behind each layer is from the reference's, "
-          "|h \xe2\x88\x92 h_ref| / |h_ref|, in percent. Errors of a layer go on into all that "
+          "|h \xe2\x88\x92 h_ref| / |h_ref|, in percent: the root mean square over all positions. "
+          "Errors of a layer go on into all that "
           "follow.</p>\n",
           p->out);
     layer_legend(p, &s);

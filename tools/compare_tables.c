@@ -254,8 +254,9 @@ const definition definitions[N_DEFINITIONS] = {
      "\xe2\x80\x9cNot clear\xe2\x80\x9d: the demanded share is within 1.96 of them (for first "
      "choices: in Wilson's interval of 95%), or they are not known."},
     {"Bits per weight", "bytes of all tensors times 8, divided by the number of weights."},
-    {"Error of a layer", "|h \xe2\x88\x92 h_ref| / |h_ref| of the state behind the layer, over all "
-                         "positions. Layers count from 0, as the tensors of a file do."},
+    {"Error of a layer", "|h \xe2\x88\x92 h_ref| / |h_ref| of the state behind the layer: the root "
+                         "of the mean of its square, over all positions. Layers count from 0, as "
+                         "the tensors of a file do."},
     {"Tasks",
      "the answer that a model finds most probable per byte is its choice. Intervals are 95%, of "
      "the paired "

@@ -75,7 +75,7 @@ typedef struct candidate {
         ppl_ratio; /* perplexity / reference's, paired                                           */
     kl_group positions[MAX_GROUPS], kinds[MAX_GROUPS];
     double *
-        layer_error; /* [n_layer] |h - h_ref| / |h_ref| of the state behind each layer, over all positions; NULL: not comparable */
+        layer_error; /* [n_layer] root mean square, over all positions, of |h - h_ref| / |h_ref| of the state behind each layer; NULL: not comparable */
     departure departures[MAX_DEPARTURES];
 } candidate;
 
