@@ -234,6 +234,7 @@ class Figures(Compare):
         prompts = [w[: WINDOW // 2] for w in windows]
         got = self.compare(self.small, self.model)
         ref = Rows(self.exact, "reference", "f32", prompts, 64).more
+        self.assertTrue(any(d["n_shared"] < d["n_tokens"] for candidate in got["candidates"] for d in candidate["departures"]))
         for candidate, path in zip(got["candidates"], (self.small, self.model)):
             own = Rows(path, "default", "f16", prompts, 64).more
             self.assertEqual(len(candidate["departures"]), 4)
@@ -541,11 +542,16 @@ class Errors(Compare):
 class Progress(terminal.Case, Compare):
     def test_bar_and_interrupt(self):
         text = self.file("long", TEXT * 2000)
-        self.run_on_terminal(["compare", "--reference", self.exact, "-f", text, self.small, "--cpu", "c"])
+        new, old = self.path("interrupted.json"), self.file("old.md", "kept")
+        self.run_on_terminal(["compare", "--reference", self.exact, "-f", text, self.small, "--cpu", "c", "--json", new, "--markdown", old])
         self.expect(b"comparing [")
         self.expect(b"%")
         os.write(self.fd, b"\x03")
         self.assertEqual(self.end(how=None), 130)
+        self.assertFalse(os.path.exists(new))
+        with open(old, encoding="utf-8") as f:
+            self.assertEqual(f.read(), "kept")
+        self.assertNotIn(b"KL divergence", self.seen)
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ static char *end_of(char *text) {
     return text;
 }
 
-static int describe(departures *d, int32_t i, departure *out) {
+static int describe(departures *d, const compared_model *m, int32_t i, departure *out) {
     const continuation *c = &d->all[i];
     slm_token own[SHOWN_TOKENS];
     int32_t n = 0, n_rest;
@@ -188,7 +188,7 @@ static int describe(departures *d, int32_t i, departure *out) {
     out->n_tokens = c->n - c->n_prompt;
     n_rest = out->n_tokens - out->n_shared;
     if (status == SLM_OK && n_rest > 0) status = write_on(d, i, out->n_shared, own, &n, &err);
-    if (status != SLM_OK) return fail_with("decode", &err);
+    if (status != SLM_OK) return fail_with(m->path, &err);
     const slm_token *behind = c->tokens + c->n_prompt;
     out->prompt = end_of(text_of(d, c->tokens, c->n_prompt));
     out->shared = text_of(d, behind, out->n_shared);
@@ -209,7 +209,7 @@ int compare_departures(compare_work *w) {
         compare_step(w, model_units(w, &w->models[m]));
         code = open_context(&d, &w->models[m]);
         for (int32_t i = 0; i < d.n && code == EXIT_DONE; i++)
-            code = describe(&d, i, &w->result.candidates[m - 1].departures[i]);
+            code = describe(&d, &w->models[m], i, &w->result.candidates[m - 1].departures[i]);
     }
     slm_context_free(d.ctx);
     return code;
