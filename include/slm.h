@@ -1180,7 +1180,7 @@ typedef struct slm_imatrix_info {
     int32_t n_tensors; /* tensors in all, and those that have seen tokens                         */
     int32_t n_seen;
     int32_t chunk_size;
-    int64_t n_chunks;   /* windows of chunk_size: of the tensor that has seen most                */
+    int64_t n_chunks;   /* windows of chunk_size: of the tensor that has seen most; at most 2^32-1 */
     int64_t n_datasets; /* names of texts                                                         */
 } slm_imatrix_info;
 

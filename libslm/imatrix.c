@@ -7,6 +7,8 @@
  * Squares of floats are exact in double precision and are added token by token: the same bits for any number of threads and any batch. */
 #include "imatrix.h"
 
+#include <math.h>
+
 #include "mixture.h"
 #include "model.h"
 
@@ -71,14 +73,17 @@ static slm__sums *find(const slm_imatrix *im, const char *name) {
     return NULL;
 }
 
-double slm__imatrix_most(const slm_imatrix *im) {
+uint32_t slm__imatrix_chunks(const slm_imatrix *im) {
+    static const double rounding = 1 + 0x1p-23; /* of counts, which are floats in files */
     double most = 0;
     for (int32_t i = 0; i < im->n_tensors; i++) {
         const slm__sums *t = &im->tensors[i];
         for (int64_t m = 0; m < t->n_matrices; m++)
             if (t->counts[m] > most) most = t->counts[m];
     }
-    return most;
+    double n = round(most / im->chunk_size);
+    if (n * im->chunk_size > most * rounding) n = floor(most / im->chunk_size);
+    return n < (double)UINT32_MAX ? (uint32_t)n : UINT32_MAX;
 }
 
 /* ---- Of a model ---- */
@@ -254,11 +259,10 @@ slm_status slm_imatrix_add(slm_imatrix *im, const slm_imatrix *more, slm_error *
 
 slm_status slm_imatrix_get_info(const slm_imatrix *im, slm_imatrix_info *info) {
     if (!im || !info || info->size != sizeof *info) return SLM_ERR_ARGUMENT;
-    double most = slm__imatrix_most(im);
     *info = (slm_imatrix_info){.size = sizeof *info,
                                .n_tensors = im->n_tensors,
                                .chunk_size = im->chunk_size,
-                               .n_chunks = (int64_t)(most / im->chunk_size),
+                               .n_chunks = slm__imatrix_chunks(im),
                                .n_datasets = (int64_t)im->n_datasets};
     for (int32_t i = 0; i < im->n_tensors; i++) {
         double n = 0;
