@@ -35,6 +35,7 @@ void slm_imatrix_free(slm_imatrix *im) {
     for (int32_t i = 0; i < im->n_tensors; i++) slm__free(&allocator, im->tensors[i].sums);
     slm__free(&allocator, im->tensors);
     slm__free(&allocator, im->datasets);
+    slm__free(&allocator, im->dataset_starts);
     slm__free(&allocator, im);
 }
 
@@ -162,11 +163,26 @@ slm_status slm__imatrix_add_datasets(slm_imatrix *im, const uint8_t *strings, ui
                                      uint64_t n, slm_error *err) {
     if (n == 0) return SLM_OK;
     uint8_t *all = slm__alloc(&im->allocator, im->dataset_bytes + n_bytes);
-    if (!all) return slm__fail(err, SLM_ERR_NOMEM, "no memory for the names of texts");
-    if (im->datasets) memcpy(all, im->datasets, (size_t)im->dataset_bytes);
+    uint64_t *starts = slm__alloc_array(&im->allocator, im->n_datasets + n, sizeof *starts);
+    if (!all || !starts) {
+        slm__free(&im->allocator, all);
+        slm__free(&im->allocator, starts);
+        return slm__fail(err, SLM_ERR_NOMEM, "no memory for the names of texts");
+    }
+    if (im->n_datasets > 0) {
+        memcpy(all, im->datasets, (size_t)im->dataset_bytes);
+        memcpy(starts, im->dataset_starts, (size_t)im->n_datasets * sizeof *starts);
+    }
     memcpy(all + im->dataset_bytes, strings, (size_t)n_bytes);
+    const uint8_t *at = all + im->dataset_bytes;
+    for (uint64_t i = 0; i < n; i++) {
+        starts[im->n_datasets + i] = (uint64_t)(at - all);
+        slm__gguf_next_string(&at);
+    }
     slm__free(&im->allocator, im->datasets);
+    slm__free(&im->allocator, im->dataset_starts);
     im->datasets = all;
+    im->dataset_starts = starts;
     im->dataset_bytes += n_bytes;
     im->n_datasets += n;
     return SLM_OK;
@@ -283,8 +299,7 @@ slm_status slm_imatrix_get_tensor(const slm_imatrix *im, int32_t index, slm_imat
 slm_status slm_imatrix_get_dataset(const slm_imatrix *im, int64_t index, slm_string *name) {
     if (!im || !name) return SLM_ERR_ARGUMENT;
     if (index < 0 || (uint64_t)index >= im->n_datasets) return SLM_ERR_RANGE;
-    const uint8_t *at = im->datasets;
-    for (; index > 0; index--) slm__gguf_next_string(&at);
+    const uint8_t *at = im->datasets + im->dataset_starts[index];
     slm__str s = slm__gguf_next_string(&at);
     *name = (slm_string){s.ptr, s.len};
     return SLM_OK;

@@ -23,7 +23,8 @@ struct slm_imatrix {
     int32_t chunk_size;
     slm__sums *tensors; /* [n_tensors], by rising name */
     int32_t n_tensors;
-    uint8_t *datasets; /* one string behind the other, as in a file: u64 length, bytes */
+    uint8_t *datasets;        /* one string behind the other, as in a file: u64 length, bytes */
+    uint64_t *dataset_starts; /* [n_datasets] where in it */
     uint64_t n_datasets, dataset_bytes;
 };
 

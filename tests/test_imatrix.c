@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../libslm/imatrix.h"
@@ -476,6 +477,40 @@ START_TEST(test_fault_bad_tensors) {
 }
 END_TEST
 
+/* As many names of texts as a file of a few MB can have: each is found at once, not by way of all before. */
+START_TEST(test_fault_many_datasets) {
+    enum { N = 400000 };
+    gguf_build b = {0};
+    char(*names)[8] = calloc(N, sizeof *names);
+    const char **list = calloc(N, sizeof *list);
+    ck_assert(names && list);
+    for (int i = 0; i < N; i++) {
+        snprintf(names[i], sizeof names[i], "%d", i);
+        list[i] = names[i];
+    }
+    gb_str_array(&b, "imatrix.datasets", list, N);
+    put_tensor(&b, "a.in_sum2", 4, 1, x);
+    put_tensor(&b, "a.counts", 1, 1, two);
+    slm_imatrix *im = NULL;
+    GOOD(read_built(&b, &im));
+    GOOD(slm_imatrix_add_dataset(im, "last", &err));
+    clock_t began = clock();
+    for (int i = 0; i <= N; i++) {
+        slm_string s;
+        const char *expected = i < N ? names[i] : "last";
+        ck_assert_int_eq(slm_imatrix_get_dataset(im, i, &s), SLM_OK);
+        if (s.n_bytes != strlen(expected) || memcmp(s.text, expected, s.n_bytes) != 0)
+            ck_abort_msg("name %d", i);
+    }
+    ck_assert_int_lt(clock() - began,
+                     5 * CLOCKS_PER_SEC); /* 0.03 s; minutes by way of all before */
+    slm_imatrix_free(im);
+    free(names);
+    free(list);
+    gb_free(&b);
+}
+END_TEST
+
 START_TEST(test_fault_bad_keys) {
     gguf_build b = {0};
     for (int i = 0; i < 6; i++) {
@@ -662,6 +697,7 @@ int main(void) {
     tcase_add_test(c, test_fault_bad_numbers);
     tcase_add_test(c, test_fault_large_counts);
     tcase_add_test(c, test_fault_bad_tensors);
+    tcase_add_test(c, test_fault_many_datasets);
     tcase_add_test(c, test_fault_bad_keys);
     tcase_add_test(c, test_fault_files);
     tcase_add_test(c, test_fault_arguments);
