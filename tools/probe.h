@@ -20,12 +20,18 @@ typedef struct importance_row {
     double *squares; /* [n] of what its columns are multiplied by, added up over n_rows tokens */
 } importance_row;
 
-/* What the unchanged model foretells at one position: all tokens but those that are far less probable than the first. */
+typedef struct base_token {
+    slm_token token;
+    float logit;
+} base_token;
+
+/* What the unchanged model foretells at one position: tokens, and all those that are far less probable than the first as one. */
 typedef struct base_row {
     size_t n;
-    slm_token *tokens; /* [n] */
-    float *logits;     /* [n] */
-    double *p;         /* [n] of sum 1 */
+    base_token *kept; /* [n] by rising token */
+    double most;      /* the largest logit */
+    double others;    /* sum of e^(logit - most) of all that are not kept */
+    double sum;       /* of all tokens */
 } base_row;
 
 typedef struct probe {
@@ -38,9 +44,11 @@ typedef struct probe {
     slm_token *tokens; /* of the group at work */
     int32_t *sequences;
     uint8_t *wanted;
-    base_row *rows;             /* [n_rows] */
-    double *kl;                 /* [n_rows] */
-    importance_row *importance; /* [n_tensors], as far as seen */
+    int32_t n_group, at, n_part; /* of its tokens: all, and those that are computed now */
+    int32_t max_rows;            /* of logits, computed together */
+    base_row *rows;              /* [n_rows] */
+    double *kl;                  /* [n_rows] */
+    importance_row *importance;  /* [n_tensors], as far as seen */
     int32_t n_importance;
     bool observing;
     progress_span *progress;
