@@ -196,6 +196,7 @@ class Faults(Mix):
             ([m, out, "--bits", 5, "-f", empty], "no text in it"),
             ([m, out, "--bits", 5, "-f", self.path("none.txt")], "No such file"),
             ([m, m, "--bits", 5, "-f", f], "is the model itself"),
+            ([m, f, "--bits", 5, "-f", f], "is the text itself"),
             ([m, self.path("none/out"), "--bits", 5, "-f", f], "No such file"),
             ([self.model, out, "--bits", 5, "-f", f], "is quantized already"),
             ([vocabulary, out, "--bits", 5, "-f", f], "vocabulary.gguf"),
