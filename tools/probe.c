@@ -253,10 +253,15 @@ static int measure_base(probe *p) {
 
 /* ---- Weights ---- */
 
-float *probe_tensor(probe *p, int32_t index) {
+float *probe_tensor(probe *p, int32_t index, const char *name) {
     slm_tensor_info t = {.size = sizeof t};
-    slm_model_get_tensor(p->model, index, &t); /* cannot fail: the caller's index is good */
-    return (float *)(void *)(p->data + t.offset);
+    uint64_t n = sizeof(float);
+    bool good = slm_model_get_tensor(p->model, index, &t) == SLM_OK && strcmp(t.name, name) == 0 &&
+                strcmp(t.type, "F32") == 0;
+    for (int32_t d = 0; good && d < t.n_dims; d++) n *= (uint64_t)t.dims[d];
+    if (good && n == t.n_bytes) return (float *)(void *)(p->data + t.offset);
+    fail("the copy in F32 is another one: tensor %s", name);
+    return NULL;
 }
 
 bool probe_restore(probe *p, int32_t index) {

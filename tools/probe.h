@@ -54,7 +54,7 @@ typedef struct probe {
     progress_span *progress;
 } probe;
 
-/* The F32 model in the file `fd`, which may be closed afterwards, on windows from all over the text in the file `text`. `name` is for messages.
+/* The F32 model in the file `fd`, which may be closed afterwards and which nobody else can change, on windows from all over the text in the file `text`. `name` is for messages.
  * `threads` and `progress`, which the caller sets before each measurement, outlive it. EXIT_DONE, or the code to exit with after a
  * message; probe_close() in any case. */
 int probe_open(probe *p, int fd, const char *name, const char *text, slm_threads *threads,
@@ -64,8 +64,8 @@ void probe_close(probe *p);
 /* An slm_importance_fn of it. */
 bool probe_importance(void *probe, const char *tensor, int64_t matrix, int64_t n, float *out);
 
-/* The weights of tensor `index`, to be overwritten. */
-float *probe_tensor(probe *p, int32_t index);
+/* The weights of tensor `index`, to be overwritten. NULL after a message: it has another name, or is not F32. */
+float *probe_tensor(probe *p, int32_t index, const char *name);
 
 /* As it is in the file; with it what shares a page with it. False after a message. */
 bool probe_restore(probe *p, int32_t index);
