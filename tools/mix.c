@@ -430,6 +430,8 @@ void mix_print(const mix *m) {
         for (int32_t k = 0; k < i && !seen; k++) seen = same_part(name_of(m, k), name_of(m, i));
         if (!seen) print_part(m, i);
     }
-    printf("\nKL divergence on %s: %.5f measured, %.5f predicted\n", m->probe.windows.name,
-           m->measured, m->predicted);
+    const char *text = m->probe.windows.name;
+    fputs("\nKL divergence on ", stdout);
+    print_escaped(stdout, text, strlen(text), SIZE_MAX);
+    printf(": %.3g measured, %.3g predicted\n", m->measured, m->predicted);
 }
