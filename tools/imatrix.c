@@ -133,7 +133,7 @@ static int compute(work *w) {
     if (code != EXIT_DONE) return code;
     double began = now();
     while (walk_next(&w->walk))
-        if (walk_decode(&w->walk, w->ctx, &err) != SLM_OK) return fail_with("decode", &err);
+        if (walk_decode(&w->walk, w->ctx, &err) != SLM_OK) return fail_with(w->o.model, &err);
     w->seconds = now() - began;
     progress_end(&w->bar);
     const char *name = strcmp(w->o.file, "-") == 0 ? "standard input" : base_name(w->o.file);
