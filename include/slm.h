@@ -156,9 +156,10 @@ SLM_API slm_model_params slm_model_defaults(void);
 SLM_API slm_status slm_model_open(const char *path, const slm_model_params *params, slm_model **out,
                                   slm_error *err);
 
-/* The same from memory, which must stay in place and unchanged until slm_model_close(), but for weights of matrices (slm_tensor_info.offset):
- * they may change while no function of the model or its contexts is at work, and count from then on. `data` is aligned to at least 64
- * bytes, as a mapping is; otherwise ARGUMENT. */
+/* The same from memory, which must stay in place and unchanged until slm_model_close(), but for
+ * weights of matrices (slm_tensor_info.offset): they may change while no function of the model or
+ * its contexts is at work, and count from then on. `data` is aligned to at least 64 bytes, as a
+ * mapping is; otherwise ARGUMENT. */
 SLM_API slm_status slm_model_open_memory(const void *data, size_t n_bytes,
                                          const slm_model_params *params, slm_model **out,
                                          slm_error *err);
@@ -384,24 +385,26 @@ typedef struct slm_context slm_context;
 typedef enum slm_kv_type { SLM_KV_F16 = 0, SLM_KV_F32 = 1, SLM_KV_Q8_0 = 2 } slm_kv_type;
 
 /*
- * What a context computes on the way to its logits, for those who measure: the input of a matrix product, as floats, before it is
- * quantized, or the residual stream behind a layer. Holds during the call only.
+ * What a context computes on the way to its logits, for those who measure: the input of a matrix
+ * product, as floats, before it is quantized, or the residual stream behind a layer. Holds during
+ * the call only.
  *
- * Each part of a batch (n_batch tokens) passes through all layers before the next one does. Per layer come the inputs of its matrices,
- * in the order of computation and one by one also where several share an input, then its state; behind the last layer the input
- * of the output matrix. Matrices that are one tensor in the file are one.
+ * Each part of a batch (n_batch tokens) passes through all layers before the next one does. Per
+ * layer come the inputs of its matrices, in the order of computation and one by one also where
+ * several share an input, then its state; behind the last layer the input of the output matrix.
+ * Matrices that are one tensor in the file are one.
  */
 typedef struct slm_observation {
     const char *tensor; /* whose input it is, the model's name of it; NULL: a state          */
     int32_t layer;      /* 0 .. n_layer - 1; n_layer for the output matrix                   */
-    int32_t
-        first; /* index in the batch of the token of row 0; for the output matrix, which has rows for tokens whose logits
-                         * are wanted only, the index of the row of logits                   */
+    int32_t first; /* index in the batch of the token of row 0; for the output matrix, which has
+                           rows for wanted tokens only, that of the row of logits                 */
     int32_t n_rows, n;
     const float *rows; /* [n_rows, n]                                                        */
 } slm_observation;
 
-/* By the thread that is in slm_decode() or slm_embed(), which waits for it; it may not use the context. */
+/* By the thread that is in slm_decode() or slm_embed(), which waits for it; it may not use the
+ * context. */
 typedef void (*slm_observe_fn)(void *user, const slm_observation *o);
 
 typedef struct slm_context_params {
@@ -723,7 +726,8 @@ SLM_API slm_status slm_matcher_create(const slm_constraint *constraint,
 SLM_API void slm_matcher_free(slm_matcher *matcher);
 
 /* Another matcher, of the same allocator, at the same place and with the same steps to take back. NOMEM, ARGUMENT; LIMIT if the text
- * is open in more than 65,536 rules (brackets in brackets), or can be read in thousands of ways at each of these steps. */
+ * is open in more than 65,536 rules (brackets in brackets), or can be read in thousands of ways at
+ * each of these steps. */
 SLM_API slm_status slm_matcher_clone(const slm_matcher *matcher, slm_matcher **out, slm_error *err);
 
 /* Back to the begin of a text; what was found out stays. Accepts NULL. */
@@ -744,8 +748,9 @@ SLM_API slm_status slm_matcher_mask(slm_matcher *matcher, const uint64_t **mask,
 /*
  * Add a token to the text: a step. One that ends a generation, where the text may end, ends it: only such tokens may then follow.
  *
- * MISMATCH (the token may not come here; names the byte), RANGE (no such token), LIMIT (as for a mask, and a byte that takes more than some
- * milliseconds), NOMEM, ARGUMENT. On failure nothing has changed.
+ * MISMATCH (the token may not come here; names the byte), RANGE (no such token), LIMIT (as for a
+ * mask, and a byte that takes more than some milliseconds), NOMEM, ARGUMENT. On failure nothing has
+ * changed.
  */
 SLM_API slm_status slm_matcher_accept(slm_matcher *matcher, slm_token token, slm_error *err);
 
@@ -1130,21 +1135,24 @@ SLM_API slm_status slm_imatrix_create(const slm_model *model, const slm_imatrix_
  * had before GGUF is UNSUPPORTED.
  *
  * MISMATCH (no importance matrix; sums without counts; a shape), NUMERIC (a sum or count that is
- * negative, NaN or infinite), RANGE, and every status of the file kind that slm_model_open() has; NOMEM, ARGUMENT.
+ * negative, NaN or infinite), RANGE, and every status of the file kind that slm_model_open() has;
+ * NOMEM, ARGUMENT.
  */
 SLM_API slm_status slm_imatrix_open(const char *path, const slm_imatrix_params *params,
                                     slm_imatrix **out, slm_error *err);
 
 SLM_API void slm_imatrix_free(slm_imatrix *imatrix);
 
-/* An slm_observe_fn: add what a context shows. `imatrix` is an slm_imatrix. States, and matrices that
- * it does not have, are passed over. After an slm_decode() that failed (CANCELLED, for one) the sums
- * hold a part of its batch, of some matrices more than of others: of no use. */
+/* An slm_observe_fn: add what a context shows. `imatrix` is an slm_imatrix. States, and matrices
+ * that it does not have, are passed over. After an slm_decode() that failed (CANCELLED, for one)
+ * the sums hold a part of its batch, of some matrices more than of others: of no use. */
 SLM_API void slm_imatrix_observe(void *imatrix, const slm_observation *observation);
 
-/* Add what another one has seen, as if it had been seen by this one: sums, counts, names of texts, and
- * tensors that only the other one has.
- * MISMATCH (a shape), NOMEM, ARGUMENT (NULL, or both are the same one): nothing has then changed. */
+/* Add what another one has seen, as if it had been seen by this one: sums, counts, names of texts,
+ * and tensors that only the other one has.
+ *
+ * MISMATCH (a shape), NOMEM, ARGUMENT (NULL, or both are the same one): then nothing has
+ * changed. */
 SLM_API slm_status slm_imatrix_add(slm_imatrix *imatrix, const slm_imatrix *more, slm_error *err);
 
 /* Remember the name (NUL-terminated) of a text, to be told in the file. NOMEM, ARGUMENT. */
@@ -1170,8 +1178,8 @@ SLM_API slm_status slm_imatrix_match(const slm_imatrix *imatrix, const slm_model
  * n       columns, of one matrix
  * out     [n] receives the means
  *
- * false, and `out` of no use: there is no such tensor or matrix, it has seen no tokens, or a mean is
- * NaN or infinite. Takes no memory.
+ * false, and `out` of no use: there is no such tensor or matrix, it has seen no tokens, or a mean
+ * is NaN or infinite. Takes no memory.
  */
 SLM_API bool slm_imatrix_importance(void *imatrix, const char *tensor, int64_t matrix, int64_t n,
                                     float *out);
@@ -1210,8 +1218,8 @@ typedef struct slm_imatrix_tensor {
 SLM_API slm_status slm_imatrix_get_tensor(const slm_imatrix *imatrix, int32_t index,
                                           slm_imatrix_tensor *info);
 
-/* Names of texts, in the order in which they came; valid until the importance matrix changes. RANGE,
- * ARGUMENT. */
+/* Names of texts, in the order in which they came; valid until the importance matrix changes.
+ * RANGE, ARGUMENT. */
 SLM_API slm_status slm_imatrix_get_dataset(const slm_imatrix *imatrix, int64_t index,
                                            slm_string *name);
 
@@ -1243,22 +1251,24 @@ typedef struct slm_tensor_choice {
 
 /*
  * How much the columns of a matrix matter: scales and codes are then those with a small sum of
- * importance * error^2, where error is what a weight loses. Usually the mean of the squares of what a
- * column is multiplied by, over a text (an importance matrix).
+ * importance * error^2, where error is what a weight loses. Usually the mean of the squares of what
+ * a column is multiplied by, over a text (an importance matrix).
  *
  * tensor  its name, NUL-terminated
  * matrix  of a tensor with three dimensions or more (experts), which one; else 0
  * n       columns: weights of a row
  * out     [n] receives them: finite, at least 0, in any unit
  *
- * Returns whether any are known; if not, all columns of that matrix count alike. Called once for each
- * matrix that is quantized, by the thread that called slm_quantizer_write() or slm_quantizer_tensor_loss().
+ * Returns whether any are known; if not, all columns of that matrix count alike. Called once for
+ * each matrix that is quantized, by the thread that called slm_quantizer_write() or
+ * slm_quantizer_tensor_loss().
  */
 typedef bool (*slm_importance_fn)(void *user, const char *tensor, int64_t matrix, int64_t n,
                                   float *out);
 
-/* A key of the new file, in the place of the model's of this name or behind all others; none that the
- * quantizer sets itself (general.file_type, general.quantization_version), nor general.alignment. */
+/* A key of the new file, in the place of the model's of this name or behind all others; none that
+ * the quantizer sets itself (general.file_type, general.quantization_version), nor
+ * general.alignment. */
 typedef struct slm_new_key {
     const char *name; /* NUL-terminated */
     const char *text; /* the value, NUL-terminated; NULL: `number`, as u32 */
@@ -1291,8 +1301,9 @@ SLM_API slm_quantize_params slm_quantize_defaults(void);
  * params  NULL: slm_quantize_defaults().
  * out     free with slm_quantizer_free().
  *
- * ARGUMENT (a type that is unknown, a pattern that fits nothing, a key that is given twice or not to
- * be set; NULL), UNSUPPORTED (a tensor is quantized already; one of several parts of a model), RANGE, LIMIT, TYPE (a key), CHANGED, NOMEM.
+ * ARGUMENT (a type that is unknown, a pattern that fits nothing, a key that is given twice or not
+ * to be set; NULL), UNSUPPORTED (a tensor is quantized already; one of several parts of a model),
+ * RANGE, LIMIT, TYPE (a key), CHANGED, NOMEM.
  */
 SLM_API slm_status slm_quantizer_create(const slm_model *model, const slm_quantize_params *params,
                                         slm_quantizer **out, slm_error *err);
@@ -1329,11 +1340,11 @@ SLM_API slm_status slm_quantizer_get_tensor(const slm_quantizer *q, int32_t inde
 /*
  * Tensor `index` becomes `type`, whatever was decided before: a type of blocks or floats by name
  * ("Q4_K", "F16"; no mixture), or a larger one where rows are no whole blocks of it. Sizes are then
- * those of the new plan; general.file_type stays that of slm_quantize_params.type. Not while another
- * thread uses the quantizer.
+ * those of the new plan; general.file_type stays that of slm_quantize_params.type. Not while
+ * another thread uses the quantizer.
  *
- * RANGE (no such index), ARGUMENT (an unknown type; a tensor that is not to be quantized, like a norm;
- * NULL), UNSUPPORTED (it is quantized already, without `requantize`), CHANGED.
+ * RANGE (no such index), ARGUMENT (an unknown type; a tensor that is not to be quantized, like a
+ * norm; NULL), UNSUPPORTED (it is quantized already, without `requantize`), CHANGED.
  */
 SLM_API slm_status slm_quantizer_set_type(slm_quantizer *q, int32_t index, const char *type,
                                           slm_error *err);
@@ -1350,29 +1361,31 @@ typedef struct slm_tensor_loss {
 /*
  * Quantize tensor `index` to `type` (as for slm_quantizer_set_type(), whose rules hold) and read it
  * back, without a file and without a change of the plan. The same sums for any number of threads. A
- * quantizer without threads given starts its own for each call. Where no importance is known it is 1.
+ * quantizer without threads given starts its own for each call. Importance is 1 where none is
+ * known.
  *
- * weights  or NULL; [product of its dims] receives what is read back, in the order of the file; after
- *          a failure a part of it may be there
+ * weights  or NULL; [product of its dims] receives what is read back, in the order of the file;
+ *          after a failure a part of it may be there
  *
  * Takes a few MiB of memory while it works; `progress` tells of this tensor only. RANGE, ARGUMENT,
- * UNSUPPORTED, NUMERIC (NaN or infinity among the weights; an importance that is no finite number of
- * at least 0), CANCELLED, CHANGED, NOMEM; *loss is then as it was.
+ * UNSUPPORTED, NUMERIC (NaN or infinity among the weights; an importance that is no finite number
+ * of at least 0), CANCELLED, CHANGED, NOMEM; *loss is then as it was.
  */
 SLM_API slm_status slm_quantizer_tensor_loss(const slm_quantizer *q, int32_t index,
                                              const char *type, float *weights,
                                              slm_tensor_loss *loss, slm_error *err);
 
 /*
- * Write the file at `path` (NUL-terminated): beside it first, under that name with an ending, and it
- * takes its name when all of it is stored; on failure nothing is left, and what was there before
+ * Write the file at `path` (NUL-terminated): beside it first, under that name with an ending, and
+ * it takes its name when all of it is stored; on failure nothing is left, and what was there before
  * stays. A file that is replaced keeps its permissions. Takes threads, a few MiB of memory (each
  * thread beyond 16 adds 100 KiB) and as much as the keys of the file have. A quantizer may write
  * several times, also from several threads.
  *
  * IO (no such folder, no space; a device, a folder or a link at `path`), NUMERIC (NaN or infinity
  * among the weights, an importance that is no finite number of at least 0; the message names the
- * tensor and where in it), CANCELLED, CHANGED, NOMEM, ARGUMENT (the file of the model itself; NULL).
+ * tensor and where in it), CANCELLED, CHANGED, NOMEM, ARGUMENT (the file of the model itself;
+ * NULL).
  */
 SLM_API slm_status slm_quantizer_write(const slm_quantizer *q, const char *path, slm_error *err);
 
