@@ -93,7 +93,7 @@ INLINE void vi_store_i8(int8_t *p, vi a) {
 INLINE int32_t vi_sum(vi a) { return _mm512_reduce_add_epi32(a); }
 INLINE int32_t vi_highest(vi a) { return _mm512_reduce_max_epi32(a); }
 
-/* Lane by lane an entry of 32 by number. Others do without (fit_tmpl.h). */
+/* Lane by lane an entry of 32 by number. Others do without (search_tmpl.h). */
 #define LOOK_UP32 1
 INLINE vf vf_look_up32(const float table[32], vi number) {
     return _mm512_permutex2var_ps(_mm512_loadu_ps(table), number, _mm512_loadu_ps(table + 16));

@@ -54,8 +54,9 @@ class Village(Case):
         got = self.perplexity(self.quantized("F32"), "--reference", "--kv", "f32")
         self.assertEqual((got["n_tokens"], got["n_scored"]), (N_TOKENS, N_SCORED))
         self.assertLess(abs(got["perplexity"] / PERPLEXITY - 1), 1e-5)
-        self.assertLess(abs(self.perplexity(MODEL)["perplexity"] / PERPLEXITY - 1), 1e-3)
-        self.assertLess(PERPLEXITY, N_VOCAB / 500)
+        usual = self.perplexity(MODEL)["perplexity"]
+        self.assertLess(abs(usual / PERPLEXITY - 1), 1e-3)
+        self.assertLess(usual, N_VOCAB / 500)  # of which a guess has all
 
     @unittest.skipIf(os.environ.get("SAN"), "quality is the same under sanitizers, and takes minutes")
     def test_fewer_bits_cost_more(self):
@@ -69,9 +70,7 @@ class Village(Case):
     def test_8_bits_again_are_the_same_weights(self):
         """MODEL is not made by libslm: its blocks are those of the definition, scale = largest / 127."""
         with open(MODEL, "rb") as a, open(self.quantized("Q8_0"), "rb") as b:
-            a, b = a.read(), b.read()
-        self.assertEqual(len(a), len(b))
-        self.assertLess(sum(x != y for x, y in zip(a[-1000000:], b[-1000000:])), 1)
+            self.assertTrue(a.read() == b.read())
 
     def test_speaks(self):
         """Whole sentences, and no word that is in none of the stories."""
