@@ -156,9 +156,10 @@ SLM_API slm_model_params slm_model_defaults(void);
 SLM_API slm_status slm_model_open(const char *path, const slm_model_params *params, slm_model **out,
                                   slm_error *err);
 
-/* The same from memory, which must stay in place and unchanged until slm_model_close(), but for weights of matrices (slm_tensor_info.offset):
- * they may change while no function of the model or its contexts is at work, and count from then on. `data` is aligned to at least 64
- * bytes, as a mapping is; otherwise ARGUMENT. */
+/* The same from memory, which must stay in place and unchanged until slm_model_close(), but for
+ * weights of matrices (slm_tensor_info.offset): they may change while no function of the model or
+ * its contexts is at work, and count from then on. `data` is aligned to at least 64 bytes, as a
+ * mapping is; otherwise ARGUMENT. */
 SLM_API slm_status slm_model_open_memory(const void *data, size_t n_bytes,
                                          const slm_model_params *params, slm_model **out,
                                          slm_error *err);
@@ -363,14 +364,14 @@ SLM_API slm_status slm_chat_tokenize(const slm_model *model, const slm_message *
 
 /* ---- Context --------------------------------------------------------------------------------- */
 
-/* Threads that several contexts share, for programs with more contexts than work for all of them at a time. A context
- * without such has threads of its own. */
+/* Threads that several contexts and quantizers share, for programs with more of these than work for
+ * all of them at a time. One without such has threads of its own. */
 typedef struct slm_threads slm_threads;
 
 /*
  * n_threads  counts the caller of slm_decode(): one less is started. 0: what this process may use.
  * allocator  NULL: malloc and free.
- * out        free with slm_threads_free(), after all contexts that use it.
+ * out        free with slm_threads_free(), after all contexts and quantizers that use it.
  *
  * RANGE, NOMEM, ARGUMENT.
  */
@@ -384,24 +385,26 @@ typedef struct slm_context slm_context;
 typedef enum slm_kv_type { SLM_KV_F16 = 0, SLM_KV_F32 = 1, SLM_KV_Q8_0 = 2 } slm_kv_type;
 
 /*
- * What a context computes on the way to its logits, for those who measure: the input of a matrix product, as floats, before it is
- * quantized, or the residual stream behind a layer. Holds during the call only.
+ * What a context computes on the way to its logits, for those who measure: the input of a matrix
+ * product, as floats, before it is quantized, or the residual stream behind a layer. Holds during
+ * the call only.
  *
- * Each part of a batch (n_batch tokens) passes through all layers before the next one does. Per layer come the inputs of its matrices,
- * in the order of computation and one by one also where several share an input, then its state; behind the last layer the input
- * of the output matrix. Matrices that are one tensor in the file are one.
+ * Each part of a batch (n_batch tokens) passes through all layers before the next one does. Per
+ * layer come the inputs of its matrices, in the order of computation and one by one also where
+ * several share an input, then its state; behind the last layer the input of the output matrix.
+ * Matrices that are one tensor in the file are one.
  */
 typedef struct slm_observation {
     const char *tensor; /* whose input it is, the model's name of it; NULL: a state          */
     int32_t layer;      /* 0 .. n_layer - 1; n_layer for the output matrix                   */
-    int32_t
-        first; /* index in the batch of the token of row 0; for the output matrix, which has rows for tokens whose logits
-                         * are wanted only, the index of the row of logits                   */
+    int32_t first; /* index in the batch of the token of row 0; for the output matrix, which has
+                           rows for wanted tokens only, that of the row of logits                 */
     int32_t n_rows, n;
     const float *rows; /* [n_rows, n]                                                        */
 } slm_observation;
 
-/* By the thread that is in slm_decode() or slm_embed(), which waits for it; it may not use the context. */
+/* By the thread that is in slm_decode() or slm_embed(), which waits for it; it may not use the
+ * context. */
 typedef void (*slm_observe_fn)(void *user, const slm_observation *o);
 
 typedef struct slm_context_params {
@@ -723,7 +726,8 @@ SLM_API slm_status slm_matcher_create(const slm_constraint *constraint,
 SLM_API void slm_matcher_free(slm_matcher *matcher);
 
 /* Another matcher, of the same allocator, at the same place and with the same steps to take back. NOMEM, ARGUMENT; LIMIT if the text
- * is open in more than 65,536 rules (brackets in brackets), or can be read in thousands of ways at each of these steps. */
+ * is open in more than 65,536 rules (brackets in brackets), or can be read in thousands of ways at
+ * each of these steps. */
 SLM_API slm_status slm_matcher_clone(const slm_matcher *matcher, slm_matcher **out, slm_error *err);
 
 /* Back to the begin of a text; what was found out stays. Accepts NULL. */
@@ -744,8 +748,9 @@ SLM_API slm_status slm_matcher_mask(slm_matcher *matcher, const uint64_t **mask,
 /*
  * Add a token to the text: a step. One that ends a generation, where the text may end, ends it: only such tokens may then follow.
  *
- * MISMATCH (the token may not come here; names the byte), RANGE (no such token), LIMIT (as for a mask, and a byte that takes more than some
- * milliseconds), NOMEM, ARGUMENT. On failure nothing has changed.
+ * MISMATCH (the token may not come here; names the byte), RANGE (no such token), LIMIT (as for a
+ * mask, and a byte that takes more than some milliseconds), NOMEM, ARGUMENT. On failure nothing has
+ * changed.
  */
 SLM_API slm_status slm_matcher_accept(slm_matcher *matcher, slm_token token, slm_error *err);
 
@@ -1084,18 +1089,20 @@ SLM_API slm_status slm_speculator_get_info(const slm_speculator *s, slm_speculat
 /* ---- Importance matrices --------------------------------------------------------------------- */
 
 /*
- * How much each column of each matrix of a model matters, from a text: an error e in column i of a row changes the product with x by
- * e x_i, so the square of an error weighs as much as the mean of x_i^2 over the text. What is kept is the sum of x_i^2 and the number of
- * tokens, as llama.cpp's llama-imatrix does, whose files (GGUF) these are, read and written. See docs/imatrix.md.
+ * How much each column of each matrix of a model matters, from a text: an error e in column i of a
+ * row changes the product with x by e x_i, so the square of an error weighs as much as the mean of
+ * x_i^2 over the text. What is kept is the sum of x_i^2 and the number of tokens, as llama.cpp's
+ * llama-imatrix does, whose files (GGUF) these are, read and written. See docs/imatrix.md.
  *
  *     slm_imatrix_create(model, NULL, &imatrix, &err);
- *     params.observe = slm_imatrix_observe;               of the context
+ *     params.observe = slm_imatrix_observe;        of the context
  *     params.observe_user = imatrix;
- *     ...                                                 slm_decode() of a text, slm_seq_truncate(), slm_decode() of the next
+ *     ...                     slm_decode() of a text, slm_seq_truncate(), slm_decode() of the next
  *     slm_imatrix_save(imatrix, "imatrix.gguf", &err);
  *
- * The same bits for any number of threads and any split into batches. Sums are kept in double precision, and in single precision in
- * files. Functions on a `const` object may run at the same time, others one at a time.
+ * The same bits for any number of threads and any split into batches. Sums are kept in double
+ * precision, and in single precision in files. Functions on a `const` object may run at the same
+ * time, others one at a time.
  */
 typedef struct slm_imatrix slm_imatrix;
 
@@ -1104,8 +1111,7 @@ typedef struct slm_imatrix_params {
     slm_allocator allocator; /* used for everything that belongs to the importance matrix         */
     int32_t chunk_size; /* at least 1: tokens of a window, only to be told in the file; default 512.
                            Of a file that is opened: what the file tells                          */
-    bool
-        output_matrix; /* of a model: its output matrix, too; else the matrices of its layers only */
+    bool output_matrix; /* of a model: its output matrix, too; else those of its layers only      */
     bool guard; /* of a file that is opened: see slm_model_params                                 */
 } slm_imatrix_params;
 
@@ -1118,27 +1124,35 @@ SLM_API slm_imatrix_params slm_imatrix_defaults(void);
  * params  NULL: slm_imatrix_defaults().
  * out     free with slm_imatrix_free().
  *
- * UNSUPPORTED (model without weights), LIMIT (a name of more than 55 bytes), RANGE, NOMEM, ARGUMENT.
+ * UNSUPPORTED (model without weights), LIMIT (a name of more than 55 bytes), RANGE, NOMEM,
+ * ARGUMENT.
  */
 SLM_API slm_status slm_imatrix_create(const slm_model *model, const slm_imatrix_params *params,
                                       slm_imatrix **out, slm_error *err);
 
 /*
- * The same from a file at `path` (NUL-terminated), which is closed again. The format that llama.cpp had before GGUF is UNSUPPORTED.
+ * The same from a file at `path` (NUL-terminated), which is closed again. The format that llama.cpp
+ * had before GGUF is UNSUPPORTED.
  *
- * MISMATCH (no importance matrix; sums without counts; a shape), NUMERIC (a sum or count that is negative, NaN or infinite), RANGE, and every
- * status of the file kind that slm_model_open() has; NOMEM, ARGUMENT.
+ * MISMATCH (no importance matrix; sums without counts; a shape), NUMERIC (a sum or count that is
+ * negative, NaN or infinite), RANGE, and every status of the file kind that slm_model_open() has;
+ * NOMEM, ARGUMENT.
  */
 SLM_API slm_status slm_imatrix_open(const char *path, const slm_imatrix_params *params,
                                     slm_imatrix **out, slm_error *err);
 
 SLM_API void slm_imatrix_free(slm_imatrix *imatrix);
 
-/* An slm_observe_fn: add what a context shows. `imatrix` is an slm_imatrix. States, and matrices that it does not have, are passed over. */
+/* An slm_observe_fn: add what a context shows. `imatrix` is an slm_imatrix. States, and matrices
+ * that it does not have, are passed over. After an slm_decode() that failed (CANCELLED, for one)
+ * the sums hold a part of its batch, of some matrices more than of others: of no use. */
 SLM_API void slm_imatrix_observe(void *imatrix, const slm_observation *observation);
 
-/* Add what another one has seen, as if it had been seen by this one: sums, counts, names of texts, and tensors that only the other one has.
- * MISMATCH (a shape), NOMEM, ARGUMENT (NULL, or both are the same one): nothing has then changed. */
+/* Add what another one has seen, as if it had been seen by this one: sums, counts, names of texts,
+ * and tensors that only the other one has.
+ *
+ * MISMATCH (a shape), NOMEM, ARGUMENT (NULL, or both are the same one): then nothing has
+ * changed. */
 SLM_API slm_status slm_imatrix_add(slm_imatrix *imatrix, const slm_imatrix *more, slm_error *err);
 
 /* Remember the name (NUL-terminated) of a text, to be told in the file. NOMEM, ARGUMENT. */
@@ -1156,22 +1170,26 @@ SLM_API slm_status slm_imatrix_match(const slm_imatrix *imatrix, const slm_model
                                      slm_error *err);
 
 /*
- * An slm_importance_fn, for slm_quantize_params.importance: the mean of x^2 of each column; `imatrix` is an slm_imatrix.
+ * An slm_importance_fn, for slm_quantize_params.importance: the mean of x^2 of each column;
+ * `imatrix` is an slm_imatrix.
  *
  * tensor  its name, NUL-terminated
  * matrix  of a tensor with several (experts), which one; else 0
  * n       columns, of one matrix
  * out     [n] receives the means
  *
- * false, and `out` of no use: there is no such tensor or matrix, it has seen no tokens, or a mean is NaN or infinite. Takes no memory.
+ * false, and `out` of no use: there is no such tensor or matrix, it has seen no tokens, or a mean
+ * is NaN or infinite. Takes no memory.
  */
 SLM_API bool slm_imatrix_importance(void *imatrix, const char *tensor, int64_t matrix, int64_t n,
                                     float *out);
 
 /*
- * Write the file at `path` (NUL-terminated), whole or not at all, as slm_quantizer_write() does. Tensors that have seen no tokens are left out.
+ * Write the file at `path` (NUL-terminated), whole or not at all, as slm_quantizer_write() does.
+ * Tensors that have seen no tokens are left out.
  *
- * IO, NUMERIC (NaN, infinity or a sum too large for a float: the message names the tensor), NOMEM, ARGUMENT (no tokens were seen; NULL).
+ * IO, NUMERIC (NaN, infinity or a sum too large for a float: the message names the tensor), NOMEM,
+ * ARGUMENT (no tokens were seen; NULL).
  */
 SLM_API slm_status slm_imatrix_save(const slm_imatrix *imatrix, const char *path, slm_error *err);
 
@@ -1180,7 +1198,7 @@ typedef struct slm_imatrix_info {
     int32_t n_tensors; /* tensors in all, and those that have seen tokens                         */
     int32_t n_seen;
     int32_t chunk_size;
-    int64_t n_chunks;   /* windows of chunk_size: of the tensor that has seen most                */
+    int64_t n_chunks; /* windows of chunk_size, of the tensor that has seen most: below 2^32      */
     int64_t n_datasets; /* names of texts                                                         */
 } slm_imatrix_info;
 
@@ -1200,7 +1218,8 @@ typedef struct slm_imatrix_tensor {
 SLM_API slm_status slm_imatrix_get_tensor(const slm_imatrix *imatrix, int32_t index,
                                           slm_imatrix_tensor *info);
 
-/* Names of texts, in the order in which they came; valid until the importance matrix changes. RANGE, ARGUMENT. */
+/* Names of texts, in the order in which they came; valid until the importance matrix changes.
+ * RANGE, ARGUMENT. */
 SLM_API slm_status slm_imatrix_get_dataset(const slm_imatrix *imatrix, int64_t index,
                                            slm_string *name);
 
@@ -1231,21 +1250,25 @@ typedef struct slm_tensor_choice {
 } slm_tensor_choice;
 
 /*
- * How much the columns of a matrix matter: scales and codes are then those with a small sum of importance * error^2, where error is
- * what a weight loses. Usually the mean of the squares of what a column is multiplied by, over a text (an importance matrix).
+ * How much the columns of a matrix matter: scales and codes are then those with a small sum of
+ * importance * error^2, where error is what a weight loses. Usually the mean of the squares of what
+ * a column is multiplied by, over a text (an importance matrix).
  *
  * tensor  its name, NUL-terminated
  * matrix  of a tensor with three dimensions or more (experts), which one; else 0
  * n       columns: weights of a row
  * out     [n] receives them: finite, at least 0, in any unit
  *
- * Returns whether any are known; if not, all columns of that matrix count alike. Called once for each matrix that is quantized, by the
- * thread that called slm_quantizer_write() or slm_quantizer_tensor_loss().
+ * Returns whether any are known; if not, all columns of that matrix count alike. Called once for
+ * each matrix that is quantized, by the thread that called slm_quantizer_write() or
+ * slm_quantizer_tensor_loss().
  */
 typedef bool (*slm_importance_fn)(void *user, const char *tensor, int64_t matrix, int64_t n,
                                   float *out);
 
-/* A key of the new file, in the place of the model's of this name or behind all others; none that the quantizer sets itself. */
+/* A key of the new file, in the place of the model's of this name or behind all others; none that
+ * the quantizer sets itself (general.file_type, general.quantization_version), nor
+ * general.alignment. */
 typedef struct slm_new_key {
     const char *name; /* NUL-terminated */
     const char *text; /* the value, NUL-terminated; NULL: `number`, as u32 */
@@ -1263,7 +1286,8 @@ typedef struct slm_quantize_params {
     int32_t n_choices;
     int32_t n_threads; /* 0: physical cores that this process may use                             */
     bool requantize;   /* also what is quantized already, which costs quality each time           */
-    slm_importance_fn importance; /* or NULL: all columns count alike                             */
+    slm_importance_fn importance; /* or NULL: all columns count alike. With it some mixtures choose
+                                     other types for some tensors: see docs/quantization.md       */
     void *importance_user;
     slm_threads *threads; /* or NULL: n_threads of its own, while it works; else outlives it      */
     const slm_new_key *keys; /* [n_keys], at most 256; read at creation                           */
@@ -1277,8 +1301,9 @@ SLM_API slm_quantize_params slm_quantize_defaults(void);
  * params  NULL: slm_quantize_defaults().
  * out     free with slm_quantizer_free().
  *
- * ARGUMENT (a type that is unknown, a pattern that fits nothing, a key that is given twice or not to be set; NULL), UNSUPPORTED (a tensor is quantized already; one of several
- * parts of a model), RANGE, LIMIT, TYPE (a key), CHANGED, NOMEM.
+ * ARGUMENT (a type that is unknown, a pattern that fits nothing, a key that is given twice or not
+ * to be set; NULL), UNSUPPORTED (a tensor is quantized already; one of several parts of a model),
+ * RANGE, LIMIT, TYPE (a key), CHANGED, NOMEM.
  */
 SLM_API slm_status slm_quantizer_create(const slm_model *model, const slm_quantize_params *params,
                                         slm_quantizer **out, slm_error *err);
@@ -1313,11 +1338,13 @@ SLM_API slm_status slm_quantizer_get_tensor(const slm_quantizer *q, int32_t inde
                                             slm_quantized_tensor *info);
 
 /*
- * Tensor `index` becomes `type`, whatever was decided before: a type of blocks or floats by name ("Q4_K", "F16"; no mixture), or a larger
- * one where rows are no whole blocks of it. Sizes are then those of the new plan. Not while another thread uses the quantizer.
+ * Tensor `index` becomes `type`, whatever was decided before: a type of blocks or floats by name
+ * ("Q4_K", "F16"; no mixture), or a larger one where rows are no whole blocks of it. Sizes are then
+ * those of the new plan; general.file_type stays that of slm_quantize_params.type. Not while
+ * another thread uses the quantizer.
  *
- * RANGE (no such index), ARGUMENT (an unknown type; a tensor that is not to be quantized, like a norm; NULL), UNSUPPORTED (it is
- * quantized already, without `requantize`).
+ * RANGE (no such index), ARGUMENT (an unknown type; a tensor that is not to be quantized, like a
+ * norm; NULL), UNSUPPORTED (it is quantized already, without `requantize`), CHANGED.
  */
 SLM_API slm_status slm_quantizer_set_type(slm_quantizer *q, int32_t index, const char *type,
                                           slm_error *err);
@@ -1332,26 +1359,33 @@ typedef struct slm_tensor_loss {
 } slm_tensor_loss;
 
 /*
- * Quantize tensor `index` to `type` (as for slm_quantizer_set_type(), whose rules hold) and read it back, without a file and without a
- * change of the plan. The same sums for any number of threads. A quantizer without threads given starts its own for each call.
+ * Quantize tensor `index` to `type` (as for slm_quantizer_set_type(), whose rules hold) and read it
+ * back, without a file and without a change of the plan. The same sums for any number of threads. A
+ * quantizer without threads given starts its own for each call. Importance is 1 where none is
+ * known.
  *
- * weights  or NULL; [product of its dims] receives what is read back, in the order of the file
+ * weights  or NULL; [product of its dims] receives what is read back, in the order of the file;
+ *          after a failure a part of it may be there
  *
- * Takes a few MiB of memory while it works; `progress` tells of this tensor only. RANGE, ARGUMENT, UNSUPPORTED, NUMERIC (NaN or infinity
- * among the weights; an importance that is no finite number of at least 0), CANCELLED, CHANGED, NOMEM; *loss is then as it was.
+ * Takes a few MiB of memory while it works; `progress` tells of this tensor only. RANGE, ARGUMENT,
+ * UNSUPPORTED, NUMERIC (NaN or infinity among the weights; an importance that is no finite number
+ * of at least 0), CANCELLED, CHANGED, NOMEM; *loss is then as it was.
  */
 SLM_API slm_status slm_quantizer_tensor_loss(const slm_quantizer *q, int32_t index,
                                              const char *type, float *weights,
                                              slm_tensor_loss *loss, slm_error *err);
 
 /*
- * Write the file at `path` (NUL-terminated): beside it first, under that name with an ending, and it takes its name when all of it is
- * stored; on failure nothing is left, and what was there before stays. A file that is replaced keeps its permissions. Takes threads, a few
- * MiB of memory (each thread beyond 16 adds 100 KiB) and as much as the keys of the file have. A quantizer may write several times, also
- * from several threads.
+ * Write the file at `path` (NUL-terminated): beside it first, under that name with an ending, and
+ * it takes its name when all of it is stored; on failure nothing is left, and what was there before
+ * stays. A file that is replaced keeps its permissions. Takes threads, a few MiB of memory (each
+ * thread beyond 16 adds 100 KiB) and as much as the keys of the file have. A quantizer may write
+ * several times, also from several threads.
  *
- * IO (no such folder, no space; a device, a folder or a link at `path`), NUMERIC (NaN or infinity among the weights, an importance that
- * is no finite number of at least 0; the message names the tensor and where in it), CANCELLED, CHANGED, NOMEM, ARGUMENT (the file of the model itself; NULL).
+ * IO (no such folder, no space; a device, a folder or a link at `path`), NUMERIC (NaN or infinity
+ * among the weights, an importance that is no finite number of at least 0; the message names the
+ * tensor and where in it), CANCELLED, CHANGED, NOMEM, ARGUMENT (the file of the model itself;
+ * NULL).
  */
 SLM_API slm_status slm_quantizer_write(const slm_quantizer *q, const char *path, slm_error *err);
 

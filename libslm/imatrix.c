@@ -7,6 +7,8 @@
  * Squares of floats are exact in double precision and are added token by token: the same bits for any number of threads and any batch. */
 #include "imatrix.h"
 
+#include <math.h>
+
 #include "mixture.h"
 #include "model.h"
 
@@ -33,6 +35,7 @@ void slm_imatrix_free(slm_imatrix *im) {
     for (int32_t i = 0; i < im->n_tensors; i++) slm__free(&allocator, im->tensors[i].sums);
     slm__free(&allocator, im->tensors);
     slm__free(&allocator, im->datasets);
+    slm__free(&allocator, im->dataset_starts);
     slm__free(&allocator, im);
 }
 
@@ -71,14 +74,17 @@ static slm__sums *find(const slm_imatrix *im, const char *name) {
     return NULL;
 }
 
-double slm__imatrix_most(const slm_imatrix *im) {
+uint32_t slm__imatrix_chunks(const slm_imatrix *im) {
+    static const double rounding = 1 + 0x1p-23; /* of counts, which are floats in files */
     double most = 0;
     for (int32_t i = 0; i < im->n_tensors; i++) {
         const slm__sums *t = &im->tensors[i];
         for (int64_t m = 0; m < t->n_matrices; m++)
             if (t->counts[m] > most) most = t->counts[m];
     }
-    return most;
+    double n = round(most / im->chunk_size);
+    if (n * im->chunk_size > most * rounding) n = floor(most / im->chunk_size);
+    return n < (double)UINT32_MAX ? (uint32_t)n : UINT32_MAX;
 }
 
 /* ---- Of a model ---- */
@@ -157,11 +163,26 @@ slm_status slm__imatrix_add_datasets(slm_imatrix *im, const uint8_t *strings, ui
                                      uint64_t n, slm_error *err) {
     if (n == 0) return SLM_OK;
     uint8_t *all = slm__alloc(&im->allocator, im->dataset_bytes + n_bytes);
-    if (!all) return slm__fail(err, SLM_ERR_NOMEM, "no memory for the names of texts");
-    if (im->datasets) memcpy(all, im->datasets, (size_t)im->dataset_bytes);
+    uint64_t *starts = slm__alloc_array(&im->allocator, im->n_datasets + n, sizeof *starts);
+    if (!all || !starts) {
+        slm__free(&im->allocator, all);
+        slm__free(&im->allocator, starts);
+        return slm__fail(err, SLM_ERR_NOMEM, "no memory for the names of texts");
+    }
+    if (im->n_datasets > 0) {
+        memcpy(all, im->datasets, (size_t)im->dataset_bytes);
+        memcpy(starts, im->dataset_starts, (size_t)im->n_datasets * sizeof *starts);
+    }
     memcpy(all + im->dataset_bytes, strings, (size_t)n_bytes);
+    const uint8_t *at = all + im->dataset_bytes;
+    for (uint64_t i = 0; i < n; i++) {
+        starts[im->n_datasets + i] = (uint64_t)(at - all);
+        slm__gguf_next_string(&at);
+    }
     slm__free(&im->allocator, im->datasets);
+    slm__free(&im->allocator, im->dataset_starts);
     im->datasets = all;
+    im->dataset_starts = starts;
     im->dataset_bytes += n_bytes;
     im->n_datasets += n;
     return SLM_OK;
@@ -254,11 +275,10 @@ slm_status slm_imatrix_add(slm_imatrix *im, const slm_imatrix *more, slm_error *
 
 slm_status slm_imatrix_get_info(const slm_imatrix *im, slm_imatrix_info *info) {
     if (!im || !info || info->size != sizeof *info) return SLM_ERR_ARGUMENT;
-    double most = slm__imatrix_most(im);
     *info = (slm_imatrix_info){.size = sizeof *info,
                                .n_tensors = im->n_tensors,
                                .chunk_size = im->chunk_size,
-                               .n_chunks = (int64_t)(most / im->chunk_size),
+                               .n_chunks = slm__imatrix_chunks(im),
                                .n_datasets = (int64_t)im->n_datasets};
     for (int32_t i = 0; i < im->n_tensors; i++) {
         double n = 0;
@@ -279,8 +299,7 @@ slm_status slm_imatrix_get_tensor(const slm_imatrix *im, int32_t index, slm_imat
 slm_status slm_imatrix_get_dataset(const slm_imatrix *im, int64_t index, slm_string *name) {
     if (!im || !name) return SLM_ERR_ARGUMENT;
     if (index < 0 || (uint64_t)index >= im->n_datasets) return SLM_ERR_RANGE;
-    const uint8_t *at = im->datasets;
-    for (; index > 0; index--) slm__gguf_next_string(&at);
+    const uint8_t *at = im->datasets + im->dataset_starts[index];
     slm__str s = slm__gguf_next_string(&at);
     *name = (slm_string){s.ptr, s.len};
     return SLM_OK;

@@ -23,7 +23,8 @@ struct slm_imatrix {
     int32_t chunk_size;
     slm__sums *tensors; /* [n_tensors], by rising name */
     int32_t n_tensors;
-    uint8_t *datasets; /* one string behind the other, as in a file: u64 length, bytes */
+    uint8_t *datasets;        /* one string behind the other, as in a file: u64 length, bytes */
+    uint64_t *dataset_starts; /* [n_datasets] where in it */
     uint64_t n_datasets, dataset_bytes;
 };
 
@@ -43,8 +44,8 @@ slm_status slm__imatrix_append(slm_imatrix *im, slm__str name, int64_t n, int64_
 slm_status slm__imatrix_add_datasets(slm_imatrix *im, const uint8_t *strings, uint64_t n_bytes,
                                      uint64_t n, slm_error *err);
 
-/* Tokens of the tensor that has seen most of them. */
-double slm__imatrix_most(const slm_imatrix *im);
+/* Windows that the tensor that has seen most tokens has seen, as far as 32 bits go. */
+uint32_t slm__imatrix_chunks(const slm_imatrix *im);
 
 /* What a file holds. On failure nothing is held. */
 slm_status slm__imatrix_read(const slm__gguf *g, const slm_allocator *allocator, slm_imatrix **out,

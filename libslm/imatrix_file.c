@@ -232,8 +232,7 @@ static slm__tensor named(const slm__sums *t, const char *suffix, char *name, int
 
 static void lay_out(writing *w) {
     const slm_imatrix *im = w->im;
-    double n_chunks = slm__imatrix_most(im) / im->chunk_size;
-    w->n_chunks = n_chunks < (double)UINT32_MAX ? (uint32_t)n_chunks : UINT32_MAX;
+    w->n_chunks = slm__imatrix_chunks(im);
     w->chunk_size = (uint32_t)im->chunk_size;
     w->keys[0] = slm__text_key(type_key, (slm__str){"imatrix", 7}, w->type_text);
     w->keys[1] = (slm__key){.name = {datasets_key, sizeof datasets_key - 1},

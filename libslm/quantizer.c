@@ -285,8 +285,8 @@ slm_status slm_quantizer_get_tensor(const slm_quantizer *q, int32_t index,
     return SLM_OK;
 }
 
-slm_status slm__quantizer_type(const slm_quantizer *q, int32_t index, const char *name,
-                               slm_type *wanted, slm_type *type, slm_error *err) {
+static slm_status find_type(const slm_quantizer *q, int32_t index, const char *name,
+                            slm_type *wanted, slm_type *type, slm_error *err) {
     const slm__gguf *g = &q->model->gguf;
     SLM_TRY(slm__check_range("index", index, 0, g->n_tensors - 1, err));
     if (!slm__type_find(name, wanted)) return unknown_type(name, block_type_at, err);
@@ -295,6 +295,13 @@ slm_status slm__quantizer_type(const slm_quantizer *q, int32_t index, const char
         return slm__fail(err, SLM_ERR_ARGUMENT, "tensor %s can only stay what it is",
                          slm__show(t->name).text);
     return fit_type(q, index, *wanted, type, err);
+}
+
+/* It depends on the tensor's name, which lies in the file. */
+slm_status slm__quantizer_type(const slm_quantizer *q, int32_t index, const char *name,
+                               slm_type *wanted, slm_type *type, slm_error *err) {
+    slm_status s = find_type(q, index, name, wanted, type, err);
+    return slm__guard_check(q->model->gguf.guard, s, err);
 }
 
 slm_status slm_quantizer_set_type(slm_quantizer *q, int32_t index, const char *type,

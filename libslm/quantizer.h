@@ -24,7 +24,7 @@ struct slm_quantizer {
     slm__gguf_change change;
 };
 
-/* The type by that name, and what tensor `index` would become for it. RANGE, ARGUMENT, UNSUPPORTED. */
+/* The type by that name, and what tensor `index` would become for it. RANGE, ARGUMENT, UNSUPPORTED, CHANGED. */
 slm_status slm__quantizer_type(const slm_quantizer *q, int32_t index, const char *name,
                                slm_type *wanted, slm_type *type, slm_error *err);
 

@@ -265,6 +265,45 @@ START_TEST(test_fault_85_cut_while_opening) {
 }
 END_TEST
 
+/* An importance matrix is copied out of its file: whole, or not at all. Its sums lie behind the first page. */
+START_TEST(test_fault_85_importance_matrix_cut_while_opening) {
+    enum { COLUMNS = 8192 };
+    static float sums[COLUMNS], count[1] = {3};
+    for (int i = 0; i < COLUMNS; i++) sums[i] = 3;
+    gguf_build im_build = {0};
+    gb_tensor(&im_build, "a.in_sum2", 0, 1, (int64_t[]){COLUMNS}, sums, sizeof sums);
+    gb_tensor(&im_build, "a.counts", 0, 1, (int64_t[]){1}, count, sizeof count);
+    size_t n;
+    const void *data = gb_finish(&im_build, &n);
+    int n_changed = 0;
+    slm_status s = SLM_ERR_CHANGED;
+    for (long k = 1; s != SLM_OK && k < 50; k++) {
+        cutting c = {.k = k, .length = 4096};
+        slm_imatrix_params p = slm_imatrix_defaults();
+        p.guard = true;
+        p.allocator = (slm_allocator){cutting_alloc, cutting_free, &c};
+        slm_imatrix *im;
+        FILE *f = fopen(path[0], "wb");
+        ck_assert(f && fwrite(data, 1, n, f) == n && fclose(f) == 0);
+        s = slm_imatrix_open(path[0], &p, &im, &err);
+        ck_assert((im == NULL) == (s != SLM_OK));
+        if (s == SLM_OK) {
+            static float out[COLUMNS];
+            cut(0, 0);
+            ck_assert(slm_imatrix_importance(im, "a", 0, COLUMNS, out) && out[COLUMNS - 1] == 1);
+        } else {
+            ck_assert_msg(s == SLM_ERR_CHANGED || (k == 1 && s == SLM_ERR_TRUNCATED), "%s",
+                          err.message); /* before it was open */
+            n_changed += s == SLM_ERR_CHANGED;
+        }
+        slm_imatrix_free(im);
+        ck_assert_int_eq(c.n_live, 0);
+    }
+    ck_assert(n_changed > 3 && s == SLM_OK);
+    gb_free(&im_build);
+}
+END_TEST
+
 START_TEST(test_fault_85_text_after_a_cut) {
     slm_model *m = open_guarded(0, NULL);
     slm_message message = {.role = "user", .content = "ab", .n_bytes = 2};
@@ -486,6 +525,7 @@ int main(void) {
     tcase_add_loop_test(c, test_fault_85_cut_while_decoding, 0, 2);
     tcase_add_loop_test(c, test_fault_85_cut_while_opening, 0, 2);
     tcase_add_test(c, test_fault_85_cut_while_weights_are_checked);
+    tcase_add_test(c, test_fault_85_importance_matrix_cut_while_opening);
     tcase_add_test(c, test_fault_85_text_after_a_cut);
     tcase_add_test(c, test_fault_85_two_threads);
     tcase_add_test(c, test_fault_85_opened_and_closed_by_several_threads);

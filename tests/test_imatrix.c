@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../libslm/imatrix.h"
@@ -394,6 +395,52 @@ START_TEST(test_fault_bad_numbers) {
 }
 END_TEST
 
+/* Counts are whole numbers as floats: up to 3.4e38, and rounded from 2^24 on. */
+START_TEST(test_fault_large_counts) {
+    static const struct {
+        float count;
+        int64_t n_chunks;
+    } cases[] = {{3e38f, UINT32_MAX},
+                 {0x1p41f, UINT32_MAX},
+                 {0x1p40f, 0x80000000},
+                 {32800 * 512.0f, 32800},
+                 {512, 1},
+                 {511, 0}};
+    gguf_build b = {0};
+    char path[] = "/tmp/slm_test_XXXXXX";
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        slm_imatrix_info info = {.size = sizeof info};
+        slm_imatrix *im = NULL;
+        put_tensor(&b, "a.in_sum2", 4, 1, x);
+        put_tensor(&b, "a.counts", 1, 1, &cases[i].count);
+        GOOD(read_built(&b, &im));
+        ck_assert_int_eq(slm_imatrix_get_info(im, &info), SLM_OK);
+        ck_assert_int_eq(info.n_chunks, cases[i].n_chunks);
+        GOOD(slm_imatrix_save(im, path, &err));
+        slm_imatrix *back = open_path(path);
+        expect_equal(im, back);
+        slm_imatrix_free(back);
+        slm_imatrix_free(im);
+    }
+    /* 3 windows of 11184811 tokens are 2^25 + 1, which is no float: 2^25 are still 3 */
+    static const float rounded = 0x1p25f;
+    slm_imatrix_info info = {.size = sizeof info};
+    slm_imatrix *im = NULL;
+    gb_u32(&b, "imatrix.chunk_size", 11184811);
+    put_tensor(&b, "a.in_sum2", 4, 1, x);
+    put_tensor(&b, "a.counts", 1, 1, &rounded);
+    GOOD(read_built(&b, &im));
+    ck_assert_int_eq(slm_imatrix_get_info(im, &info), SLM_OK);
+    ck_assert_int_eq(info.n_chunks, 3);
+    slm_imatrix_free(im);
+    unlink(path);
+    gb_free(&b);
+}
+END_TEST
+
 START_TEST(test_fault_bad_tensors) {
     gguf_build b = {0};
     put_tensor(&b, "a.in_sum2", 4, 1, x);
@@ -426,6 +473,40 @@ START_TEST(test_fault_bad_tensors) {
     put_tensor(&b, "a.counts", 1, 1, two);
     put_tensor(&b, "a.in_sum", 4, 1, x);
     GOOD(read_built(&b, NULL));
+    gb_free(&b);
+}
+END_TEST
+
+/* As many names of texts as a file of a few MB can have: each is found at once, not by way of all before. */
+START_TEST(test_fault_many_datasets) {
+    enum { N = 400000 };
+    gguf_build b = {0};
+    char(*names)[8] = calloc(N, sizeof *names);
+    const char **list = calloc(N, sizeof *list);
+    ck_assert(names && list);
+    for (int i = 0; i < N; i++) {
+        snprintf(names[i], sizeof names[i], "%d", i);
+        list[i] = names[i];
+    }
+    gb_str_array(&b, "imatrix.datasets", list, N);
+    put_tensor(&b, "a.in_sum2", 4, 1, x);
+    put_tensor(&b, "a.counts", 1, 1, two);
+    slm_imatrix *im = NULL;
+    GOOD(read_built(&b, &im));
+    GOOD(slm_imatrix_add_dataset(im, "last", &err));
+    clock_t began = clock();
+    for (int i = 0; i <= N; i++) {
+        slm_string s;
+        const char *expected = i < N ? names[i] : "last";
+        ck_assert_int_eq(slm_imatrix_get_dataset(im, i, &s), SLM_OK);
+        if (s.n_bytes != strlen(expected) || memcmp(s.text, expected, s.n_bytes) != 0)
+            ck_abort_msg("name %d", i);
+    }
+    ck_assert_int_lt(clock() - began,
+                     5 * CLOCKS_PER_SEC); /* 0.03 s; minutes by way of all before */
+    slm_imatrix_free(im);
+    free(names);
+    free(list);
     gb_free(&b);
 }
 END_TEST
@@ -614,7 +695,9 @@ int main(void) {
     tcase_add_test(c, test_several_matrices);
     tcase_add_test(c, test_match);
     tcase_add_test(c, test_fault_bad_numbers);
+    tcase_add_test(c, test_fault_large_counts);
     tcase_add_test(c, test_fault_bad_tensors);
+    tcase_add_test(c, test_fault_many_datasets);
     tcase_add_test(c, test_fault_bad_keys);
     tcase_add_test(c, test_fault_files);
     tcase_add_test(c, test_fault_arguments);

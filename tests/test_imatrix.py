@@ -190,6 +190,8 @@ class Faults(Imatrix):
             ([*new, "-c", 5000], "too short"),
             ([*new[:4], nothing, *new[5:]], "no text in it"),
             ([*new[:5], "-o", self.path("none/x")], "cannot write"),
+            ([*new[:5], "-o", self.model], "is the model itself"),
+            ([*new[:5], "-o", self.text], "is the text itself"),
             ([*new[:5], "-o", self.folder.name], "no regular file"),
             (["imatrix", "-m", t, "-f", t, "-o", out], "no GGUF file"),
             ([*new, "--in", m], "none of 21 tensors"),
@@ -198,6 +200,7 @@ class Faults(Imatrix):
             (["imatrix", "--show", cut], "cut.gguf: "),
             (["imatrix", "--show", self.path("no.gguf")], "No such file"),
             (["quantize", m, out, "Q4_0", "--requantize", "--imatrix", old], "from before GGUF"),
+            (["quantize", m, good, "Q4_0", "--requantize", "--imatrix", good], "is the importance matrix itself"),
             (["quantize", m, out, "Q4_0", "--requantize", "--imatrix", m], "NAME.in_sum2"),
         ):
             with self.subTest(args=args):

@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import struct
+import subprocess
 import time
 import unittest
 
@@ -52,7 +53,7 @@ class Mix(Case):
                         first, last = map(int, layer.split("-"))
                     for i in range(first, last + 1):
                         plan[name.replace("*", str(i))] = type_
-        return plan, float(re.search(r": ([\d.]+) measured", r.text)[1])
+        return plan, float(re.search(r": (\S+) measured", r.text)[1])
 
     def types(self, path):
         lines = self.good("inspect", path, "--tensors").text.split("\ntensor ")[1].splitlines()[1:]
@@ -78,7 +79,7 @@ class Found(Mix):
     def test_what_is_printed_is_what_was_measured(self):
         """Predicted from the tensors one by one, and measured for all of them at once: within a factor of two."""
         r = self.good("quantize", self.exact, self.path("p.gguf"), "--bits", 5, "-f", self.text)
-        measured, predicted = map(float, re.search(r"([\d.]+) measured, ([\d.]+) predicted", r.text).groups())
+        measured, predicted = map(float, re.search(r"(\S+) measured, (\S+) predicted", r.text).groups())
         self.assertGreater(measured, 0)
         self.assertLess(max(measured / predicted, predicted / measured), 2)
         bits = float(re.search(r"p\.gguf: .* MiB\), ([\d.]+) bits", r.text)[1])
@@ -90,7 +91,7 @@ class Found(Mix):
         for limit in (0.1, 0.01, 0.001):
             out = self.path("kl.gguf")
             _, kl = self.mix(out, "--max-kl", limit)
-            self.assertLessEqual(kl, limit + 5e-6)  # printed with five digits
+            self.assertLessEqual(kl, limit * 1.005)  # printed with three digits
             sizes.append(os.path.getsize(out))
         self.assertEqual(sizes, sorted(sizes))
         self.assertLess(sizes[0], sizes[2])
@@ -196,6 +197,7 @@ class Faults(Mix):
             ([m, out, "--bits", 5, "-f", empty], "no text in it"),
             ([m, out, "--bits", 5, "-f", self.path("none.txt")], "No such file"),
             ([m, m, "--bits", 5, "-f", f], "is the model itself"),
+            ([m, f, "--bits", 5, "-f", f], "is the text itself"),
             ([m, self.path("none/out"), "--bits", 5, "-f", f], "No such file"),
             ([self.model, out, "--bits", 5, "-f", f], "is quantized already"),
             ([vocabulary, out, "--bits", 5, "-f", f], "vocabulary.gguf"),
@@ -204,6 +206,27 @@ class Faults(Mix):
             with self.subTest(args=args):
                 self.assertIn(word, self.fails("quantize", *args).message)
                 self.assertEqual(self.new_files(), set())
+
+
+    def test_a_model_that_is_cut_short_meanwhile(self):
+        """Weights are looked at in a copy that is nobody else's; the file, before it is read again."""
+        model = self.file("cut_short.gguf", read(self.exact))
+        before = set(os.listdir(self.folder.name))
+        args = [SLM, "quantize", model, self.path("out.gguf"), "--bits", "5", "-f", "-"]
+        with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            while not self.has_copy(p.pid):
+                self.assertIsNone(p.poll())
+                time.sleep(0.005)
+            os.truncate(model, 4096)
+            _, message = p.communicate(text().encode())
+        self.assertEqual(p.returncode, 1, message)
+        self.assertIn(b"cut short", message)
+        self.assertEqual(set(os.listdir(self.folder.name)), before)
+
+    @staticmethod
+    def has_copy(pid):
+        with open(f"/proc/{pid}/maps") as f:
+            return "f32.gguf (deleted)" in f.read()
 
 
 class Progress(terminal.Case, Mix):

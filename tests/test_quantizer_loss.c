@@ -271,6 +271,44 @@ START_TEST(test_importance_that_is_no_number) {
 }
 END_TEST
 
+/* A plan in which a quantized tensor stays as it is needs no `requantize`; another type does. */
+START_TEST(test_quantized_tensors_stay) {
+    static const uint8_t blocks[2 * 34] = {0};
+    for (int again = 0; again < 2; again++) {
+        gguf_build b = {0};
+        gb_tensor(&b, "a.weight", 8, 2, (int64_t[]){32, 2}, blocks, sizeof blocks);
+        slm_model *m;
+        slm_quantizer *q;
+        size_t n;
+        const void *data = gb_finish(&b, &n);
+        slm_model_params mp = slm_model_defaults();
+        mp.keys_only = true;
+        ck_assert_int_eq(slm_model_open_memory(data, n, &mp, &m, &err), SLM_OK);
+        slm_quantize_params p = slm_quantize_defaults();
+        p.type = "Q8_0";
+        p.requantize = again;
+        ck_assert_int_eq(slm_quantizer_create(m, &p, &q, &err), SLM_OK);
+        slm_tensor_loss loss = {.size = sizeof loss, .n_bytes = 7};
+        slm_quantized_tensor t = {.size = sizeof t};
+        if (again) {
+            ck_assert_int_eq(slm_quantizer_set_type(q, 0, "Q4_0", &err), SLM_OK);
+        } else {
+            ASSERT_FAILS(slm_quantizer_set_type(q, 0, "Q4_0", &err), SLM_ERR_UNSUPPORTED,
+                         "a.weight is quantized already (Q8_0)");
+            ASSERT_FAILS(slm_quantizer_tensor_loss(q, 0, "Q4_0", NULL, &loss, &err),
+                         SLM_ERR_UNSUPPORTED, "a.weight is quantized already (Q8_0)");
+            ck_assert_uint_eq(loss.n_bytes, 7);
+            ck_assert_int_eq(slm_quantizer_set_type(q, 0, "Q8_0", &err), SLM_OK);
+        }
+        ck_assert_int_eq(slm_quantizer_get_tensor(q, 0, &t), SLM_OK);
+        ck_assert_str_eq(t.to, again ? "Q4_0" : "Q8_0");
+        slm_quantizer_free(q);
+        slm_model_close(m);
+        gb_free(&b);
+    }
+}
+END_TEST
+
 START_TEST(test_what_is_refused) {
     fixture f = open_fixture();
     slm_quantizer *q = create(&f, "Q8_0", 1, NULL);
@@ -362,6 +400,7 @@ int main(void) {
     tcase_add_test(t, test_threads_change_no_sum);
     tcase_add_test(t, test_the_file_has_what_was_measured);
     tcase_add_test(t, test_importance_that_is_no_number);
+    tcase_add_test(t, test_quantized_tensors_stay);
     tcase_add_test(t, test_what_is_refused);
     tcase_add_test(t, test_mixtures_with_importance);
     suite_add_tcase(s, t);

@@ -1,11 +1,9 @@
 /* slm imatrix: how much the columns of each matrix matter on a text, for slm quantize. Windows are computed whole, as llama.cpp's
  * llama-imatrix computes them, and all that is kept of them are sums. */
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "text.h"
 #include "windows.h"
@@ -55,16 +53,6 @@ typedef struct work {
 static const char *base_name(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
-}
-
-/* Before hours of work: is there a folder to write to? */
-static int check_place(const char *path) {
-    char *copy = strdup(path);
-    if (!copy) return fail("no memory");
-    const char *folder = dirname(copy);
-    int code = access(folder, W_OK | X_OK) == 0 ? EXIT_DONE : fail("cannot write %s: %m", path);
-    free(copy);
-    return code;
 }
 
 static int open_imatrix(const char *path, slm_imatrix **out) {
@@ -145,7 +133,7 @@ static int compute(work *w) {
     if (code != EXIT_DONE) return code;
     double began = now();
     while (walk_next(&w->walk))
-        if (walk_decode(&w->walk, w->ctx, &err) != SLM_OK) return fail_with("decode", &err);
+        if (walk_decode(&w->walk, w->ctx, &err) != SLM_OK) return fail_with(w->o.model, &err);
     w->seconds = now() - began;
     progress_end(&w->bar);
     const char *name = strcmp(w->o.file, "-") == 0 ? "standard input" : base_name(w->o.file);
@@ -253,7 +241,8 @@ static int work_on(work *w) {
         int code = open_imatrix(w->o.show, &w->imatrix);
         return code == EXIT_DONE ? print_imatrix(w->o.show, w->imatrix) : code;
     }
-    int code = check_place(w->o.out);
+    const input_file in[] = {{w->o.model, "model"}, {w->o.file, "text"}};
+    int code = check_out(w->o.out, in, sizeof in / sizeof *in);
     if (code == EXIT_DONE) code = w->o.model ? compute(w) : add_files(w);
     return code == EXIT_DONE ? save(w) : code;
 }

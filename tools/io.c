@@ -7,12 +7,31 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "options.h"
 
 /* ---- Streams and files ---- */
+
+static bool same_file(const char *a, const char *b) {
+    struct stat s, t;
+    return stat(a, &s) == 0 && stat(b, &t) == 0 && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
+}
+
+int check_out(const char *out, const input_file *in, size_t n_in) {
+    for (size_t i = 0; i < n_in; i++)
+        if (in[i].path && same_file(in[i].path, out))
+            return fail("%s is the %s itself", out, in[i].what);
+    const char *slash = strrchr(out, '/');
+    char *folder = slash ? strndup(out, (size_t)(slash - out) + 1) : strdup(".");
+    if (!folder) return fail("no memory");
+    int code = access(folder, W_OK | X_OK) == 0 ? EXIT_DONE
+                                                : fail("cannot write %s: %s", out, strerror(errno));
+    free(folder);
+    return code;
+}
 
 void hold_standard_streams(void) {
     for (int fd = 0; fd <= 2; fd++) {

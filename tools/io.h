@@ -12,6 +12,13 @@ void hold_standard_streams(void);
  * NULL and no message after Ctrl-C. */
 char *read_all(const char *path, size_t *n_bytes);
 
+/* What would only fail at the end of long work, or harm: no file can be written at `out`, or it is one of those that are read, by links or
+ * other names, too. A path that is NULL or of no file is passed over. EXIT_DONE, or EXIT_FAILED after a message. */
+typedef struct input_file {
+    const char *path, *what; /* "model" */
+} input_file;
+int check_out(const char *out, const input_file *in, size_t n_in);
+
 /* A file or standard input line by line. Memory is that of the longest line, LINE_LIMIT bytes at most. */
 enum { LINE_LIMIT = 16 << 20 };
 typedef struct line_reader {

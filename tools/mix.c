@@ -88,15 +88,7 @@ static int find_tensors(mix *m) {
     return EXIT_DONE;
 }
 
-/* ---- A copy in F32, for a model that has other weights ---- */
-
-static bool changes(const slm_quantizer *q, int32_t n) {
-    for (int32_t i = 0; i < n; i++) {
-        slm_quantized_tensor t = tensor_at(q, i);
-        if (strcmp(t.from, t.to) != 0) return true;
-    }
-    return false;
-}
+/* ---- A copy in F32, which nobody else can change or cut short while its weights are mapped ---- */
 
 static int write_copy(mix *m, const slm_quantizer *exact, const char *out) {
     slm_error err;
@@ -135,15 +127,13 @@ static int open_probe(mix *m, const char *text, const char *out) {
     p.progress_user = &m->span;
     show(m, "copying", 0, 1);
     if (slm_quantizer_create(m->model, &p, &exact, &err) != SLM_OK) return fail_with(m->path, &err);
-    int code = EXIT_DONE;
-    if (changes(exact, slm_model_n_tensors(m->model))) code = write_copy(m, exact, out);
+    int code = write_copy(m, exact, out);
     slm_quantizer_free(exact);
     progress_end(&m->bar);
     show(m, "reading", 0, 1);
     int fd = -1;
-    const char *path = m->work_path ? m->work_path : m->path;
-    if (code == EXIT_DONE && (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
-        code = fail("cannot open %s: %s", path, strerror(errno));
+    if (code == EXIT_DONE && (fd = open(m->work_path, O_RDONLY | O_CLOEXEC)) < 0)
+        code = fail("cannot open %s: %s", m->work_path, strerror(errno));
     remove_copy(m); /* open, or of no use */
     if (code == EXIT_DONE) code = probe_open(&m->probe, fd, m->path, text, m->threads, &m->span);
     if (fd >= 0) close(fd);
@@ -207,7 +197,8 @@ static int measure_losses(mix *m) {
 static int apply(mix *m, int32_t index, const char *type, double *error) {
     slm_error err;
     slm_tensor_loss loss = {.size = sizeof loss};
-    float *weights = probe_tensor(&m->probe, index);
+    float *weights = probe_tensor(&m->probe, index, tensor_at(m->quantizer, index).name);
+    if (!weights) return EXIT_FAILED;
     if (slm_quantizer_tensor_loss(m->quantizer, index, type, weights, &loss, &err) != SLM_OK)
         return fail_with("cannot quantize", &err);
     if (error) *error = loss.error;
@@ -439,6 +430,8 @@ void mix_print(const mix *m) {
         for (int32_t k = 0; k < i && !seen; k++) seen = same_part(name_of(m, k), name_of(m, i));
         if (!seen) print_part(m, i);
     }
-    printf("\nKL divergence on %s: %.5f measured, %.5f predicted\n", m->probe.windows.name,
-           m->measured, m->predicted);
+    const char *text = m->probe.windows.name;
+    fputs("\nKL divergence on ", stdout);
+    print_escaped(stdout, text, strlen(text), SIZE_MAX);
+    printf(": %.3g measured, %.3g predicted\n", m->measured, m->predicted);
 }

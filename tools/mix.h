@@ -32,7 +32,7 @@ typedef struct mix {
     probe probe;
     progress_bar bar;
     progress_span span;
-    char *work_path, *work_folder; /* of a copy of the model in F32, while it is needed */
+    char *work_path, *work_folder; /* of the copy of the model in F32, until it is open */
     int32_t n;                     /* tensors whose type is chosen */
     mix_tensor *tensors;           /* [n] */
     choice_item *items;            /* [n] bytes in the file, predicted divergence */
@@ -47,7 +47,7 @@ typedef struct mix {
  *
  * model   of the file at `path`, with keys and tensors
  * params  choices that are kept, n_threads, requantize, importance (NULL: found on the text); type is not looked at
- * out     path of the file that will be written: a copy in F32 lies in a folder beside it while it is needed
+ * out     path of the file that will be written: a copy in F32 lies beside it, in a folder of its own until it is open and without a name then
  *
  * EXIT_DONE, or the code to exit with after a message; mix_free() in any case.
  */

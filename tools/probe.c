@@ -1,6 +1,7 @@
 #include "probe.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -10,13 +11,17 @@
 #include <unistd.h>
 
 enum {
-    WINDOW = 64,      /* tokens                                                          */
-    FIRST = 8,        /* position whose prediction is scored: those before have seen too little */
-    GROUP = 4,        /* windows computed together; the first group is what KL is measured on */
+    WINDOW = 64, /* tokens                                                          */
+    FIRST = 8,   /* position whose prediction is scored: those before have seen too little */
+    GROUP = 4,   /* windows computed together; the first group is what KL is measured on */
+    MOST_ROWS = GROUP * (WINDOW - FIRST),
     MOST_GROUPS = 16, /* that importances are from                                       */
+    /* Bytes at most of what grows with the vocabulary: */
+    LOGITS_BYTES = 128 << 20, /* rows of the context, which has each twice, but for one   */
+    KEPT_BYTES = 128 << 20,   /* tokens of the unchanged model, in all rows               */
 };
 
-/* e^-16 of the most probable token: 1e-7. What is below adds nothing that could be seen. */
+/* e^-16 of the most probable token: 1e-7. Tokens below that are not told apart. */
 static const float logit_range = 16;
 
 /* ---- Importance ---- */
@@ -66,56 +71,115 @@ bool progress_in_span(void *user, float done) {
     return progress_update(s->bar, s->from + s->of * done);
 }
 
+/* An slm_progress_fn of the context: of a part of a group. */
+static bool progress_in_group(void *user, float done) {
+    const probe *p = user;
+    return progress_in_span(p->progress,
+                            ((float)p->at + (float)p->n_part * done) / (float)p->n_group);
+}
+
 /* Group g has windows g, g + n_groups ... of those that are taken from all over the text. */
-static slm_status decode_group(probe *p, int32_t group, slm_error *err) {
+static slm_status begin_group(probe *p, int32_t group, slm_error *err) {
     const windows *w = &p->windows;
     size_t n = (size_t)GROUP * (size_t)p->n_groups, taken = w->n < n ? w->n : n;
-    slm_batch batch = {.size = sizeof batch,
-                       .tokens = p->tokens,
-                       .sequences = p->sequences,
-                       .want_logits = p->wanted};
-    p->n_rows = 0;
+    p->n_rows = p->n_group = p->at = p->n_part = 0;
     for (int32_t i = 0; i < GROUP; i++) {
         size_t at = (size_t)i * (size_t)p->n_groups + (size_t)group;
         slm_status status = slm_seq_truncate(p->ctx, i, 0, err);
         if (status != SLM_OK) return status;
         for (int32_t k = 0; k < WINDOW && at < taken; k++) {
-            p->wanted[batch.n_tokens] = k >= FIRST;
+            p->wanted[p->n_group] = k >= FIRST;
             p->n_rows += k >= FIRST;
-            p->sequences[batch.n_tokens] = i;
-            p->tokens[batch.n_tokens++] = window_token(w, at * w->n / taken, (size_t)k);
+            p->sequences[p->n_group] = i;
+            p->tokens[p->n_group++] = window_token(w, at * w->n / taken, (size_t)k);
         }
     }
-    return batch.n_tokens > 0 ? slm_decode(p->ctx, &batch, err) : SLM_OK;
+    return SLM_OK;
+}
+
+/* What becomes of rows of logits: those from `first` on of the group are the context's from 0 on. False: no memory. */
+typedef bool (*take_rows)(probe *p, int32_t first, int32_t n);
+
+/* As many tokens together as their rows have room. */
+static int decode_group(probe *p, int32_t group, take_rows take) {
+    slm_error err;
+    int32_t first = 0, n;
+    if (begin_group(p, group, &err) != SLM_OK) return fail_with("measuring", &err);
+    for (; p->at < p->n_group; p->at += p->n_part, first += n) {
+        p->n_part = n = 0;
+        while (p->at + p->n_part < p->n_group && n + p->wanted[p->at + p->n_part] <= p->max_rows)
+            n += p->wanted[p->at + p->n_part++];
+        slm_batch batch = {.size = sizeof batch,
+                           .n_tokens = p->n_part,
+                           .tokens = p->tokens + p->at,
+                           .sequences = p->sequences + p->at,
+                           .want_logits = p->wanted + p->at};
+        if (slm_decode(p->ctx, &batch, &err) != SLM_OK) return fail_with("measuring", &err);
+        if (take && !take(p, first, n)) return fail("no memory");
+    }
+    return EXIT_DONE;
 }
 
 /* ---- KL divergence ---- */
 
+static float largest(const float *logits, int32_t n_vocab) {
+    float most = logits[0];
+    for (int32_t t = 1; t < n_vocab; t++) most = logits[t] > most ? logits[t] : most;
+    return most;
+}
+
+/* Sum of e^(logit - most) of all tokens that are not kept. */
+static double sum_of_others(const base_row *b, const float *logits, int32_t n_vocab, double most) {
+    double sum = 0;
+    size_t k = 0;
+    for (int32_t t = 0; t < n_vocab; t++) {
+        if (k < b->n && b->kept[k].token == t)
+            k++;
+        else
+            sum += exp((double)logits[t] - most);
+    }
+    return sum;
+}
+
+static double p_of(const base_row *b, size_t i) {
+    return exp((double)b->kept[i].logit - b->most) / b->sum;
+}
+
+static double change_of(const base_row *b, size_t i, const float *logits) {
+    return (double)logits[b->kept[i].token] - (double)b->kept[i].logit;
+}
+
 /* KL(p || q) = ln sum p e^d - sum p d, where d is what a logit has changed by; with d less its mean (of p) the second term is 0, and
- * the first is exact for small d. */
-static double kl_of_row(const base_row *b, const float *logits) {
-    double mean = 0, sum = 0;
-    for (size_t i = 0; i < b->n; i++)
-        mean += b->p[i] * ((double)logits[b->tokens[i]] - (double)b->logits[i]);
-    for (size_t i = 0; i < b->n; i++)
-        sum += b->p[i] * expm1((double)logits[b->tokens[i]] - (double)b->logits[i] - mean);
+ * the first is exact for small d. All tokens that are not kept are one, whose logit is that of their sum. */
+static double kl_of_row(const base_row *b, const float *logits, int32_t n_vocab) {
+    double most = (double)largest(logits, n_vocab), p_others = b->others / b->sum, d_others = 0;
+    if (p_others > 0) {
+        double others = sum_of_others(b, logits, n_vocab, most);
+        others = others < DBL_MIN ? DBL_MIN : others;
+        d_others = log(others) + most - (log(b->others) + b->most);
+    }
+    double mean = p_others * d_others;
+    for (size_t i = 0; i < b->n; i++) mean += p_of(b, i) * change_of(b, i, logits);
+    double sum = p_others * expm1(d_others - mean);
+    for (size_t i = 0; i < b->n; i++) sum += p_of(b, i) * expm1(change_of(b, i, logits) - mean);
     return log1p(sum);
 }
 
-/* A thread's share of the rows: each is one thread's, so their number changes nothing. */
+/* A thread's share of the context's rows: each is one thread's, so their number changes nothing. */
 typedef struct share {
     probe *p;
-    int32_t begin, end;
+    int32_t first, begin, end; /* of the group is row 0 */
 } share;
 
 static void *score_share(void *user) {
     const share *s = user;
     for (int32_t i = s->begin; i < s->end; i++)
-        s->p->kl[i] = kl_of_row(&s->p->rows[i], slm_logits(s->p->ctx, i));
+        s->p->kl[s->first + i] =
+            kl_of_row(&s->p->rows[s->first + i], slm_logits(s->p->ctx, i), s->p->n_vocab);
     return NULL;
 }
 
-static void score_rows(probe *p) {
+static bool score_rows(probe *p, int32_t first, int32_t n_rows) {
     enum { MAX_SHARES = 16 };
     share shares[MAX_SHARES];
     pthread_t threads[MAX_SHARES];
@@ -123,69 +187,81 @@ static void score_rows(probe *p) {
     int32_t n = slm_context_n_threads(p->ctx);
     n = n > MAX_SHARES ? MAX_SHARES : n;
     for (int32_t i = 0; i < n; i++)
-        shares[i] = (share){p, p->n_rows * i / n, p->n_rows * (i + 1) / n};
+        shares[i] = (share){p, first, n_rows * i / n, n_rows * (i + 1) / n};
     for (int32_t i = 1; i < n; i++)
         started[i] = pthread_create(&threads[i], NULL, score_share, &shares[i]) == 0;
     for (int32_t i = 0; i < n; i++)
         if (!started[i]) score_share(&shares[i]);
     for (int32_t i = 1; i < n; i++)
         if (started[i]) pthread_join(threads[i], NULL);
+    return true;
 }
 
 int probe_kl(probe *p, double *kl) {
-    slm_error err;
-    if (decode_group(p, 0, &err) != SLM_OK) return fail_with("measuring", &err);
-    score_rows(p);
+    int code = decode_group(p, 0, score_rows);
+    if (code != EXIT_DONE) return code;
     *kl = 0;
     for (int32_t i = 0; i < p->n_rows; i++) *kl += p->kl[i];
     *kl /= p->n_rows;
     return EXIT_DONE;
 }
 
-static bool keep_row(base_row *b, const float *logits, int32_t n_vocab) {
-    float most = logits[0];
-    double sum = 0;
-    for (int32_t t = 1; t < n_vocab; t++) most = logits[t] > most ? logits[t] : most;
-    for (int32_t t = 0; t < n_vocab; t++) b->n += logits[t] >= most - logit_range;
-    b->tokens = calloc(b->n, sizeof *b->tokens);
-    b->logits = calloc(b->n, sizeof *b->logits);
-    b->p = calloc(b->n, sizeof *b->p);
-    if (!b->tokens || !b->logits || !b->p) return false;
+static size_t count_from(const float *logits, int32_t n_vocab, float least) {
     size_t n = 0;
-    for (int32_t t = 0; t < n_vocab; t++) {
-        if (!(logits[t] >= most - logit_range)) continue;
-        b->tokens[n] = t;
-        b->logits[n] = logits[t];
-        sum += b->p[n++] = exp((double)logits[t] - (double)most);
-    }
-    for (size_t i = 0; i < n; i++) b->p[i] /= sum;
+    for (int32_t t = 0; t < n_vocab; t++) n += logits[t] >= least;
+    return n;
+}
+
+/* Where all tokens are nearly as probable as each other, the range is smaller, or even the last ones of equals are left out. */
+static bool keep_row(base_row *b, const float *logits, int32_t n_vocab, size_t most_kept) {
+    float most = largest(logits, n_vocab), range = logit_range;
+    size_t n = count_from(logits, n_vocab, most - range);
+    while (n > most_kept && range > 0) n = count_from(logits, n_vocab, most - --range);
+    n = n < most_kept ? n : most_kept;
+    *b = (base_row){.most = (double)most, .kept = calloc(n + 1, sizeof *b->kept)};
+    if (!b->kept) return false;
+    for (int32_t t = 0; t < n_vocab && b->n < n; t++)
+        if (logits[t] >= most - range) b->kept[b->n++] = (base_token){t, logits[t]};
+    b->sum = b->others = sum_of_others(b, logits, n_vocab, b->most);
+    for (size_t i = 0; i < b->n; i++) b->sum += exp((double)b->kept[i].logit - b->most);
     return true;
+}
+
+static bool keep_rows(probe *p, int32_t first, int32_t n) {
+    size_t most_kept = KEPT_BYTES / sizeof(base_token) / (size_t)p->n_rows;
+    bool good = true;
+    for (int32_t i = 0; i < n && good; i++)
+        good = keep_row(&p->rows[first + i], slm_logits(p->ctx, i), p->n_vocab, most_kept);
+    return good;
 }
 
 /* Importances from all groups; the rows of group 0, the last one, are kept. */
 static int measure_base(probe *p) {
-    slm_error err;
+    p->rows = calloc(MOST_ROWS, sizeof *p->rows);
+    p->kl = calloc(MOST_ROWS, sizeof *p->kl);
+    if (!p->rows || !p->kl) return fail("no memory");
     p->observing = true;
     for (int32_t g = p->n_groups - 1; g >= 0; g--) {
         p->progress->of = 1 / (float)p->n_groups;
         p->progress->from = (float)(p->n_groups - 1 - g) * p->progress->of;
-        if (decode_group(p, g, &err) != SLM_OK) return fail_with("measuring", &err);
+        int code = decode_group(p, g, g == 0 ? keep_rows : NULL);
+        if (code != EXIT_DONE) return code;
     }
     p->observing = false;
-    p->rows = calloc((size_t)p->n_rows, sizeof *p->rows);
-    p->kl = calloc((size_t)p->n_rows, sizeof *p->kl);
-    bool good = p->rows && p->kl;
-    for (int32_t i = 0; good && i < p->n_rows; i++)
-        good = keep_row(&p->rows[i], slm_logits(p->ctx, i), p->n_vocab);
-    return good ? EXIT_DONE : fail("no memory");
+    return EXIT_DONE;
 }
 
 /* ---- Weights ---- */
 
-float *probe_tensor(probe *p, int32_t index) {
+float *probe_tensor(probe *p, int32_t index, const char *name) {
     slm_tensor_info t = {.size = sizeof t};
-    slm_model_get_tensor(p->model, index, &t); /* cannot fail: the caller's index is good */
-    return (float *)(void *)(p->data + t.offset);
+    uint64_t n = sizeof(float);
+    bool good = slm_model_get_tensor(p->model, index, &t) == SLM_OK && strcmp(t.name, name) == 0 &&
+                strcmp(t.type, "F32") == 0;
+    for (int32_t d = 0; good && d < t.n_dims; d++) n *= (uint64_t)t.dims[d];
+    if (good && n == t.n_bytes) return (float *)(void *)(p->data + t.offset);
+    fail("the copy in F32 is another one: tensor %s", name);
+    return NULL;
 }
 
 bool probe_restore(probe *p, int32_t index) {
@@ -225,17 +301,19 @@ static int cut_text(probe *p, const char *text) {
 }
 
 static int make_context(probe *p, slm_threads *threads) {
+    size_t rows = LOGITS_BYTES / (2 * sizeof(float) * (size_t)p->n_vocab);
+    p->max_rows = rows < 1 ? 1 : rows < MOST_ROWS ? (int32_t)rows : MOST_ROWS;
     slm_context_params params = slm_context_defaults();
     params.n_ctx = params.n_batch = GROUP * WINDOW;
     params.n_seq_max = GROUP;
-    params.n_logits = GROUP * (WINDOW - FIRST);
+    params.n_logits = p->max_rows;
     params.kv_type = SLM_KV_F32;
     params.reference = true;
     params.threads = threads;
     params.observe = observe;
     params.observe_user = p;
-    params.progress = progress_in_span;
-    params.progress_user = p->progress;
+    params.progress = progress_in_group;
+    params.progress_user = p;
     return create_context(p->model, &params, NULL, &p->ctx);
 }
 
@@ -267,10 +345,8 @@ void probe_close(probe *p) {
     slm_model_close(p->model);
     if (p->data) munmap(p->data, p->n_bytes);
     for (int32_t i = 0; i < p->n_importance; i++) free(p->importance[i].squares);
-    for (int32_t i = 0; p->rows && i < p->n_rows; i++) {
-        free(p->rows[i].tokens);
-        free(p->rows[i].logits);
-        free(p->rows[i].p);
+    for (int32_t i = 0; p->rows && i < MOST_ROWS; i++) {
+        free(p->rows[i].kept);
     }
     windows_free(&p->windows);
     free(p->tokens);

@@ -20,12 +20,18 @@ typedef struct importance_row {
     double *squares; /* [n] of what its columns are multiplied by, added up over n_rows tokens */
 } importance_row;
 
-/* What the unchanged model foretells at one position: all tokens but those that are far less probable than the first. */
+typedef struct base_token {
+    slm_token token;
+    float logit;
+} base_token;
+
+/* What the unchanged model foretells at one position: tokens, and all those that are far less probable than the first as one. */
 typedef struct base_row {
     size_t n;
-    slm_token *tokens; /* [n] */
-    float *logits;     /* [n] */
-    double *p;         /* [n] of sum 1 */
+    base_token *kept; /* [n] by rising token */
+    double most;      /* the largest logit */
+    double others;    /* sum of e^(logit - most) of all that are not kept */
+    double sum;       /* of all tokens */
 } base_row;
 
 typedef struct probe {
@@ -38,15 +44,17 @@ typedef struct probe {
     slm_token *tokens; /* of the group at work */
     int32_t *sequences;
     uint8_t *wanted;
-    base_row *rows;             /* [n_rows] */
-    double *kl;                 /* [n_rows] */
-    importance_row *importance; /* [n_tensors], as far as seen */
+    int32_t n_group, at, n_part; /* of its tokens: all, and those that are computed now */
+    int32_t max_rows;            /* of logits, computed together */
+    base_row *rows;              /* [n_rows] */
+    double *kl;                  /* [n_rows] */
+    importance_row *importance;  /* [n_tensors], as far as seen */
     int32_t n_importance;
     bool observing;
     progress_span *progress;
 } probe;
 
-/* The F32 model in the file `fd`, which may be closed afterwards, on windows from all over the text in the file `text`. `name` is for messages.
+/* The F32 model in the file `fd`, which may be closed afterwards and which nobody else can change, on windows from all over the text in the file `text`. `name` is for messages.
  * `threads` and `progress`, which the caller sets before each measurement, outlive it. EXIT_DONE, or the code to exit with after a
  * message; probe_close() in any case. */
 int probe_open(probe *p, int fd, const char *name, const char *text, slm_threads *threads,
@@ -56,8 +64,8 @@ void probe_close(probe *p);
 /* An slm_importance_fn of it. */
 bool probe_importance(void *probe, const char *tensor, int64_t matrix, int64_t n, float *out);
 
-/* The weights of tensor `index`, to be overwritten. */
-float *probe_tensor(probe *p, int32_t index);
+/* The weights of tensor `index`, to be overwritten. NULL after a message: it has another name, or is not F32. */
+float *probe_tensor(probe *p, int32_t index, const char *name);
 
 /* As it is in the file; with it what shares a page with it. False after a message. */
 bool probe_restore(probe *p, int32_t index);

@@ -1,11 +1,8 @@
 /* slm quantize: a file with smaller weights. What each tensor becomes, and the size of all, is known before the work begins. */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "mix.h"
 #include "text.h"
@@ -243,25 +240,13 @@ static int parse_goal(const command *self, quantization *z) {
                : usage_error(self, "--target-size %s: expected a size like 75MB", o->target_size);
 }
 
-/* What would only fail at the end of long work: OUT is IN, or nothing can be written there. */
-static int check_out(const quantization *z) {
-    const char *out = z->operands[OUT], *slash = strrchr(out, '/');
-    struct stat a, b;
-    if (stat(z->operands[IN], &a) == 0 && stat(out, &b) == 0 && a.st_dev == b.st_dev &&
-        a.st_ino == b.st_ino)
-        return fail("%s is the model itself", out);
-    char *folder = slash ? strndup(out, (size_t)(slash - out) + 1) : strdup(".");
-    if (!folder) return fail("no memory");
-    int code = access(folder, W_OK) == 0 ? EXIT_DONE : fail("%s: %s", folder, strerror(errno));
-    free(folder);
-    return code;
-}
-
 /* ---- The whole ---- */
 
 static int quantize(const command *self, quantization *z) {
     slm_error err;
-    int code = z->operands[TYPE] || z->o.dry_run ? EXIT_DONE : check_out(z);
+    const input_file in[] = {
+        {z->operands[IN], "model"}, {z->o.file, "text"}, {z->o.imatrix, "importance matrix"}};
+    int code = z->o.dry_run ? EXIT_DONE : check_out(z->operands[OUT], in, sizeof in / sizeof *in);
     if (code == EXIT_DONE) code = create_quantizer(self, z);
     if (code != EXIT_DONE) return code;
     if (z->o.dry_run) {

@@ -293,6 +293,7 @@ def imatrix_seeds():
     yield "nan", imatrix(values=[1, float("nan"), 1]).bytes()
     yield "negative", imatrix(counts=[-1]).bytes()
     yield "large", imatrix(values=[3e38, 3e38, 1e-45], counts=[1e-45]).bytes()
+    yield "many", imatrix(counts=[3e38]).bytes()
     yield "no_counts", imatrix().without("a.counts").bytes()
     yield "no_sums", imatrix().without("a.in_sum2").bytes()
     yield "no_keys", imatrix().without("general.type", "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size").bytes()
