@@ -18,10 +18,13 @@ enum { LEAF_7_1_EAX_AVXVNNI = 1 << 4 };
 static int has(uint32_t bits, uint32_t wanted) { return (bits & wanted) == wanted; }
 
 uint32_t slm__cpu_features(void) {
-    uint32_t a, a71 = 0, b, c, d, b7, c7, features = 0;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !has(c, bit_OSXSAVE)) return 0;
-    if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d)) return 0;
-    if (a >= 1) __get_cpuid_count(7, 1, &a71, &b, &d, &d);
+    uint32_t a, a71 = 0, b, c, d, b7, c7, unused, features = 0;
+    __cpuid(0, a, b, c, d);
+    if (a < 7) return 0;
+    __cpuid(1, a, b, c, d);
+    if (!has(c, bit_OSXSAVE)) return 0;
+    __cpuid_count(7, 0, a, b7, c7, d);
+    if (a >= 1) __cpuid_count(7, 1, a71, b, unused, d);
     uint64_t state = xgetbv0();
     int ymm = (state & 0x06) == 0x06, zmm = (state & 0xe6) == 0xe6;
     if (ymm && has(c, bit_AVX | bit_FMA | bit_F16C) && has(b7, bit_AVX2)) features |= SLM_CPU_AVX2;

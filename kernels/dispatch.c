@@ -11,8 +11,8 @@ static const struct {
 #undef X
 };
 
-const slm_kernels *slm__kernels_level(int32_t index) {
-    uint32_t features = slm__cpu_features();
+/* Asking a processor takes a virtual machine many microseconds: once for all levels. */
+static const slm_kernels *level_of(uint32_t features, int32_t index) {
     for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
         if ((levels[i].needs & features) != levels[i].needs) continue;
         if (index-- == 0) return levels[i].table;
@@ -20,9 +20,14 @@ const slm_kernels *slm__kernels_level(int32_t index) {
     return NULL;
 }
 
+const slm_kernels *slm__kernels_level(int32_t index) {
+    return level_of(slm__cpu_features(), index);
+}
+
 const slm_kernels *slm__kernels_named(const char *name) {
+    uint32_t features = slm__cpu_features();
     const slm_kernels *best = NULL, *k;
-    for (int32_t i = 0; (k = slm__kernels_level(i)) != NULL; i++) {
+    for (int32_t i = 0; (k = level_of(features, i)) != NULL; i++) {
         if (name && strcmp(name, k->name) == 0) return k;
         best = k;
     }

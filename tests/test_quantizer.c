@@ -128,6 +128,7 @@ static written quantize(const fixture *f, const slm_quantize_params *p) {
 
 /* Row by row, as the kernels' own tests know it. */
 static void expect_tensor(const slm__tensor *in, const slm__tensor *out) {
+    const slm_kernels *kernels = slm__kernels_named(NULL);
     int64_t row = in->dims[0];
     float *x = malloc((size_t)row * sizeof *x);
     uint8_t *bytes = aligned_alloc(64, ((size_t)out->row_bytes + 63) / 64 * 64);
@@ -138,8 +139,7 @@ static void expect_tensor(const slm__tensor *in, const slm__tensor *out) {
         const uint8_t *from = in->data + r * in->row_bytes, *expected = from;
         if (in->type != out->type) {
             slm__kernels_level(0)->dequantize[in->type](from, row, x);
-            ck_assert(slm__quantize_row(slm__kernels_named(NULL), out->type, SLM_ROUND_SEARCH, x,
-                                        row, NULL, bytes));
+            ck_assert(slm__quantize_row(kernels, out->type, SLM_ROUND_SEARCH, x, row, NULL, bytes));
             expected = bytes;
         }
         if (memcmp(out->data + r * out->row_bytes, expected, out->row_bytes) != 0)
