@@ -170,12 +170,6 @@ static int read_task(task *t, const slm_model *model) {
     return t->reference_right ? EXIT_DONE : fail("no memory");
 }
 
-/* "hellaswag.jsonl" of "data/hellaswag.jsonl". */
-static const char *name_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
-}
-
 int read_tasks(compare_work *w) {
     comparison *c = &w->result;
     int code = EXIT_DONE;
@@ -185,7 +179,7 @@ int read_tasks(compare_work *w) {
         code = read_task(t, w->models[0].model);
         double guess = 0;
         for (size_t q = 0; q < t->n; q++) guess += 1.0 / t->questions[q].n_choices;
-        c->task_names[i] = name_of(t->path);
+        c->task_names[i] = file_part(t->path);
         c->task_sizes[i] = t->n;
         c->task_guess[i] = guess / (double)t->n;
     }

@@ -129,11 +129,6 @@ const subject *comparison_subject(const comparison *c, int32_t i) {
     return i < 0 ? &c->reference : &c->candidates[i].about;
 }
 
-const char *file_part(const char *path) {
-    const char *slash = path ? strrchr(path, '/') : NULL;
-    return slash ? slash + 1 : path ? path : "";
-}
-
 static const char *name_of(const subject *s, int kind) {
     if (kind == NAME_TYPE) return s->type;
     return kind == NAME_FILE ? file_part(s->path) : s->path ? s->path : "";

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "comparison.h"
+#include "io.h"
 
 #define UNKNOWN "\xe2\x80\x93"
 
@@ -41,8 +42,6 @@ typedef struct short_name {
 
 /* Of candidate i, or of the reference (i < 0): at most `max` characters (up to 32), the middle left out, valid UTF-8, not escaped. */
 short_name subject_name(const comparison *c, const naming *by, int32_t i, size_t max);
-
-const char *file_part(const char *path); /* behind the last slash; "" for NULL */
 
 /* The reference, or candidate i. */
 const subject *comparison_subject(const comparison *c, int32_t i);

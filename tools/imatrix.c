@@ -50,34 +50,16 @@ typedef struct work {
 
 /* ---- Files ---- */
 
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
-static int open_imatrix(const char *path, slm_imatrix **out) {
-    slm_error err;
-    slm_imatrix_params p = slm_imatrix_defaults();
-    p.guard = true;
-    return slm_imatrix_open(path, &p, out, &err) == SLM_OK ? EXIT_DONE : fail_to_open(path, &err);
-}
-
 static int add_one(work *w, const char *path) {
     slm_error err;
     slm_imatrix *more = NULL;
-    int32_t n = 1;
-    int code = open_imatrix(path, &more);
+    int code = open_imatrix(path, w->model, &more, NULL);
     if (code != EXIT_DONE) return code;
-    if (w->model && slm_imatrix_match(more, w->model, &n, &err) != SLM_OK)
-        code = fail_with(path, &err);
-    else if (n == 0)
-        code = fail("%s: none of its tensors is in the model", path);
-    if (code == EXIT_DONE && !w->imatrix) {
+    if (!w->imatrix) {
         w->imatrix = more;
         return EXIT_DONE;
     }
-    if (code == EXIT_DONE && slm_imatrix_add(w->imatrix, more, &err) != SLM_OK)
-        code = fail_with(path, &err);
+    if (slm_imatrix_add(w->imatrix, more, &err) != SLM_OK) code = fail_with(path, &err);
     slm_imatrix_free(more);
     return code;
 }
@@ -136,7 +118,7 @@ static int compute(work *w) {
         if (walk_decode(&w->walk, w->ctx, &err) != SLM_OK) return fail_with(w->o.model, &err);
     w->seconds = now() - began;
     progress_end(&w->bar);
-    const char *name = strcmp(w->o.file, "-") == 0 ? "standard input" : base_name(w->o.file);
+    const char *name = strcmp(w->o.file, "-") == 0 ? "standard input" : file_part(w->o.file);
     if (slm_imatrix_add_dataset(w->imatrix, name, &err) != SLM_OK) return fail_with(name, &err);
     return EXIT_DONE;
 }
@@ -238,7 +220,7 @@ static int read_options(const command *self, int argc, char **argv, work *w) {
 
 static int work_on(work *w) {
     if (w->o.show) {
-        int code = open_imatrix(w->o.show, &w->imatrix);
+        int code = open_imatrix(w->o.show, NULL, &w->imatrix, NULL);
         return code == EXIT_DONE ? print_imatrix(w->o.show, w->imatrix) : code;
     }
     const input_file in[] = {{w->o.model, "model"}, {w->o.file, "text"}};

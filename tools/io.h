@@ -4,6 +4,13 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
+
+/* A path behind its last slash; "" for NULL. */
+static inline const char *file_part(const char *path) {
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    return slash ? slash + 1 : path ? path : "";
+}
 
 /* Once, at the start: a closed standard stream must not become the first file that is opened. */
 void hold_standard_streams(void);

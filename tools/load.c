@@ -182,3 +182,21 @@ slm_status tokenize_question(const slm_model *model, const char *system, const c
     size_t first = system ? 0 : 1;
     return tokenize_chat(model, messages + first, 2 - first, out, err);
 }
+
+int open_imatrix(const char *path, const slm_model *model, slm_imatrix **out, int32_t *n_matched) {
+    slm_error err;
+    slm_imatrix_params p = slm_imatrix_defaults();
+    int32_t n = 0;
+    int code = EXIT_DONE;
+    p.guard = true;
+    if (slm_imatrix_open(path, &p, out, &err) != SLM_OK) return fail_to_open(path, &err);
+    if (model && slm_imatrix_match(*out, model, &n, &err) != SLM_OK)
+        code = fail_with(path, &err);
+    else if (model && n == 0)
+        code = fail("%s: none of its tensors is in the model", path);
+    if (n_matched) *n_matched = n;
+    if (code == EXIT_DONE) return code;
+    slm_imatrix_free(*out);
+    *out = NULL;
+    return code;
+}

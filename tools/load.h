@@ -23,6 +23,9 @@ int open_adapters(const slm_model *model, const text_list *files, adapter_list *
 int create_context(const slm_model *model, const slm_context_params *params,
                    const adapter_list *adapters, slm_context **out);
 
+/* An importance matrix, guarded; with a model, one for some of its tensors: *n_matched (or NULL) of them. */
+int open_imatrix(const char *path, const slm_model *model, slm_imatrix **out, int32_t *n_matched);
+
 void close_adapters(adapter_list *list);
 
 /* The same without a message; and that message. */

@@ -75,26 +75,13 @@ static int parse_choices(const command *self, const text_list *list, slm_tensor_
 
 /* ---- Importance ---- */
 
-static int open_imatrix(quantization *z) {
-    slm_error err;
-    slm_imatrix_params p = slm_imatrix_defaults();
-    p.guard = true;
-    if (slm_imatrix_open(z->o.imatrix, &p, &z->imatrix, &err) != SLM_OK)
-        return fail_to_open(z->o.imatrix, &err);
-    if (slm_imatrix_match(z->imatrix, z->model, &z->n_important, &err) != SLM_OK)
-        return fail_with(z->o.imatrix, &err);
-    return z->n_important > 0 ? EXIT_DONE
-                              : fail("%s: none of its tensors is in the model", z->o.imatrix);
-}
-
 /* What llama-quantize notes in the new file, but for the folder. `dataset` is a copy, to be freed. */
 enum { IMATRIX_KEYS = 4 };
 static int imatrix_keys(const quantization *z, slm_new_key *keys, int32_t *n, char **dataset) {
     slm_imatrix_info info = {.size = sizeof info};
     slm_string name;
-    const char *slash = strrchr(z->o.imatrix, '/');
     slm_imatrix_get_info(z->imatrix, &info); /* cannot fail: both pointers and the size are good */
-    keys[(*n)++] = (slm_new_key){"quantize.imatrix.file", slash ? slash + 1 : z->o.imatrix, 0};
+    keys[(*n)++] = (slm_new_key){"quantize.imatrix.file", file_part(z->o.imatrix), 0};
     if (slm_imatrix_get_dataset(z->imatrix, 0, &name) == SLM_OK) {
         *dataset = strndup(name.text, name.n_bytes);
         if (!*dataset) return fail("no memory");
@@ -109,7 +96,7 @@ static int imatrix_keys(const quantization *z, slm_new_key *keys, int32_t *n, ch
 
 static int use_imatrix(quantization *z, slm_quantize_params *p, slm_new_key *keys, char **dataset) {
     if (!z->o.imatrix) return EXIT_DONE;
-    int code = open_imatrix(z);
+    int code = open_imatrix(z->o.imatrix, z->model, &z->imatrix, &z->n_important);
     if (code == EXIT_DONE) code = imatrix_keys(z, keys, &p->n_keys, dataset);
     p->keys = keys;
     p->importance = slm_imatrix_importance;
