@@ -1,69 +1,12 @@
 /* Which tensor becomes what: mixtures by name, rows that are no whole blocks, choices of the caller, and parameters that are refused. */
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "../libslm/gguf.h"
+#include "support/quantizer_case.h"
 #include "support/suite.h"
-#include "support/gguf_build.h"
 
 static slm_error err;
-
-/* ---- A model ---- */
-
-typedef struct fixture {
-    gguf_build b;
-    slm_model *model;
-} fixture;
-
-static void open_built(fixture *f) {
-    slm_model_params p = slm_model_defaults();
-    size_t n;
-    p.keys_only = true;
-    const void *data = gb_finish(&f->b, &n);
-    ck_assert_msg(slm_model_open_memory(data, n, &p, &f->model, &err) == SLM_OK, "%s", err.message);
-}
-
-static void close_fixture(fixture *f) {
-    slm_model_close(f->model);
-    gb_free(&f->b);
-}
-
-static slm_quantize_params params_of(const char *type) {
-    slm_quantize_params p = slm_quantize_defaults();
-    p.type = type;
-    p.n_threads = 2;
-    p.requantize = true;
-    return p;
-}
-
-static slm_quantizer *create(const fixture *f, const slm_quantize_params *p) {
-    slm_quantizer *q;
-    ck_assert_msg(slm_quantizer_create(f->model, p, &q, &err) == SLM_OK, "%s", err.message);
-    return q;
-}
-
-static uint64_t written_file_type(const fixture *f, const slm_quantize_params *p) {
-    static const slm_allocator plain;
-    char path[] = "/tmp/slm_test_XXXXXX";
-    int fd = mkstemp(path);
-    ck_assert_int_ge(fd, 0);
-    close(fd);
-    slm_quantizer *q = create(f, p);
-    ck_assert_msg(slm_quantizer_write(q, path, &err) == SLM_OK, "%s", err.message);
-    slm_quantizer_free(q);
-    slm__gguf g;
-    uint64_t n = 0;
-    bool found = false;
-    ck_assert_msg(slm__gguf_open(&g, path, false, &plain, &err) == SLM_OK, "%s", err.message);
-    ck_assert_int_eq(slm__gguf_u64(&g, "general.file_type", &n, &found, &err), SLM_OK);
-    ck_assert(found);
-    slm__gguf_close(&g);
-    unlink(path);
-    return n;
-}
 
 /* ---- Which tensor becomes what ---- */
 
@@ -71,9 +14,9 @@ static const char *const matrices[] = {"attn_q", "attn_k",   "attn_v",  "attn_ou
                                        "ffn_up", "ffn_gate", "ffn_down"};
 
 /* 30 layers whose rows have `row` weights. */
-static fixture open_layers(int64_t row, uint32_t n_head_kv, bool tied) {
+static quantizer_case open_layers(int64_t row, uint32_t n_head_kv, bool tied) {
     static float x[2 * 256];
-    fixture f = {0};
+    quantizer_case f = {0};
     gb_str(&f.b, "general.architecture", "llama");
     gb_u32(&f.b, "llama.block_count", 30);
     gb_u32(&f.b, "llama.attention.head_count", 8);
@@ -90,11 +33,11 @@ static fixture open_layers(int64_t row, uint32_t n_head_kv, bool tied) {
         }
     }
     if (!tied) gb_tensor(&f.b, "output.weight", 0, 2, dims, x, n);
-    open_built(&f);
+    open_quantizer_case(&f);
     return f;
 }
 
-static const char *planned(const fixture *f, const slm_quantizer *q, const char *name) {
+static const char *planned(const quantizer_case *f, const slm_quantizer *q, const char *name) {
     for (int32_t i = 0; i < slm_model_n_tensors(f->model); i++) {
         slm_quantized_tensor t = {.size = sizeof t};
         ck_assert_int_eq(slm_quantizer_get_tensor(q, i, &t), SLM_OK);
@@ -105,7 +48,7 @@ static const char *planned(const fixture *f, const slm_quantizer *q, const char 
 }
 
 /* Bits of the weights by layer: "665555..." */
-static void expect_layers(const fixture *f, const slm_quantizer *q, const char *matrix,
+static void expect_layers(const quantizer_case *f, const slm_quantizer *q, const char *matrix,
                           const char *expected) {
     char got[31] = "", name[40];
     for (int i = 0; i < 30; i++) {
@@ -150,9 +93,9 @@ static const struct {
 
 START_TEST(test_mixtures) {
     for (int tied = 0; tied < 2; tied++) {
-        fixture f = open_layers(256, rules[_i].n_head_kv, tied);
-        slm_quantize_params p = params_of(rules[_i].type);
-        slm_quantizer *q = create(&f, &p);
+        quantizer_case f = open_layers(256, rules[_i].n_head_kv, tied);
+        slm_quantize_params p = quantizer_params(rules[_i].type);
+        slm_quantizer *q = create_quantizer(&f, &p);
         for (size_t m = 0; m < sizeof matrices / sizeof *matrices; m++) {
             const char *expected = strcmp(matrices[m], "attn_v") == 0        ? rules[_i].v
                                    : strcmp(matrices[m], "attn_output") == 0 ? rules[_i].o
@@ -165,8 +108,10 @@ START_TEST(test_mixtures) {
                          tied ? rules[_i].output : rules[_i].embd);
         if (!tied) ck_assert_str_eq(planned(&f, q, "output.weight"), rules[_i].output);
         slm_quantizer_free(q);
-        ck_assert_uint_eq(written_file_type(&f, &p), rules[_i].file_type);
-        close_fixture(&f);
+        written_file w = quantize_case(&f, &p);
+        ck_assert_uint_eq(written_u64(&w, "general.file_type"), rules[_i].file_type);
+        free_written(&w);
+        close_quantizer_case(&f);
     }
 }
 END_TEST
@@ -179,29 +124,29 @@ START_TEST(test_fallbacks) {
         {"IQ4_NL", "IQ4_NL"}, {"Q8_0", "Q8_0"},     {"F16", "F16"}};
     for (size_t i = 0; i < sizeof to / sizeof *to; i++) {
         for (int divides = 0; divides < 2; divides++) {
-            fixture f = open_layers(divides ? 96 : 40, 4, true);
-            slm_quantize_params p = params_of(to[i][0]);
-            slm_quantizer *q = create(&f, &p);
+            quantizer_case f = open_layers(divides ? 96 : 40, 4, true);
+            slm_quantize_params p = quantizer_params(to[i][0]);
+            slm_quantizer *q = create_quantizer(&f, &p);
             ck_assert_str_eq(planned(&f, q, "blk.9.attn_q.weight"), divides ? to[i][1] : "F16");
             const char *embd = strcmp(to[i][0], "F16") == 0 ? "F16" : "Q8_0";
             ck_assert_str_eq(planned(&f, q, "token_embd.weight"), divides ? embd : "F16");
             slm_quantizer_free(q);
-            close_fixture(&f);
+            close_quantizer_case(&f);
         }
     }
 }
 END_TEST
 
 START_TEST(test_choices) {
-    fixture f = open_layers(256, 4, true);
+    quantizer_case f = open_layers(256, 4, true);
     const slm_tensor_choice choices[] = {{"blk.1?.attn_q.weight", "q8_0"},
                                          {"*attn_q*", "F32"},
                                          {"blk.*.ffn_*.weight", "IQ4_XS"},
                                          {"token_embd.weight", "BF16"}};
-    slm_quantize_params p = params_of("Q2_K");
+    slm_quantize_params p = quantizer_params("Q2_K");
     p.choices = choices;
     p.n_choices = 4;
-    slm_quantizer *q = create(&f, &p);
+    slm_quantizer *q = create_quantizer(&f, &p);
     ck_assert_str_eq(planned(&f, q, "blk.9.attn_q.weight"), "F32");
     ck_assert_str_eq(planned(&f, q, "blk.10.attn_q.weight"), "Q8_0");
     ck_assert_str_eq(planned(&f, q, "blk.19.attn_q.weight"), "Q8_0");
@@ -211,16 +156,16 @@ START_TEST(test_choices) {
     ck_assert_str_eq(planned(&f, q, "token_embd.weight"), "BF16");
     ck_assert_str_eq(planned(&f, q, "output_norm.weight"), "F32");
     slm_quantizer_free(q);
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 
 /* ---- What goes wrong ---- */
 
 START_TEST(test_wrong_parameters) {
-    fixture f = open_layers(256, 4, true);
+    quantizer_case f = open_layers(256, 4, true);
     slm_quantizer *q = (slm_quantizer *)&f;
-    slm_quantize_params p = params_of("Q4_K_X");
+    slm_quantize_params p = quantizer_params("Q4_K_X");
 #define REFUSED(status, word)                                                          \
     ASSERT_FAILS(slm_quantizer_create(f.model, &p, &q, &err), SLM_ERR_##status, word); \
     ck_assert_ptr_null(q);
@@ -229,10 +174,10 @@ START_TEST(test_wrong_parameters) {
     REFUSED(ARGUMENT, "Q2_K");
     p.type = NULL;
     REFUSED(ARGUMENT, "type");
-    p = params_of("Q8_0");
+    p = quantizer_params("Q8_0");
     p.n_threads = -1;
     REFUSED(RANGE, "n_threads");
-    p = params_of("Q8_0");
+    p = quantizer_params("Q8_0");
     p.n_choices = 1;
     REFUSED(ARGUMENT, "choices");
     slm_tensor_choice c = {"blk.*.attn_q.weight", "Q4_K_M"};
@@ -249,7 +194,7 @@ START_TEST(test_wrong_parameters) {
     REFUSED(LIMIT, "pattern");
     c = (slm_tensor_choice){NULL, "Q4_K"};
     REFUSED(ARGUMENT, "choice 0");
-    p = params_of("Q8_0");
+    p = quantizer_params("Q8_0");
     p.size--;
     REFUSED(ARGUMENT, "size");
 #undef REFUSED
@@ -265,7 +210,7 @@ START_TEST(test_wrong_parameters) {
     ck_assert_int_eq(slm_quantizer_write(NULL, "out.gguf", &err), SLM_ERR_ARGUMENT);
     slm_quantizer_free(q);
     slm_quantizer_free(NULL);
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 

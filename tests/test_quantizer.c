@@ -1,6 +1,5 @@
 /* Whole files quantized: what they hold, and that a failure leaves nothing behind. */
 #include <check.h>
-#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,13 +9,14 @@
 
 #include "../kernels/kernels.h"
 #include "../kernels/quantize.h"
-#include "../libslm/gguf.h"
 #include "support/check_alloc.h"
+#include "support/quantizer_case.h"
 #include "support/strict.h"
 #include "support/suite.h"
 #include "support/tiny_model.h"
 
 static slm_error err;
+static const slm_allocator plain_allocator;
 
 /* Rows of 256 and 768, and of 96, which are no whole super-blocks. */
 #define SIZES .n_vocab = 260, .n_layer = 3, .n_head = 4, .n_head_kv = 1
@@ -29,99 +29,11 @@ static const tiny_shape shapes[] = {
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
-/* ---- A model, and a folder to write to ---- */
-
-typedef struct fixture {
-    gguf_build b;
-    const void *data;
-    size_t n_bytes;
-    slm_model *model;
-    char dir[32], path[64];
-} fixture;
-
-static void open_built(fixture *f) {
-    slm_model_params p = slm_model_defaults();
-    p.keys_only = true;
-    f->data = gb_finish(&f->b, &f->n_bytes);
-    ck_assert_msg(slm_model_open_memory(f->data, f->n_bytes, &p, &f->model, &err) == SLM_OK, "%s",
-                  err.message);
-    strcpy(f->dir, "/tmp/slm_test_XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(f->dir));
-    snprintf(f->path, sizeof f->path, "%s/out.gguf", f->dir);
-}
-
-static fixture open_shape(const tiny_shape *shape) {
-    fixture f = {0};
+static quantizer_case open_shape(const tiny_shape *shape) {
+    quantizer_case f = {0};
     tiny_model(&f.b, shape);
-    open_built(&f);
+    open_quantizer_case(&f);
     return f;
-}
-
-/* The folder holds the file, if any, and nothing else. */
-static void close_fixture(fixture *f) {
-    slm_model_close(f->model);
-    gb_free(&f->b);
-    unlink(f->path);
-    ck_assert_int_eq(rmdir(f->dir), 0);
-}
-
-static int n_files(const char *dir) {
-    int n = -2;
-    DIR *d = opendir(dir);
-    ck_assert_ptr_nonnull(d);
-    while (readdir(d)) n++;
-    closedir(d);
-    return n;
-}
-
-static slm_quantize_params params_of(const char *type) {
-    slm_quantize_params p = slm_quantize_defaults();
-    p.type = type;
-    p.n_threads = 2;
-    p.requantize = true;
-    return p;
-}
-
-static slm_quantizer *create(const fixture *f, const slm_quantize_params *p) {
-    slm_quantizer *q;
-    ck_assert_msg(slm_quantizer_create(f->model, p, &q, &err) == SLM_OK, "%s", err.message);
-    return q;
-}
-
-typedef struct written {
-    uint8_t *data;
-    size_t n;
-    slm__gguf gguf;
-} written;
-
-static const slm_allocator plain_allocator;
-
-static written read_written(const char *path) {
-    written w = {0};
-    FILE *file = fopen(path, "rb");
-    ck_assert_ptr_nonnull(file);
-    fseek(file, 0, SEEK_END);
-    w.n = (size_t)ftell(file);
-    rewind(file);
-    w.data = aligned_alloc(64, (w.n + 63) / 64 * 64);
-    ck_assert(w.data && fread(w.data, 1, w.n, file) == w.n);
-    fclose(file);
-    ck_assert_msg(slm__gguf_parse(&w.gguf, w.data, w.n, &plain_allocator, &err) == SLM_OK, "%s",
-                  err.message);
-    return w;
-}
-
-static void free_written(written *w) {
-    slm__gguf_close(&w->gguf);
-    free(w->data);
-}
-
-static written quantize(const fixture *f, const slm_quantize_params *p) {
-    slm_quantizer *q = create(f, p);
-    ck_assert_msg(slm_quantizer_write(q, f->path, &err) == SLM_OK, "%s", err.message);
-    slm_quantizer_free(q);
-    ck_assert_int_eq(n_files(f->dir), 1);
-    return read_written(f->path);
 }
 
 /* ---- What is in the file ---- */
@@ -183,15 +95,7 @@ static void expect_layout(const slm__gguf *g) {
     ck_assert_uint_eq((uint64_t)(g->tensors[0].data - g->data) % g->alignment, 0);
 }
 
-static uint64_t u64_key(const slm__gguf *g, const char *name) {
-    uint64_t v = 0;
-    bool found = false;
-    ck_assert_int_eq(slm__gguf_u64(g, name, &v, &found, &err), SLM_OK);
-    ck_assert(found);
-    return v;
-}
-
-static void expect_same_model(const fixture *f, const written *w) {
+static void expect_same_model(const quantizer_case *f, const written_file *w) {
     slm__gguf in;
     ck_assert_int_eq(slm__gguf_parse(&in, f->data, f->n_bytes, &plain_allocator, &err), SLM_OK);
     ck_assert_int_eq(in.n_tensors, w->gguf.n_tensors);
@@ -203,8 +107,9 @@ static void expect_same_model(const fixture *f, const written *w) {
 }
 
 /* What was announced is what the file has. */
-static void expect_as_planned(const fixture *f, const slm_quantize_params *p, const written *w) {
-    slm_quantizer *q = create(f, p);
+static void expect_as_planned(const quantizer_case *f, const slm_quantize_params *p,
+                              const written_file *w) {
+    slm_quantizer *q = create_quantizer(f, p);
     slm_quantizer_info info = {.size = sizeof info};
     uint64_t sum = 0;
     ck_assert_int_eq(slm_quantizer_get_info(q, &info), SLM_OK);
@@ -224,28 +129,28 @@ static void expect_as_planned(const fixture *f, const slm_quantize_params *p, co
 }
 
 START_TEST(test_every_type_of_every_model) {
-    fixture f = open_shape(&shapes[_i]);
+    quantizer_case f = open_shape(&shapes[_i]);
     const char *type;
     int n = 0;
     for (; (type = slm_quantize_type(n)); n++) {
         if (sanitized() && n % 5 != _i) continue;
-        slm_quantize_params p = params_of(type);
-        written w = quantize(&f, &p);
+        slm_quantize_params p = quantizer_params(type);
+        written_file w = quantize_case(&f, &p);
         expect_same_model(&f, &w);
         expect_as_planned(&f, &p, &w);
-        ck_assert_uint_eq(u64_key(&w.gguf, "general.quantization_version"), 2);
+        ck_assert_uint_eq(written_u64(&w, "general.quantization_version"), 2);
         free_written(&w);
     }
     ck_assert_int_eq(n, 20);
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 
 /* Opens as a model, and is quantized to itself without a change of a byte. */
 START_TEST(test_the_file_is_a_model) {
-    fixture f = open_shape(&shapes[_i]);
-    slm_quantize_params p = params_of("Q4_K_M");
-    written w = quantize(&f, &p);
+    quantizer_case f = open_shape(&shapes[_i]);
+    slm_quantize_params p = quantizer_params("Q4_K_M");
+    written_file w = quantize_case(&f, &p);
     slm_model *model;
     ck_assert_msg(slm_model_open(f.path, NULL, &model, &err) == SLM_OK, "%s", err.message);
     slm_quantizer *q;
@@ -255,7 +160,7 @@ START_TEST(test_the_file_is_a_model) {
     char again[80];
     snprintf(again, sizeof again, "%s/again", f.dir);
     ck_assert_int_eq(slm_quantizer_write(q, again, &err), SLM_OK);
-    written v = read_written(again);
+    written_file v = read_written(again);
     ck_assert_uint_eq(v.n, w.n);
     ck_assert_int_eq(memcmp(v.data, w.data, w.n), 0);
     ck_assert_int_eq(link(f.path, again), -1);
@@ -267,24 +172,24 @@ START_TEST(test_the_file_is_a_model) {
     slm_model_close(model);
     free_written(&v);
     free_written(&w);
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 
 START_TEST(test_threads_change_nothing) {
-    fixture f = open_shape(&shapes[0]);
-    slm_quantize_params p = params_of("Q3_K_M");
+    quantizer_case f = open_shape(&shapes[0]);
+    slm_quantize_params p = quantizer_params("Q3_K_M");
     p.n_threads = 1;
-    written one = quantize(&f, &p);
+    written_file one = quantize_case(&f, &p);
     for (int n = 2; n <= 3; n++) {
         p.n_threads = n;
-        written w = quantize(&f, &p);
+        written_file w = quantize_case(&f, &p);
         ck_assert_uint_eq(w.n, one.n);
         ck_assert_int_eq(memcmp(w.data, one.data, w.n), 0);
         free_written(&w);
     }
     free_written(&one);
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 
@@ -293,7 +198,7 @@ START_TEST(test_keys_in_place_and_alignment) {
     static const uint32_t alignments[] = {8, 64, 65536};
     static const float x[32] = {1};
     for (size_t i = 0; i < sizeof alignments / sizeof *alignments; i++) {
-        fixture f = {.b = {.alignment = alignments[i]}};
+        quantizer_case f = {.b = {.alignment = alignments[i]}};
         gb_str(&f.b, "general.file_type", "other");
         gb_str(&f.b, "a", "");
         gb_u64(&f.b, "general.quantization_version", 1);
@@ -301,20 +206,20 @@ START_TEST(test_keys_in_place_and_alignment) {
         gb_tensor(&f.b, "x.weight", 0, 1, (int64_t[]){3}, x, 12);
         gb_tensor(&f.b, "y.weight", 0, 2, (int64_t[]){8, 2}, x, 64);
         gb_tensor(&f.b, "z.bias", 0, 2, (int64_t[]){4, 2}, x, 32);
-        open_built(&f);
-        slm_quantize_params p = params_of("q8_0");
-        written w = quantize(&f, &p);
+        open_quantizer_case(&f);
+        slm_quantize_params p = quantizer_params("q8_0");
+        written_file w = quantize_case(&f, &p);
         expect_same_model(&f, &w);
         ck_assert_uint_eq(w.gguf.alignment, alignments[i]);
         ck_assert_int_eq(w.gguf.n_keys, 5);
         ck_assert_str_eq(w.gguf.key_names[0], "general.file_type");
-        ck_assert_uint_eq(u64_key(&w.gguf, "general.file_type"), 7);
-        ck_assert_uint_eq(u64_key(&w.gguf, "general.quantization_version"), 2);
+        ck_assert_uint_eq(written_u64(&w, "general.file_type"), 7);
+        ck_assert_uint_eq(written_u64(&w, "general.quantization_version"), 2);
         ck_assert_int_eq(w.gguf.tensors[0].type, SLM_F32);
         ck_assert_int_eq(w.gguf.tensors[1].type, SLM_F16); /* rows of 8 are no blocks */
         ck_assert_int_eq(w.gguf.tensors[2].type, SLM_F32);
         free_written(&w);
-        close_fixture(&f);
+        close_quantizer_case(&f);
     }
 }
 END_TEST
@@ -330,15 +235,15 @@ static const char *text_key(const slm__gguf *g, const char *name, size_t *n) {
 
 /* Keys of a caller: in the place of the model's, or behind all others in their order; a longer text than before, and none. */
 START_TEST(test_keys_of_a_caller) {
-    fixture f = open_shape(&shapes[0]);
+    quantizer_case f = open_shape(&shapes[0]);
     const slm_new_key keys[] = {{"x.text", "", 0},
                                 {"general.architecture", "another architecture", 0},
                                 {"x.number", NULL, 4000000000}};
-    slm_quantize_params p = params_of("Q8_0");
-    written plain = quantize(&f, &p);
+    slm_quantize_params p = quantizer_params("Q8_0");
+    written_file plain = quantize_case(&f, &p);
     p.keys = keys;
     p.n_keys = 3;
-    written w = quantize(&f, &p);
+    written_file w = quantize_case(&f, &p);
     expect_layout(&w.gguf);
     ck_assert_int_eq(w.gguf.n_keys, plain.gguf.n_keys + 2);
     for (int32_t i = 0; i < plain.gguf.n_keys; i++)
@@ -351,7 +256,7 @@ START_TEST(test_keys_of_a_caller) {
     ck_assert_int_eq(memcmp(text, keys[1].text, n), 0);
     text_key(&w.gguf, "x.text", &n);
     ck_assert_uint_eq(n, 0);
-    ck_assert_uint_eq(u64_key(&w.gguf, "x.number"), 4000000000);
+    ck_assert_uint_eq(written_u64(&w, "x.number"), 4000000000);
     for (int32_t i = 0; i < plain.gguf.n_tensors; i++) {
         const slm__tensor *a = &plain.gguf.tensors[i], *b = &w.gguf.tensors[i];
         ck_assert_uint_eq(a->n_bytes, b->n_bytes);
@@ -359,12 +264,12 @@ START_TEST(test_keys_of_a_caller) {
     }
     free_written(&w);
     free_written(&plain);
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 
 START_TEST(test_fault_keys_of_a_caller) {
-    fixture f = open_shape(&shapes[0]);
+    quantizer_case f = open_shape(&shapes[0]);
     slm_quantizer *q;
     static char long_name[65537];
     memset(long_name, 'a', sizeof long_name - 1);
@@ -379,7 +284,7 @@ START_TEST(test_fault_keys_of_a_caller) {
         {{{"a", "x", 0}, {NULL, "x", 0}}, "without a name"},
         {{{"a", "x", 0}, {long_name, "x", 0}}, "too long"},
     };
-    slm_quantize_params p = params_of("Q8_0");
+    slm_quantize_params p = quantizer_params("Q8_0");
     p.n_keys = 2;
     ASSERT_FAILS(slm_quantizer_create(f.model, &p, &q, &err), SLM_ERR_ARGUMENT, "params->keys");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -389,45 +294,45 @@ START_TEST(test_fault_keys_of_a_caller) {
     }
     p.n_keys = 257;
     ASSERT_FAILS(slm_quantizer_create(f.model, &p, &q, &err), SLM_ERR_RANGE, "n_keys");
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 
 /* ---- What goes wrong ---- */
 
 START_TEST(test_quantized_files_only_when_asked) {
-    fixture f = open_shape(&shapes[3]);
+    quantizer_case f = open_shape(&shapes[3]);
     slm_quantizer *q;
-    slm_quantize_params p = params_of("Q4_0");
+    slm_quantize_params p = quantizer_params("Q4_0");
     p.requantize = false;
     ASSERT_FAILS(slm_quantizer_create(f.model, &p, &q, &err), SLM_ERR_UNSUPPORTED,
                  "is quantized already (Q");
     ck_assert_ptr_null(q);
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 
 START_TEST(test_one_of_several_parts) {
-    fixture f = {0};
+    quantizer_case f = {0};
     gb_u32(&f.b, "split.count", 2);
-    open_built(&f);
+    open_quantizer_case(&f);
     slm_quantizer *q;
     ASSERT_FAILS(slm_quantizer_create(f.model, NULL, &q, &err), SLM_ERR_UNSUPPORTED, "2 parts");
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 
 /* Only tensors with weights of their own: none, or only keys. */
 START_TEST(test_no_tensors) {
-    fixture f = {0};
+    quantizer_case f = {0};
     gb_str(&f.b, "a", "b");
-    open_built(&f);
-    slm_quantize_params p = params_of("Q4_0");
-    written w = quantize(&f, &p);
+    open_quantizer_case(&f);
+    slm_quantize_params p = quantizer_params("Q4_0");
+    written_file w = quantize_case(&f, &p);
     ck_assert_int_eq(w.gguf.n_tensors, 0);
     ck_assert_int_eq(w.gguf.n_keys, 3);
     free_written(&w);
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 
@@ -436,22 +341,22 @@ START_TEST(test_weights_that_are_no_numbers) {
     static float x[3][96];
     for (int i = 0; i < 3; i++) {
         for (int where = 0; where < 2; where++) { /* in a matrix, or in a vector that is copied */
-            fixture f = {0};
+            quantizer_case f = {0};
             memset(x, 0, sizeof x);
             x[where ? 0 : 2][41] = bad[i];
             gb_tensor(&f.b, "a.weight", 0, 2, (int64_t[]){96, where ? 1 : 3}, x,
                       where ? 384 : 1152);
-            open_built(&f);
-            slm_quantizer *q =
-                create(&f, &(slm_quantize_params){.size = sizeof *&(slm_quantize_params){0},
-                                                  .type = "Q4_0"});
+            open_quantizer_case(&f);
+            slm_quantizer *q = create_quantizer(
+                &f,
+                &(slm_quantize_params){.size = sizeof *&(slm_quantize_params){0}, .type = "Q4_0"});
             ASSERT_FAILS(slm_quantizer_write(q, f.path, &err), SLM_ERR_NUMERIC,
                          where ? "tensor a.weight: weight 41 of row 0"
                                : "tensor a.weight: weight 41 of row 2");
             ck_assert_ptr_nonnull(strstr(err.message, i ? "infinite" : "NaN"));
             ck_assert_int_eq(n_files(f.dir), 0);
             slm_quantizer_free(q);
-            close_fixture(&f);
+            close_quantizer_case(&f);
         }
     }
 }
@@ -465,24 +370,24 @@ START_TEST(test_slices) {
     uint32_t state = 1;
     for (int i = 0; i < ROW * ROWS; i++)
         x[i] = (float)((state = state * 1664525 + 1013904223) >> 8) * 0x1p-24f - 0.5f;
-    slm_quantize_params p = params_of("Q8_0");
+    slm_quantize_params p = quantizer_params("Q8_0");
     p.n_threads = 3;
     for (int bad = 0; bad < 2; bad++) {
-        fixture f = {0};
+        quantizer_case f = {0};
         if (bad) x[ROW * ROWS - 2] = NAN;
         gb_tensor(&f.b, "a.weight", 0, 2, (int64_t[]){ROW, ROWS}, x, ROW * ROWS * sizeof *x);
-        open_built(&f);
+        open_quantizer_case(&f);
         if (bad) {
-            slm_quantizer *q = create(&f, &p);
+            slm_quantizer *q = create_quantizer(&f, &p);
             ASSERT_FAILS(slm_quantizer_write(q, f.path, &err), SLM_ERR_NUMERIC,
                          "tensor a.weight: weight 254 of row 1099 is NaN");
             slm_quantizer_free(q);
         } else {
-            written w = quantize(&f, &p);
+            written_file w = quantize_case(&f, &p);
             expect_same_model(&f, &w);
             free_written(&w);
         }
-        close_fixture(&f);
+        close_quantizer_case(&f);
     }
     free(x);
 }
@@ -502,14 +407,14 @@ static bool be_patient(void *user, float done) {
 
 /* At each call: the old file stays, and nothing beside it. */
 START_TEST(test_cancel) {
-    fixture f = open_shape(&shapes[1]);
+    quantizer_case f = open_shape(&shapes[1]);
     patience user = {0};
-    slm_quantize_params p = params_of("Q8_0");
+    slm_quantize_params p = quantizer_params("Q8_0");
     p.progress = be_patient;
     p.progress_user = &user;
     FILE *old = fopen(f.path, "w");
     ck_assert(old && fputs("old", old) >= 0 && fclose(old) == 0);
-    slm_quantizer *q = create(&f, &p);
+    slm_quantizer *q = create_quantizer(&f, &p);
     slm_status s = SLM_ERR_CANCELLED;
     for (int most = 1; s != SLM_OK; most++) {
         user = (patience){.most = most};
@@ -524,14 +429,14 @@ START_TEST(test_cancel) {
     ck_assert_int_gt(user.calls, 30);
     ck_assert_float_eq(user.last, 1);
     slm_quantizer_free(q);
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 
 START_TEST(test_places_that_cannot_be_written) {
-    fixture f = open_shape(&shapes[1]);
-    slm_quantize_params p = params_of("Q8_0");
-    slm_quantizer *q = create(&f, &p);
+    quantizer_case f = open_shape(&shapes[1]);
+    slm_quantize_params p = quantizer_params("Q8_0");
+    slm_quantizer *q = create_quantizer(&f, &p);
     char path[80];
     snprintf(path, sizeof path, "%s/none/out", f.dir);
     ASSERT_FAILS(slm_quantizer_write(q, path, &err), SLM_ERR_IO, "No such file");
@@ -543,19 +448,19 @@ START_TEST(test_places_that_cannot_be_written) {
     unlink(f.path);
     ck_assert_int_eq(n_files(f.dir), 0);
     slm_quantizer_free(q);
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 
 /* An unfinished file of a process that was killed is in nobody's way. */
 START_TEST(test_left_over_part) {
-    fixture f = open_shape(&shapes[1]);
+    quantizer_case f = open_shape(&shapes[1]);
     char part[80];
     snprintf(part, sizeof part, "%s.part0", f.path);
     FILE *old = fopen(part, "w");
     ck_assert(old && fclose(old) == 0);
-    slm_quantize_params p = params_of("Q8_0");
-    slm_quantizer *q = create(&f, &p);
+    slm_quantize_params p = quantizer_params("Q8_0");
+    slm_quantizer *q = create_quantizer(&f, &p);
     ck_assert_int_eq(slm_quantizer_write(q, f.path, &err), SLM_OK);
     ck_assert_int_eq(n_files(f.dir), 2);
     ck_assert_int_eq(unlink(part), 0);
@@ -569,15 +474,15 @@ START_TEST(test_left_over_part) {
     ck_assert_int_eq(stat(f.path, &st), 0);
     ck_assert_int_eq(st.st_mode & 0777, 0662);
     slm_quantizer_free(q);
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 
 /* Every allocation in turn; and how much is taken, which does not depend on the size of the tensors. */
 START_TEST(test_memory) {
-    fixture f = open_shape(&shapes[1]);
+    quantizer_case f = open_shape(&shapes[1]);
     check_alloc counts = {0};
-    slm_quantize_params p = params_of("Q4_K_M");
+    slm_quantize_params p = quantizer_params("Q4_K_M");
     p.n_threads = 1;
     p.allocator = check_allocator(&counts);
     slm_status s = SLM_ERR_NOMEM;
@@ -593,13 +498,13 @@ START_TEST(test_memory) {
     }
     ck_assert_int_gt(counts.n_calls, 6);
     ck_assert_uint_lt(counts.peak, 3 << 20);
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 
 /* The model's file is cut short after it was opened. */
 START_TEST(test_file_that_changes) {
-    fixture f = open_shape(&shapes[0]);
+    quantizer_case f = open_shape(&shapes[0]);
     char path[80];
     snprintf(path, sizeof path, "%s/in", f.dir);
     FILE *file = fopen(path, "wb");
@@ -616,7 +521,7 @@ START_TEST(test_file_that_changes) {
     slm_quantizer_free(q);
     slm_model_close(model);
     unlink(path);
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 
@@ -641,28 +546,28 @@ static void scribble_free(void *user, void *p) {
 
 START_TEST(test_keys_that_change) {
     static const float x[32] = {1};
-    fixture f = {0};
+    quantizer_case f = {0};
     gb_str(&f.b, "general.file_type", "");
     gb_tensor(&f.b, "x.weight", 0, 1, (int64_t[]){3}, x, 12);
-    open_built(&f);
+    open_quantizer_case(&f);
     scribbler user = {.name = memmem(f.data, f.n_bytes, "general.f", 9)};
     user.inner = check_allocator(&user.counts);
-    slm_quantize_params p = params_of("Q8_0");
+    slm_quantize_params p = quantizer_params("Q8_0");
     p.n_threads = 1;
     p.allocator = (slm_allocator){scribble, scribble_free, &user};
-    slm_quantizer *q = create(&f, &p);
+    slm_quantizer *q = create_quantizer(&f, &p);
     ck_assert_int_eq(slm_quantizer_write(q, f.path, &err), SLM_OK);
     long last = user.counts.n_calls; /* the one for the head */
     slm_quantizer_free(q);
     user.counts.n_calls = 0;
     user.at = last;
-    q = create(&f, &p);
+    q = create_quantizer(&f, &p);
     ASSERT_FAILS(slm_quantizer_write(q, f.path, &err), SLM_ERR_CHANGED, "was changed");
     ck_assert_int_eq(user.counts.n_calls, last);
     user.name[0] ^= 1;
     slm_quantizer_free(q);
     ck_assert_int_eq(user.counts.n_live, 0);
-    close_fixture(&f);
+    close_quantizer_case(&f);
 }
 END_TEST
 
