@@ -78,8 +78,7 @@ static void put_token_text(const answerer *a, json *j, slm_token token) {
     const char *text = "";
     size_t n = 0;
     slm_token_get(a->model, token, &text, &n, NULL);
-    json_name(j, "text");
-    json_bytes(j, text, n);
+    json_named_bytes(j, "text", text, n);
 }
 
 /* A line of JSON on the token that was chosen from the row. */
@@ -89,20 +88,15 @@ static int put_logprobs(answerer *a, const float *row, slm_token token) {
     if (slm_logprobs(row, a->n_vocab, &token, 1, a->n_top, a->logprobs, &err) != SLM_OK)
         return fail_with("--logprobs", &err);
     json_open(&j, '{');
-    json_name(&j, "token");
-    json_int(&j, token);
+    json_named_int(&j, "token", token);
     put_token_text(a, &j, token);
-    json_name(&j, "logprob");
-    json_double(&j, a->logprobs[0].logprob);
-    json_name(&j, "top");
-    json_open(&j, '[');
+    json_named_double(&j, "logprob", a->logprobs[0].logprob);
+    json_named_open(&j, "top", '[');
     for (int32_t i = 1; i <= a->n_top; i++) {
         json_open(&j, '{');
-        json_name(&j, "token");
-        json_int(&j, a->logprobs[i].token);
+        json_named_int(&j, "token", a->logprobs[i].token);
         put_token_text(a, &j, a->logprobs[i].token);
-        json_name(&j, "logprob");
-        json_double(&j, a->logprobs[i].logprob);
+        json_named_double(&j, "logprob", a->logprobs[i].logprob);
         json_close(&j, '}');
     }
     json_close(&j, ']');

@@ -56,10 +56,8 @@ static int save(const conversation *c, const char *path) {
     json_open(&j, '[');
     for (size_t i = 0; i < c->n; i++) {
         json_open(&j, '{');
-        json_name(&j, "role");
-        json_text(&j, c->messages[i].role);
-        json_name(&j, "content");
-        json_bytes(&j, c->messages[i].content, c->messages[i].n_bytes);
+        json_named_text(&j, "role", c->messages[i].role);
+        json_named_bytes(&j, "content", c->messages[i].content, c->messages[i].n_bytes);
         json_close(&j, '}');
     }
     json_close(&j, ']');

@@ -225,60 +225,42 @@ static int print_all(inspection *in) {
 
 /* ---- JSON ---- */
 
-static void name_int(json *j, const char *name, int64_t value) {
-    json_name(j, name);
-    json_int(j, value);
-}
-
-static void name_u64(json *j, const char *name, uint64_t value) {
-    json_name(j, name);
-    json_u64(j, value);
-}
-
-static void name_text(json *j, const char *name, const char *value) {
-    json_name(j, name);
-    json_text(j, value);
-}
-
 static void json_head(const inspection *in, json *j) {
     const slm_model_info *m = &in->info;
-    name_text(j, "file", in->path);
-    name_u64(j, "file_bytes", m->file_bytes);
-    name_u64(j, "gguf_version", m->gguf_version);
-    name_text(j, "architecture", m->architecture);
-    name_text(j, "not_runnable", m->has_weights ? NULL : in->why_not.message);
-    name_int(j, "n_vocab", m->n_vocab);
-    name_u64(j, "n_params", m->n_params);
-    name_u64(j, "tensor_bytes", m->tensor_bytes);
-    name_int(j, "n_tensors", slm_model_n_tensors(in->model));
+    json_named_text(j, "file", in->path);
+    json_named_u64(j, "file_bytes", m->file_bytes);
+    json_named_u64(j, "gguf_version", m->gguf_version);
+    json_named_text(j, "architecture", m->architecture);
+    json_named_text(j, "not_runnable", m->has_weights ? NULL : in->why_not.message);
+    json_named_int(j, "n_vocab", m->n_vocab);
+    json_named_u64(j, "n_params", m->n_params);
+    json_named_u64(j, "tensor_bytes", m->tensor_bytes);
+    json_named_int(j, "n_tensors", slm_model_n_tensors(in->model));
     if (!m->has_weights) return;
-    name_int(j, "n_layer", m->n_layer);
-    name_int(j, "n_embd", m->n_embd);
-    name_int(j, "n_ff", m->n_ff);
-    name_int(j, "n_head", m->n_head);
-    name_int(j, "n_head_kv", m->n_head_kv);
-    name_int(j, "n_ctx_train", m->n_ctx_train);
-    json_name(j, "context");
-    json_open(j, '{');
-    name_int(j, "n_ctx", in->params.n_ctx);
-    name_text(j, "kv", kv_name(in->params.kv_type));
-    name_u64(j, "bytes", in->context_bytes);
-    name_u64(j, "bytes_per_position", in->position_bytes);
+    json_named_int(j, "n_layer", m->n_layer);
+    json_named_int(j, "n_embd", m->n_embd);
+    json_named_int(j, "n_ff", m->n_ff);
+    json_named_int(j, "n_head", m->n_head);
+    json_named_int(j, "n_head_kv", m->n_head_kv);
+    json_named_int(j, "n_ctx_train", m->n_ctx_train);
+    json_named_open(j, "context", '{');
+    json_named_int(j, "n_ctx", in->params.n_ctx);
+    json_named_text(j, "kv", kv_name(in->params.kv_type));
+    json_named_u64(j, "bytes", in->context_bytes);
+    json_named_u64(j, "bytes_per_position", in->position_bytes);
     json_close(j, '}');
 }
 
 static void json_types(const inspection *in, json *j) {
-    json_name(j, "types");
-    json_open(j, '[');
+    json_named_open(j, "types", '[');
     for (int32_t i = 0; i < in->n_types; i++) {
         const type_sum *t = &in->types[i];
         json_open(j, '{');
-        name_text(j, "type", t->type);
-        name_int(j, "n_tensors", t->n_tensors);
-        name_u64(j, "n_params", t->n_params);
-        name_u64(j, "bytes", t->n_bytes);
-        json_name(j, "bits_per_weight");
-        json_double(j, bits(t->n_bytes, t->n_params));
+        json_named_text(j, "type", t->type);
+        json_named_int(j, "n_tensors", t->n_tensors);
+        json_named_u64(j, "n_params", t->n_params);
+        json_named_u64(j, "bytes", t->n_bytes);
+        json_named_double(j, "bits_per_weight", bits(t->n_bytes, t->n_params));
         json_close(j, '}');
     }
     json_close(j, ']');
@@ -301,18 +283,16 @@ static int json_value(inspection *in, json *j, int32_t i, const slm_key_info *k,
 /* A list and not an object: a file may hold any bytes as names, and JSON's must differ. */
 static int json_keys(inspection *in, json *j) {
     int code = EXIT_DONE;
-    json_name(j, "keys");
-    json_open(j, '[');
+    json_named_open(j, "keys", '[');
     for (int32_t i = 0; i < slm_model_n_keys(in->model) && code == EXIT_DONE; i++) {
         slm_key_info k = key_at(in, i);
         json_open(j, '{');
-        name_text(j, "name", k.name);
-        name_text(j, "type", k.type);
+        json_named_text(j, "name", k.name);
+        json_named_text(j, "type", k.type);
         if (k.element_type) {
-            name_text(j, "element_type", k.element_type);
-            name_u64(j, "n", k.n_elements);
-            json_name(j, "first");
-            json_open(j, '[');
+            json_named_text(j, "element_type", k.element_type);
+            json_named_u64(j, "n", k.n_elements);
+            json_named_open(j, "first", '[');
             for (uint64_t e = 0; e < n_shown(in, &k) && code == EXIT_DONE; e++)
                 code = json_value(in, j, i, &k, e);
             json_close(j, ']');
@@ -327,18 +307,16 @@ static int json_keys(inspection *in, json *j) {
 }
 
 static void json_tensors(const inspection *in, json *j) {
-    json_name(j, "tensors");
-    json_open(j, '[');
+    json_named_open(j, "tensors", '[');
     for (int32_t i = 0; i < slm_model_n_tensors(in->model); i++) {
         slm_tensor_info t = tensor_at(in, i);
         json_open(j, '{');
-        name_text(j, "name", t.name);
-        name_text(j, "type", t.type);
-        json_name(j, "shape");
-        json_open(j, '[');
+        json_named_text(j, "name", t.name);
+        json_named_text(j, "type", t.type);
+        json_named_open(j, "shape", '[');
         for (int32_t d = 0; d < t.n_dims; d++) json_int(j, t.dims[d]);
         json_close(j, ']');
-        name_u64(j, "bytes", t.n_bytes);
+        json_named_u64(j, "bytes", t.n_bytes);
         json_close(j, '}');
     }
     json_close(j, ']');

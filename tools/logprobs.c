@@ -195,8 +195,7 @@ static int compute_piece(work *w, const slm_token *ids, int32_t n, const float *
 
 static int put_greedy(work *w, const float *row) {
     slm_error err;
-    json_name(&w->j, "greedy");
-    json_open(&w->j, '[');
+    json_named_open(&w->j, "greedy", '[');
     for (int32_t i = 0; i < w->o.greedy; i++) {
         slm_token id = most_probable(row, w->n_vocab);
         json_int(&w->j, id);
@@ -210,8 +209,7 @@ static int put_greedy(work *w, const float *row) {
 }
 
 static void put_tokens(work *w, const slm_token *ids, size_t n) {
-    json_name(&w->j, "tokens");
-    json_open(&w->j, '[');
+    json_named_open(&w->j, "tokens", '[');
     for (size_t i = 0; i < n; i++) json_int(&w->j, ids[i]);
     json_close(&w->j, ']');
 }
@@ -219,8 +217,7 @@ static void put_tokens(work *w, const slm_token *ids, size_t n) {
 static void put_hash(work *w) {
     char text[24];
     snprintf(text, sizeof text, "0x%016" PRIx64, w->hash);
-    json_name(&w->j, "logits_hash");
-    json_text(&w->j, text);
+    json_named_text(&w->j, "logits_hash", text);
 }
 
 /* The lists are written as they are computed: with a whole vocabulary they are too long to be held. */
@@ -232,8 +229,7 @@ static int put_sequence(work *w, const slm_token *ids, size_t n) {
     json_open(&w->j, '{');
     put_tokens(w, ids, n);
     if (w->o.top > 0) {
-        json_name(&w->j, "top");
-        json_open(&w->j, '[');
+        json_named_open(&w->j, "top", '[');
     }
     size_t at = w->o.last > 0 && n > (size_t)w->o.last ? n - (size_t)w->o.last : 0;
     if (at > 0) code = skip_tokens(w, ids, (int32_t)at);

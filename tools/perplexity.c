@@ -159,31 +159,21 @@ static result add_up(const double *nll, size_t n, uint64_t n_bytes) {
 static void put_json(const work *w, const result *r) {
     json j = {.out = stdout};
     json_open(&j, '{');
-    json_name(&j, "perplexity");
-    json_double(&j, r->perplexity);
-    json_name(&j, "standard_error");
-    json_double(&j, r->error);
-    json_name(&j, "nll_per_token");
-    json_double(&j, r->nll);
-    json_name(&j, "bits_per_byte");
-    json_double(&j, r->bits_per_byte);
-    json_name(&j, "n_tokens");
-    json_u64(&j, w->windows.text.n);
-    json_name(&j, "n_scored");
-    json_u64(&j, w->n_scored);
-    json_name(&j, "n_windows");
-    json_u64(&j, w->windows.n);
-    json_name(&j, "window");
-    json_u64(&j, w->windows.size);
+    json_named_double(&j, "perplexity", r->perplexity);
+    json_named_double(&j, "standard_error", r->error);
+    json_named_double(&j, "nll_per_token", r->nll);
+    json_named_double(&j, "bits_per_byte", r->bits_per_byte);
+    json_named_u64(&j, "n_tokens", w->windows.text.n);
+    json_named_u64(&j, "n_scored", w->n_scored);
+    json_named_u64(&j, "n_windows", w->windows.n);
+    json_named_u64(&j, "window", w->windows.size);
     json_name(&j, "stride");
     if (w->windows.halves)
         json_text(&j, NULL);
     else
         json_u64(&j, w->windows.step);
-    json_name(&j, "seconds");
-    json_double(&j, w->seconds);
-    json_name(&j, "tokens_per_second");
-    json_double(&j, (double)w->walk.n_total / w->seconds);
+    json_named_double(&j, "seconds", w->seconds);
+    json_named_double(&j, "tokens_per_second", (double)w->walk.n_total / w->seconds);
     json_close(&j, '}');
     putchar('\n');
 }

@@ -201,3 +201,19 @@ void json_number(json *j, const char *s, size_t n) {
         json_bytes(j, s, n);
     }
 }
+
+void json_named_bytes(json *j, const char *name, const char *s, size_t n) {
+    json_name(j, name);
+    json_bytes(j, s, n);
+}
+
+#define NAMED(kind, type)                                           \
+    void json_named_##kind(json *j, const char *name, type value) { \
+        json_name(j, name);                                         \
+        json_##kind(j, value);                                      \
+    }
+NAMED(open, char)
+NAMED(text, const char *)
+NAMED(int, int64_t)
+NAMED(u64, uint64_t)
+NAMED(double, double)

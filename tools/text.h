@@ -37,4 +37,12 @@ void json_bool(json *j, bool value);
 void json_number(json *j, const char *s,
                  size_t n); /* as it is if it is one in JSON, else as a string */
 
+/* A name and its value. */
+void json_named_open(json *j, const char *name, char bracket);
+void json_named_bytes(json *j, const char *name, const char *s, size_t n);
+void json_named_text(json *j, const char *name, const char *s);
+void json_named_int(json *j, const char *name, int64_t value);
+void json_named_u64(json *j, const char *name, uint64_t value);
+void json_named_double(json *j, const char *name, double value);
+
 #endif
