@@ -4,12 +4,12 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "compare_row.h"
+#include "shares.h"
 #include "statistics.h"
 #include "token_kind.h"
 
@@ -90,11 +90,6 @@ static bool same_shape(const compare_work *w, int32_t i) {
 
 /* ---- Rows ---- */
 
-typedef struct share {
-    text_pass *p;
-    int32_t thread, begin, end;
-} share;
-
 static void score_row(text_pass *p, int32_t row, float *weights) {
     const compare_work *w = p->w;
     slm_token token = p->walk.rows[row].token;
@@ -110,30 +105,10 @@ static void score_row(text_pass *p, int32_t row, float *weights) {
     }
 }
 
-static void *score_share(void *user) {
-    const share *s = user;
-    float *weights = s->p->weights + (int64_t)s->thread * s->p->w->n_vocab;
-    for (int32_t row = s->begin; row < s->end; row++) score_row(s->p, row, weights);
-    return NULL;
-}
-
-enum { MOST_THREADS = 64 };
-
-/* Each row is one thread's, so their number changes nothing. */
-static void score_rows(text_pass *p) {
-    share shares[MOST_THREADS];
-    pthread_t threads[MOST_THREADS];
-    bool started[MOST_THREADS] = {false};
-    int32_t n = p->n_threads, n_rows = p->walk.n_rows;
-    for (int32_t i = 0; i < n; i++)
-        shares[i] = (share){p, i, (int32_t)((int64_t)n_rows * i / n),
-                            (int32_t)((int64_t)n_rows * (i + 1) / n)};
-    for (int32_t i = 1; i < n && n_rows >= n; i++)
-        started[i] = pthread_create(&threads[i], NULL, score_share, &shares[i]) == 0;
-    for (int32_t i = 0; i < n; i++)
-        if (!started[i]) score_share(&shares[i]);
-    for (int32_t i = 1; i < n; i++)
-        if (started[i]) pthread_join(threads[i], NULL);
+static void score_share(void *user, int32_t share, int32_t begin, int32_t end) {
+    text_pass *p = user;
+    float *weights = p->weights + (int64_t)share * p->w->n_vocab;
+    for (int32_t row = begin; row < end; row++) score_row(p, row, weights);
 }
 
 static int32_t position_group(const text_pass *p, int32_t position) {
@@ -184,7 +159,7 @@ static int compute_piece(text_pass *p) {
         if (walk_decode(&p->walk, p->ctx[i], &err) != SLM_OK)
             return fail_with(w->models[i].path, &err);
     }
-    score_rows(p);
+    share_rows(p->n_threads, p->walk.n_rows, score_share, p);
     p->n_states += (size_t)p->walk.n_tokens;
     for (int32_t row = 0; row < p->walk.n_rows; row++)
         if (!add_row(p, row)) return fail("no memory");
@@ -229,7 +204,7 @@ static int create_contexts(text_pass *p, const slm_context_params *sizes) {
             return fail_with(m->path, &err);
     }
     int32_t n = slm_context_n_threads(p->ctx[0]);
-    p->n_threads = n < MOST_THREADS ? n : MOST_THREADS;
+    p->n_threads = n < MAX_SHARES ? n : MAX_SHARES;
     w->result.n_threads = n;
     return EXIT_DONE;
 }

@@ -8,12 +8,12 @@
  */
 #include <inttypes.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "shares.h"
 #include "text.h"
 #include "windows.h"
 
@@ -57,46 +57,30 @@ static bool show_progress(void *user, float done) {
     return progress_update(&w->bar, walk_progress(&w->walk, done));
 }
 
-/* Rows begin .. end-1 of a piece, a thread's share. */
-typedef struct share {
+/* The rows of a piece: of each share, the error of the first row that has none. */
+typedef struct row_scores {
     const work *w;
-    int32_t begin, end;
-    slm_error err; /* of the first row that has none */
-} share;
+    slm_error err[MAX_SHARES];
+} row_scores;
 
-static void *score_share(void *user) {
-    share *s = user;
-    const work *w = s->w;
-    s->err.status = SLM_OK;
-    for (int32_t i = s->begin; i < s->end && s->err.status == SLM_OK; i++) {
+static void score_share(void *user, int32_t share, int32_t begin, int32_t end) {
+    row_scores *scores = user;
+    const work *w = scores->w;
+    slm_error *err = &scores->err[share];
+    for (int32_t i = begin; i < end && err->status == SLM_OK; i++) {
         slm_logprob p;
         if (slm_logprobs(slm_logits(w->ctx, i), w->n_vocab, &w->walk.rows[i].token, 1, 0, &p,
-                         &s->err) == SLM_OK)
+                         err) == SLM_OK)
             w->nll[w->n_scored + (size_t)i] = -p.logprob;
     }
-    return NULL;
 }
 
-/* With a large vocabulary this is a good part of the work. Each row is one thread's, so their number changes nothing. */
+/* With a large vocabulary this is a good part of the work. */
 static int score_rows(work *w) {
-    enum { MAX_SHARES = 64 };
-    share shares[MAX_SHARES];
-    pthread_t threads[MAX_SHARES];
-    bool started[MAX_SHARES] = {false};
-    int32_t n = slm_context_n_threads(w->ctx), n_rows = w->walk.n_rows;
-    n = n > MAX_SHARES ? MAX_SHARES : n;
-    for (int32_t i = 0; i < n; i++)
-        shares[i] = (share){.w = w,
-                            .begin = (int32_t)((int64_t)n_rows * i / n),
-                            .end = (int32_t)((int64_t)n_rows * (i + 1) / n)};
-    for (int32_t i = 1; i < n && n_rows >= n; i++)
-        started[i] = pthread_create(&threads[i], NULL, score_share, &shares[i]) == 0;
-    for (int32_t i = 0; i < n; i++)
-        if (!started[i]) score_share(&shares[i]);
-    for (int32_t i = 1; i < n; i++)
-        if (started[i]) pthread_join(threads[i], NULL);
-    for (int32_t i = 0; i < n; i++)
-        if (shares[i].err.status != SLM_OK) return fail_with("log-probabilities", &shares[i].err);
+    row_scores scores = {.w = w};
+    share_rows(slm_context_n_threads(w->ctx), w->walk.n_rows, score_share, &scores);
+    for (int32_t i = 0; i < MAX_SHARES; i++)
+        if (scores.err[i].status != SLM_OK) return fail_with("log-probabilities", &scores.err[i]);
     return EXIT_DONE;
 }
 

@@ -3,12 +3,13 @@
 #include <errno.h>
 #include <float.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "shares.h"
 
 enum {
     WINDOW = 64, /* tokens                                                          */
@@ -165,35 +166,22 @@ static double kl_of_row(const base_row *b, const float *logits, int32_t n_vocab)
     return log1p(sum);
 }
 
-/* A thread's share of the context's rows: each is one thread's, so their number changes nothing. */
-typedef struct share {
+typedef struct row_piece {
     probe *p;
-    int32_t first, begin, end; /* of the group is row 0 */
-} share;
+    int32_t first; /* of the group is row 0 of the context */
+} row_piece;
 
-static void *score_share(void *user) {
-    const share *s = user;
-    for (int32_t i = s->begin; i < s->end; i++)
-        s->p->kl[s->first + i] =
-            kl_of_row(&s->p->rows[s->first + i], slm_logits(s->p->ctx, i), s->p->n_vocab);
-    return NULL;
+static void score_share(void *user, int32_t share, int32_t begin, int32_t end) {
+    const row_piece *piece = user;
+    probe *p = piece->p;
+    (void)share;
+    for (int32_t i = begin; i < end; i++)
+        p->kl[piece->first + i] =
+            kl_of_row(&p->rows[piece->first + i], slm_logits(p->ctx, i), p->n_vocab);
 }
 
-static bool score_rows(probe *p, int32_t first, int32_t n_rows) {
-    enum { MAX_SHARES = 16 };
-    share shares[MAX_SHARES];
-    pthread_t threads[MAX_SHARES];
-    bool started[MAX_SHARES] = {false};
-    int32_t n = slm_context_n_threads(p->ctx);
-    n = n > MAX_SHARES ? MAX_SHARES : n;
-    for (int32_t i = 0; i < n; i++)
-        shares[i] = (share){p, first, n_rows * i / n, n_rows * (i + 1) / n};
-    for (int32_t i = 1; i < n; i++)
-        started[i] = pthread_create(&threads[i], NULL, score_share, &shares[i]) == 0;
-    for (int32_t i = 0; i < n; i++)
-        if (!started[i]) score_share(&shares[i]);
-    for (int32_t i = 1; i < n; i++)
-        if (started[i]) pthread_join(threads[i], NULL);
+static bool score_rows(probe *p, int32_t first, int32_t n) {
+    share_rows(slm_context_n_threads(p->ctx), n, score_share, &(row_piece){p, first});
     return true;
 }
 
