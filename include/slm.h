@@ -401,6 +401,7 @@ typedef struct slm_observation {
                            rows for wanted tokens only, that of the row of logits                 */
     int32_t n_rows, n;
     const float *rows; /* [n_rows, n]                                                        */
+    bool same_input;   /* rows are those of the observation before: Q, K and V share an input  */
 } slm_observation;
 
 /* By the thread that is in slm_decode() or slm_embed(), which waits for it; it may not use the

@@ -149,12 +149,28 @@ static void add_squares(double *restrict sums, const float *restrict x, int32_t 
     }
 }
 
-void slm_imatrix_observe(void *imatrix, const slm_observation *o) {
-    if (!imatrix || !o || !o->tensor) return;
-    slm__sums *t = find(imatrix, o->tensor);
-    if (!t || t->n != o->n || t->n_matrices != 1) return;
-    add_squares(t->sums, o->rows, o->n_rows, o->n);
+/* The same squares added to equal sums are equal sums again: tensors that share all their inputs, as Q, K and V do, are summed once. `same`:
+ * the tensor, if any, that just got these rows. */
+static void add_rows(slm__sums *t, const slm_observation *o, const slm__sums *same) {
+    size_t n_bytes = (size_t)t->n * sizeof *t->sums;
     t->counts[0] += o->n_rows;
+    same = same && same->n == t->n && same->counts[0] == t->counts[0] ? same : NULL;
+    if (same && t->twin == same->sums) {
+        memcpy(t->sums, same->sums, n_bytes);
+    } else {
+        add_squares(t->sums, o->rows, o->n_rows, o->n);
+        t->twin = same && memcmp(t->sums, same->sums, n_bytes) == 0 ? same->sums : NULL;
+    }
+}
+
+void slm_imatrix_observe(void *imatrix, const slm_observation *o) {
+    if (!imatrix || !o) return;
+    slm_imatrix *im = imatrix;
+    const slm__sums *before = im->last;
+    slm__sums *t = o->tensor ? find(im, o->tensor) : NULL;
+    if (t && (t->n != o->n || t->n_matrices != 1)) t = NULL;
+    im->last = t;
+    if (t) add_rows(t, o, o->same_input && before != t ? before : NULL);
 }
 
 /* ---- Sums of two ---- */
@@ -262,6 +278,8 @@ slm_status slm_imatrix_add(slm_imatrix *im, const slm_imatrix *more, slm_error *
     SLM_TRY(slm__imatrix_new(&im->allocator, im->chunk_size, &fresh, err));
     slm_status s = widen(im, more, fresh, err);
     slm_imatrix_free(fresh);
+    im->last = NULL;
+    for (int32_t i = 0; i < im->n_tensors; i++) im->tensors[i].twin = NULL;
     for (int32_t i = 0; i < more->n_tensors && s == SLM_OK; i++) {
         const slm__sums *from = &more->tensors[i];
         slm__sums *to = find(im, from->name);

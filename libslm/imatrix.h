@@ -14,8 +14,9 @@ enum {
 typedef struct slm__sums {
     char name[SLM__IMATRIX_NAME + 1];
     int64_t n, n_matrices;
-    double *sums;   /* [n_matrices, n] of x^2; the block that both are in */
-    double *counts; /* [n_matrices] of x                                  */
+    double *sums;       /* [n_matrices, n] of x^2; the block that both are in */
+    double *counts;     /* [n_matrices] of x                                  */
+    const double *twin; /* sums that these are equal to if the counts are, too; NULL: none known */
 } slm__sums;
 
 struct slm_imatrix {
@@ -23,6 +24,7 @@ struct slm_imatrix {
     int32_t chunk_size;
     slm__sums *tensors; /* [n_tensors], by rising name */
     int32_t n_tensors;
+    const slm__sums *last;    /* the tensor of the observation before; NULL: it was none of these */
     uint8_t *datasets;        /* one string behind the other, as in a file: u64 length, bytes */
     uint64_t *dataset_starts; /* [n_datasets] where in it */
     uint64_t n_datasets, dataset_bytes;

@@ -21,7 +21,7 @@ void slm__observe_input(const slm_context *ctx, const slm_acts *x, int32_t first
         if (index == seen) continue;
         seen = index;
         observe(ctx, &(slm_observation){m->gguf.tensor_names[index], ctx->work.layer, first, n_rows,
-                                        x->n, x->x});
+                                        x->n, x->x, i > 0});
     }
 }
 
@@ -29,5 +29,5 @@ void slm__observe_state(slm_context *ctx, int32_t layer) {
     const slm__work *w = &ctx->work;
     if (!ctx->params.observe || w->cancelled) return;
     observe(ctx, &(slm_observation){NULL, layer, w->first, w->n_tokens,
-                                    (int32_t)ctx->model->hp.n_embd, w->x});
+                                    (int32_t)ctx->model->hp.n_embd, w->x, false});
 }

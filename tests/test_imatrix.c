@@ -191,6 +191,53 @@ START_TEST(test_same_bits_however_computed) {
 }
 END_TEST
 
+/* Tensors that share an input are summed once; what they share is told by each observation, and any of them may be without the others. */
+START_TEST(test_shared_inputs) {
+    static const struct {
+        const char *tensor;
+        int rows; /* which */
+        bool same_input;
+    } steps[] = {
+        {"attn_q", 0, false},  {"attn_k", 0, true},   {"attn_v", 0, true}, /* equal from here on */
+        {"attn_q", 1, false},  {"attn_k", 1, true},   {"attn_v", 1, true}, /* copied             */
+        {"attn_q", 2, false},  {"attn_k", 3, false},  {"attn_v", 3, true}, /* K and V differ now */
+        {"attn_q", 4, false},  {"attn_k", 4, true},   {"attn_v", 4, true},   {"attn_q", 0, false},
+        {"attn_q", 1, false},  {"attn_k", 1, true},   {"attn_v", 2, false},  {"unknown", 3, false},
+        {"attn_k", 3, true},   {"ffn_down", 3, true}, {"attn_v", 3, true},   {"attn_q", 2, false},
+        {"ffn_gate", 2, true}, {"attn_q", 4, false},  {"ffn_gate", 4, true}, {"ffn_up", 4, true},
+        {"attn_q", 3, false},  {"attn_q", 3, true},   {"attn_v", 3, true},
+    };
+    static float rows[5 * 2 * N_EMBD];
+    for (int i = 0; i < 5 * 2 * N_EMBD; i++) rows[i] = (float)(i * 37 % 101 - 50) * 0.03f;
+    fixture f;
+    begin(&f, &shape);
+    slm_imatrix *im, *plain, *first;
+    GOOD(slm_imatrix_create(f.model, NULL, &im, &err));
+    GOOD(slm_imatrix_create(f.model, NULL, &plain, &err));
+    GOOD(slm_imatrix_create(f.model, NULL, &first, &err));
+    for (size_t i = 0; i < 2 * (sizeof steps / sizeof *steps); i++) {
+        size_t s = i % (sizeof steps / sizeof *steps);
+        char name[32];
+        snprintf(name, sizeof name, "blk.0.%s.weight", steps[s].tensor);
+        slm_observation o = {
+            name, 0, 0, 2, N_EMBD, rows + steps[s].rows * 2 * N_EMBD, steps[s].same_input};
+        slm_imatrix_observe(im, &o);
+        o.same_input = false;
+        slm_imatrix_observe(plain, &o);
+        expect_equal(im, plain);
+        if (i == 0) slm_imatrix_observe(first, &o);
+        if (i % 7 == 4) { /* sums that change on another way */
+            GOOD(slm_imatrix_add(im, first, &err));
+            GOOD(slm_imatrix_add(plain, first, &err));
+        }
+    }
+    slm_imatrix_free(im);
+    slm_imatrix_free(plain);
+    slm_imatrix_free(first);
+    end(&f);
+}
+END_TEST
+
 /* ---- Files ---- */
 
 static slm_imatrix *open_path(const char *path) {
@@ -560,7 +607,7 @@ START_TEST(test_fault_files) {
     im = collect(&f, (run_params){1, 64, 0, false}, NULL);
     ASSERT_FAILS(slm_imatrix_save(im, "/tmp/slm_no_such_folder/x", &err), SLM_ERR_IO, "No such");
     float bad[N_EMBD] = {[3] = INFINITY};
-    slm_imatrix_observe(im, &(slm_observation){"blk.0.attn_k.weight", 0, 0, 1, N_EMBD, bad});
+    slm_imatrix_observe(im, &(slm_observation){"blk.0.attn_k.weight", 0, 0, 1, N_EMBD, bad, false});
     ASSERT_FAILS(slm_imatrix_save(im, f.path, &err), SLM_ERR_NUMERIC, "blk.0.attn_k.weight");
     float out[N_EMBD];
     ck_assert(!slm_imatrix_importance(im, "blk.0.attn_k.weight", 0, N_EMBD, out));
@@ -690,6 +737,7 @@ int main(void) {
     tcase_set_timeout(c, 120);
     tcase_add_test(c, test_sums_of_squares);
     tcase_add_test(c, test_same_bits_however_computed);
+    tcase_add_test(c, test_shared_inputs);
     tcase_add_test(c, test_file_and_back);
     tcase_add_test(c, test_add);
     tcase_add_test(c, test_several_matrices);

@@ -30,6 +30,8 @@ enum { MAX_SEEN = 32 };
 typedef struct watcher {
     seen all[MAX_SEEN];
     int n;
+    float before[N_BATCH * N_FF]; /* the rows of the last call */
+    int32_t n_before;
 } watcher;
 
 static void watch(void *user, const slm_observation *o) {
@@ -47,6 +49,13 @@ static void watch(void *user, const slm_observation *o) {
     }
     ck_assert_int_eq(o->n, s->n);
     ck_assert_int_le(o->n, N_FF);
+    int32_t n = o->n_rows * o->n;
+    size_t n_bytes = (size_t)n * sizeof(float);
+    ck_assert_int_le(n, N_BATCH * N_FF);
+    bool same = n == w->n_before && memcmp(w->before, o->rows, n_bytes) == 0;
+    ck_assert_msg(o->same_input == (same && o->tensor), "%s of layer %d", name, (int)o->layer);
+    memcpy(w->before, o->rows, n_bytes);
+    w->n_before = n;
     ck_assert_int_eq(o->first, s->n_rows); /* parts follow each other */
     ck_assert_int_le(o->first + o->n_rows, N_TOKENS);
     for (int32_t r = 0; r < o->n_rows; r++)

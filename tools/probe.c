@@ -27,42 +27,14 @@ static const float logit_range = 16;
 
 /* ---- Importance ---- */
 
-static importance_row *find_importance(probe *p, const char *tensor) {
-    for (int32_t i = 0; i < p->n_importance; i++)
-        if (strcmp(p->importance[i].tensor, tensor) == 0) return &p->importance[i];
-    return NULL;
-}
-
-static importance_row *add_importance(probe *p, const slm_observation *o) {
-    double *squares = calloc((size_t)o->n, sizeof *squares);
-    if (!squares || p->n_importance == p->n_tensors) {
-        free(squares);
-        return NULL;
-    }
-    p->importance[p->n_importance] = (importance_row){o->tensor, o->n, 0, squares};
-    return &p->importance[p->n_importance++];
-}
-
-/* An slm_observe_fn. Without memory a tensor has no importance. */
+/* An slm_observe_fn. */
 static void observe(void *user, const slm_observation *o) {
-    probe *p = user;
-    if (!p->observing || !o->tensor) return;
-    importance_row *row = find_importance(p, o->tensor);
-    if (!row) row = add_importance(p, o);
-    if (!row || row->n != o->n) return;
-    for (int32_t r = 0; r < o->n_rows; r++)
-        for (int32_t i = 0; i < o->n; i++) {
-            double x = (double)o->rows[(size_t)r * (size_t)o->n + (size_t)i];
-            row->squares[i] += x * x;
-        }
-    row->n_rows += (uint64_t)o->n_rows;
+    const probe *p = user;
+    if (p->observing) slm_imatrix_observe(p->imatrix, o);
 }
 
 bool probe_importance(void *user, const char *tensor, int64_t matrix, int64_t n, float *out) {
-    const importance_row *row = find_importance(user, tensor);
-    if (!row || matrix != 0 || row->n != n || row->n_rows == 0) return false;
-    for (int64_t i = 0; i < n; i++) out[i] = (float)(row->squares[i] / (double)row->n_rows);
-    return true;
+    return slm_imatrix_importance(((probe *)user)->imatrix, tensor, matrix, n, out);
 }
 
 /* ---- Passes ---- */
@@ -309,6 +281,8 @@ int probe_open(probe *p, int fd, const char *name, const char *text, slm_threads
                progress_span *progress) {
     slm_error err;
     slm_model_params params = slm_model_defaults();
+    slm_imatrix_params sums = slm_imatrix_defaults();
+    sums.output_matrix = true;
     *p = (probe){.progress = progress};
     int code = map_file(p, fd, name);
     if (code != EXIT_DONE) return code;
@@ -317,12 +291,12 @@ int probe_open(probe *p, int fd, const char *name, const char *text, slm_threads
     slm_model_info info = {.size = sizeof info};
     slm_model_get_info(p->model, &info); /* cannot fail: both pointers and the size are good */
     p->n_vocab = info.n_vocab;
-    p->n_tensors = slm_model_n_tensors(p->model);
     p->tokens = calloc(GROUP * WINDOW, sizeof *p->tokens);
     p->sequences = calloc(GROUP * WINDOW, sizeof *p->sequences);
     p->wanted = calloc(GROUP * WINDOW, 1);
-    p->importance = calloc((size_t)p->n_tensors + 1, sizeof *p->importance);
-    if (!p->tokens || !p->sequences || !p->wanted || !p->importance) return fail("no memory");
+    if (!p->tokens || !p->sequences || !p->wanted) return fail("no memory");
+    if (slm_imatrix_create(p->model, &sums, &p->imatrix, &err) != SLM_OK)
+        return fail_with(name, &err);
     code = cut_text(p, text);
     if (code == EXIT_DONE) code = make_context(p, threads);
     return code == EXIT_DONE ? measure_base(p) : code;
@@ -332,7 +306,7 @@ void probe_close(probe *p) {
     slm_context_free(p->ctx);
     slm_model_close(p->model);
     if (p->data) munmap(p->data, p->n_bytes);
-    for (int32_t i = 0; i < p->n_importance; i++) free(p->importance[i].squares);
+    slm_imatrix_free(p->imatrix);
     for (int32_t i = 0; p->rows && i < MOST_ROWS; i++) {
         free(p->rows[i].kept);
     }
@@ -340,7 +314,6 @@ void probe_close(probe *p) {
     free(p->tokens);
     free(p->sequences);
     free(p->wanted);
-    free(p->importance);
     free(p->rows);
     free(p->kl);
     *p = (probe){0};

@@ -13,13 +13,6 @@ typedef struct progress_span {
 
 bool progress_in_span(void *span, float done);
 
-typedef struct importance_row {
-    const char *tensor; /* the model's name of it */
-    int32_t n;
-    uint64_t n_rows;
-    double *squares; /* [n] of what its columns are multiplied by, added up over n_rows tokens */
-} importance_row;
-
 typedef struct base_token {
     slm_token token;
     float logit;
@@ -40,7 +33,7 @@ typedef struct probe {
     slm_model *model;
     slm_context *ctx;
     windows windows;
-    int32_t n_vocab, n_tensors, n_rows, n_groups;
+    int32_t n_vocab, n_rows, n_groups;
     slm_token *tokens; /* of the group at work */
     int32_t *sequences;
     uint8_t *wanted;
@@ -48,9 +41,8 @@ typedef struct probe {
     int32_t max_rows;            /* of logits, computed together */
     base_row *rows;              /* [n_rows] */
     double *kl;                  /* [n_rows] */
-    importance_row *importance;  /* [n_tensors], as far as seen */
-    int32_t n_importance;
-    bool observing;
+    slm_imatrix *imatrix;
+    bool observing; /* it looks at what is computed */
     progress_span *progress;
 } probe;
 
