@@ -962,6 +962,12 @@ typedef struct slm_logprob {
 SLM_API slm_status slm_logprobs(const float *logits, int32_t n_vocab, const slm_token *tokens,
                                 int32_t n_tokens, int32_t n_top, slm_logprob *out, slm_error *err);
 
+/* The same of row `index` of slm_logits(), by several threads too while no other function has the context. For many rows: what the processor
+ * can do, which a virtual machine takes microseconds to tell, is not asked again for each. RANGE (also: there is no such row), NUMERIC, ARGUMENT. */
+SLM_API slm_status slm_context_logprobs(const slm_context *ctx, int32_t index,
+                                        const slm_token *tokens, int32_t n_tokens, int32_t n_top,
+                                        slm_logprob *out, slm_error *err);
+
 /* ---- Stop strings ---- */
 
 /*

@@ -3,7 +3,7 @@
 #include <float.h>
 
 #include "../kernels/vmath.h"
-#include "base.h"
+#include "context.h"
 #include "sampler.h"
 
 enum { PIECE = 256 };
@@ -44,8 +44,7 @@ static slm_status find_max(const float *x, int32_t n, float *max, slm_error *err
 }
 
 /* ln(sum of exp(x - max)): pieces of 256 in double, by rising index. */
-static double log_sum(const float *x, int32_t n, float max) {
-    const slm_kernels *kernels = slm__kernels_named(NULL);
+static double log_sum(const slm_kernels *kernels, const float *x, int32_t n, float max) {
     float w[PIECE];
     double sum = 0;
     for (int32_t at = 0; at < n; at += PIECE) {
@@ -75,9 +74,9 @@ static void find_best(const float *x, int32_t n_vocab, int32_t k, slm_logprob *h
     }
 }
 
-slm_status slm_logprobs(const float *logits, int32_t n_vocab, const slm_token *tokens,
-                        int32_t n_tokens, int32_t n_top, slm_logprob *out, slm_error *err) {
-    slm__clear(err);
+static slm_status logprobs_of(const slm_kernels *kernels, const float *logits, int32_t n_vocab,
+                              const slm_token *tokens, int32_t n_tokens, int32_t n_top,
+                              slm_logprob *out, slm_error *err) {
     if (!logits || n_vocab < 1 || (n_tokens > 0 && !tokens) || !out)
         return slm__fail(err, SLM_ERR_ARGUMENT, "%s",
                          !logits       ? "logits is NULL"
@@ -90,10 +89,27 @@ slm_status slm_logprobs(const float *logits, int32_t n_vocab, const slm_token *t
         SLM_TRY(slm__check_range("token", tokens[i], 0, n_vocab - 1, err));
     float max;
     SLM_TRY(find_max(logits, n_vocab, &max, err));
-    double minus = (double)max + log_sum(logits, n_vocab, max);
+    double minus = (double)max + log_sum(kernels, logits, n_vocab, max);
     for (int32_t i = 0; i < n_tokens; i++)
         out[i] = (slm_logprob){tokens[i], (double)logits[tokens[i]]};
     find_best(logits, n_vocab, n_top, out + n_tokens);
     for (int64_t i = 0; i < (int64_t)n_tokens + n_top; i++) out[i].logprob -= minus;
     return SLM_OK;
+}
+
+slm_status slm_logprobs(const float *logits, int32_t n_vocab, const slm_token *tokens,
+                        int32_t n_tokens, int32_t n_top, slm_logprob *out, slm_error *err) {
+    slm__clear(err);
+    return logprobs_of(slm__kernels_named(NULL), logits, n_vocab, tokens, n_tokens, n_top, out,
+                       err);
+}
+
+slm_status slm_context_logprobs(const slm_context *ctx, int32_t index, const slm_token *tokens,
+                                int32_t n_tokens, int32_t n_top, slm_logprob *out, slm_error *err) {
+    slm__clear(err);
+    if (!ctx) return slm__fail(err, SLM_ERR_ARGUMENT, "context is NULL");
+    const float *logits = slm_logits(ctx, index);
+    if (!logits) return slm__fail(err, SLM_ERR_RANGE, "there is no row %d of logits", (int)index);
+    return logprobs_of(ctx->kernels, logits, (int32_t)ctx->model->hp.n_vocab, tokens, n_tokens,
+                       n_top, out, err);
 }

@@ -708,6 +708,39 @@ START_TEST(test_each_chunk_runs_once) {
 }
 END_TEST
 
+/* Bit for bit those of the row alone, on every instruction set. */
+START_TEST(test_logprobs_of_rows) {
+    enum { N_TOP = 7 };
+    static const slm_token wanted[] = {3, 0, N_VOCAB - 1};
+    static const uint8_t all[] = {1, 1, 1};
+    slm_logprob a[3 + N_TOP], b[3 + N_TOP];
+    for (int level = 0; slm_cpu_level(level); level++) {
+        slm_context_params p = params(64);
+        p.cpu = slm_cpu_level(level);
+        p.n_logits = 3;
+        slm_context *ctx = create(&p);
+        ASSERT_FAILS(slm_context_logprobs(ctx, 0, wanted, 3, N_TOP, a, &err), SLM_ERR_RANGE,
+                     "no row 0");
+        slm_batch batch = {
+            .size = sizeof batch, .n_tokens = 3, .tokens = wanted, .want_logits = all};
+        ck_assert_int_eq(slm_decode(ctx, &batch, &err), SLM_OK);
+        for (int32_t row = 0; row < 3; row++) {
+            ck_assert_int_eq(slm_context_logprobs(ctx, row, wanted, 3, N_TOP, a, &err), SLM_OK);
+            ck_assert_int_eq(slm_logprobs(slm_logits(ctx, row), N_VOCAB, wanted, 3, N_TOP, b, &err),
+                             SLM_OK);
+            for (int i = 0; i < 3 + N_TOP; i++)
+                ck_assert(a[i].token == b[i].token && a[i].logprob == b[i].logprob);
+        }
+        ASSERT_FAILS(slm_context_logprobs(ctx, 3, wanted, 3, 0, a, &err), SLM_ERR_RANGE, "row 3");
+        ASSERT_FAILS(slm_context_logprobs(ctx, -1, wanted, 3, 0, a, &err), SLM_ERR_RANGE, "row -1");
+        ASSERT_FAILS(slm_context_logprobs(ctx, 0, wanted, 3, N_VOCAB + 1, a, &err), SLM_ERR_RANGE,
+                     "n_top");
+        slm_context_free(ctx);
+    }
+    ASSERT_FAILS(slm_context_logprobs(NULL, 0, wanted, 3, 0, a, &err), SLM_ERR_ARGUMENT, "context");
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("context");
     TCase *c = tcase_create("context");
@@ -719,6 +752,7 @@ int main(void) {
     tcase_add_test(c, test_fault_67_parameters_out_of_range);
     tcase_add_test(c, test_fault_67_token_position_sequence_out_of_range);
     tcase_add_test(c, test_fault_67_threads_to_share);
+    tcase_add_test(c, test_logprobs_of_rows);
     tcase_add_test(c, test_threads_are_shared_by_contexts);
     tcase_add_test(c, test_each_chunk_runs_once);
     tcase_add_test(c, test_fault_67_context_of_one_position);

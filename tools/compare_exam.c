@@ -43,8 +43,7 @@ double units_of_tasks(const compare_work *w) {
 
 static slm_status add_logprob(examinee *e, int32_t row, slm_token token, double *sum) {
     slm_logprob p;
-    slm_status status =
-        slm_logprobs(slm_logits(e->ctx, row), e->w->n_vocab, &token, 1, 0, &p, &e->err);
+    slm_status status = slm_context_logprobs(e->ctx, row, &token, 1, 0, &p, &e->err);
     if (status == SLM_OK) *sum += p.logprob;
     return status;
 }

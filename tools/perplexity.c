@@ -42,7 +42,6 @@ typedef struct work {
     slm_model *model;
     adapter_list adapters;
     slm_context *ctx;
-    int32_t n_vocab;
     windows windows;
     window_walk walk;
     double *nll;      /* [n_scored] -ln p, in the order of the text */
@@ -69,8 +68,7 @@ static void score_share(void *user, int32_t share, int32_t begin, int32_t end) {
     slm_error *err = &scores->err[share];
     for (int32_t i = begin; i < end && err->status == SLM_OK; i++) {
         slm_logprob p;
-        if (slm_logprobs(slm_logits(w->ctx, i), w->n_vocab, &w->walk.rows[i].token, 1, 0, &p,
-                         err) == SLM_OK)
+        if (slm_context_logprobs(w->ctx, i, &w->walk.rows[i].token, 1, 0, &p, err) == SLM_OK)
             w->nll[w->n_scored + (size_t)i] = -p.logprob;
     }
 }
@@ -179,9 +177,6 @@ static void put_plain(const work *w, const result *r) {
 
 static int prepare(work *w, slm_context_params *params) {
     static const walk_limits limits = {.logits_bytes = 64 << 20, .n_tokens = 2048};
-    slm_model_info info = {.size = sizeof info};
-    slm_model_get_info(w->model, &info); /* cannot fail: both pointers and the size are good */
-    w->n_vocab = info.n_vocab;
     int code = windows_read(&w->windows, w->model, w->o.file);
     if (code == EXIT_DONE)
         code = windows_cut(&w->windows, (size_t)w->o.compute.n_ctx, (size_t)w->o.stride, w->model);
