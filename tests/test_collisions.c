@@ -1,5 +1,5 @@
 /* Texts made to have one hash, where names, strings and tokens of callers are looked up: it costs no more than a moment, and then it is LIMIT. (Tokens
- * and merges of files: test_vocab.c; dictionaries of templates: test_jinja.c; places of a grammar: test_matcher_limits.c.) */
+ * and merges of files: test_vocab_limits.c; dictionaries of templates: test_jinja.c; places of a grammar: test_matcher_limits.c.) */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -95,6 +95,21 @@ slm_model *vb_open(vocab_build *v) {
     return m;
 }
 
+slm_error vb_expect_refused(vocab_build *v, slm_status status, const char *word) {
+    check_alloc counts = {0};
+    slm_allocator a = check_allocator(&counts);
+    slm_model *m = (slm_model *)&counts;
+    slm_error err;
+    slm_status s = vb_try_open(v, &a, &m, &err);
+    ck_assert_msg(s == status, "%s: %s", slm_status_name(s), err.message);
+    ck_assert_int_eq(err.status, status);
+    ck_assert_ptr_null(m);
+    ck_assert_msg(strstr(err.message, word) != NULL, "%s", err.message);
+    ck_assert_int_eq(counts.n_live, 0);
+    ck_assert_uint_gt(counts.n_calls, 0);
+    return err;
+}
+
 void vb_free(vocab_build *v) {
     for (int i = 0; i < v->n; i++) free(v->tokens[i]);
     for (int i = 0; i < v->n_merges; i++) free(v->merges[i]);

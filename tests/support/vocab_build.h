@@ -41,6 +41,10 @@ const void *vb_finish(vocab_build *v, size_t *n_bytes);
 slm_status vb_try_open(vocab_build *v, const slm_allocator *allocator, slm_model **out,
                        slm_error *err);
 slm_model *vb_open(vocab_build *v);
+
+/* Opening it fails with `status`, says `word`, and nothing stays held. Returns the error. */
+slm_error vb_expect_refused(vocab_build *v, slm_status status, const char *word);
+
 void vb_free(vocab_build *v);
 
 /* Tokens of a text, compared with `ids` (n of them). */
