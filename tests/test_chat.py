@@ -58,7 +58,7 @@ class Piped(Chat):
         self.assertEqual((r.out, r.message), (b"", ""))
         for line, word in (("/nosuch", "/nosuch is no command"), ("/save", "a name is missing"), ("/load", "a name is missing"),
                            ("/again", "nothing was answered"), ("/load " + self.path("missing"), "missing"),
-                           ("/save " + self.path("no") + "/such/folder", "cannot open")):
+                           ("/save " + self.path("no") + "/such/folder", "cannot write")):
             r = self.chat([line, "hello"])
             self.assertIn(word, r.message)
             self.assertEqual(r.out, self.chat(["hello"]).out, line)  # the conversation is as it was

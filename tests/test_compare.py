@@ -501,11 +501,12 @@ class Errors(Compare):
 
         before = small()
         for path in (self.small, self.exact, self.text):
-            self.assertIn("overwrite", self.message(*good, "--json", path))
+            self.assertIn("itself", self.message(*good, "--json", path))
         link = self.path("link.gguf")
         os.symlink(self.small, link)
-        self.assertIn("overwrite", self.message(*good, "--html", link))
-        self.assertIn("overwrite", self.message(*good, "--html", self.path("same"), "--json", self.path("same")))
+        self.assertIn("is the model itself", self.message(*good, "--html", link))
+        for other in ("same", "./same", "../" + os.path.basename(self.folder.name) + "/same"):
+            self.assertIn("is the JSON report itself", self.message(*good, "--html", self.path(other), "--json", self.path("same")))
         self.assertIn("nowhere", self.message(*good, "--json", self.path("nowhere/x.json")))
         self.assertEqual(small(), before)
         self.assertFalse(os.path.exists(self.path("same")))
@@ -517,18 +518,45 @@ class Errors(Compare):
         self.assertEqual(r.code, 1)
         self.assertIn("/dev/full", r.message)
 
+    def test_report_that_is_replaced(self):
+        """It keeps its permissions, and links to it their place; one that may not be written stays."""
+        os.mkdir(self.path("reports"))
+        old, link = self.path("reports/old.json"), self.path("reports/link.json")
+        with open(old, "w", encoding="utf-8") as f:
+            f.write("old")
+        os.chmod(old, 0o606)
+        os.symlink("old.json", link)
+        run = ["compare", "--reference", self.exact, "-f", self.text, "-c", WINDOW, "--no-speed", self.small, "--json", link]
+        self.assertEqual(slm(*run).code, 0)
+        with open(old, encoding="utf-8") as f:
+            json.load(f)
+        self.assertEqual(os.stat(old).st_mode & 0o777, 0o606)
+        self.assertTrue(os.path.islink(link))
+        self.assertEqual(sorted(os.listdir(self.path("reports"))), ["link.json", "old.json"])
+        new = self.path("reports/new.json")
+        self.assertEqual(slm(*run[:-1], new, preexec_fn=lambda: os.umask(0o027)).code, 0)
+        self.assertEqual(os.stat(new).st_mode & 0o777, 0o640)
+        if os.geteuid() != 0:  # who may all
+            os.chmod(new, 0o400)
+            self.assertIn("cannot write", self.message(*run[1:-1], new))
+
     def test_reports_that_can_be_written_are(self):
-        """Also behind one that cannot, and of that nothing is left."""
+        """Also behind one that cannot, and of that nothing is left but what there was before."""
         def limited():
             resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))  # bytes; enough for all but the page
 
         paths = {kind: self.path("some." + kind) for kind in ("json", "html", "markdown")}
         reports = [x for kind, path in paths.items() for x in ("--" + kind, path)]
+        with open(paths["html"], "w", encoding="utf-8") as f:
+            f.write("old")
+        before = set(os.listdir(self.folder.name))
         r = slm("compare", "--reference", self.exact, "-f", self.text, "-c", WINDOW, "--no-speed", self.small, *reports, preexec_fn=limited,
                 restore_signals=False)  # Python ignores SIGXFSZ
         self.assertEqual(r.code, 1)
         self.assertIn(paths["html"], r.message)
-        self.assertFalse(os.path.exists(paths["html"]))
+        with open(paths["html"], encoding="utf-8") as f:
+            self.assertEqual(f.read(), "old")
+        self.assertEqual(set(os.listdir(self.folder.name)) - before, {"some.json", "some.markdown"})
         for kind in ("json", "markdown"):
             self.assertGreater(os.path.getsize(paths[kind]), 1000)
         for other in ("json", "markdown"):

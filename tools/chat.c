@@ -9,6 +9,7 @@
 #include "answer.h"
 #include "conversation.h"
 #include "lineedit.h"
+#include "outfile.h"
 #include "text.h"
 
 typedef struct chat_options {
@@ -47,12 +48,9 @@ typedef struct chat {
 /* ---- Writing it down, as conversation_load() reads it ---- */
 
 static int save(const conversation *c, const char *path) {
-    FILE *out = fopen(path, "w");
-    if (!out) {
-        warn("cannot open %s", path);
-        return EXIT_DONE;
-    }
-    json j = {.out = out};
+    out_file f;
+    if (out_open(&f, path) != EXIT_DONE) return EXIT_DONE;
+    json j = {.out = f.out};
     json_open(&j, '[');
     for (size_t i = 0; i < c->n; i++) {
         json_open(&j, '{');
@@ -61,9 +59,8 @@ static int save(const conversation *c, const char *path) {
         json_close(&j, '}');
     }
     json_close(&j, ']');
-    fputc('\n', out);
-    bool failed = ferror(out);
-    if (fclose(out) != 0 || failed) warn("cannot write to %s", path);
+    fputc('\n', f.out);
+    out_close(&f, true); /* one goes on where it could not be written, too */
     return EXIT_DONE;
 }
 

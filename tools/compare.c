@@ -6,12 +6,12 @@
  */
 #include "compare.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+
+#include "outfile.h"
 
 static const option options[] = {
     {"--reference", "REF", OPT_TEXT, offsetof(compare_options, reference), 0, 0,
@@ -156,53 +156,40 @@ static int read_text(compare_work *w) {
 typedef struct report {
     const char *path; /* NULL: not wanted */
     void (*write)(const comparison *c, FILE *out);
-    bool
-        created; /* there was no such file before, and nothing that is worth keeping is in it yet */
+    const char *name;
 } report;
 
 enum { N_REPORTS = 3 };
 
-static bool is_file(const struct stat *a, const char *path) {
-    struct stat b;
-    return path && stat(path, &b) == 0 && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
-}
-
-/* That a report can be written is known before hours are spent on it, and that nothing of what is read would be lost. */
-static int try_report(const compare_work *w, report *r, const report *all) {
-    struct stat s;
-    r->created = stat(r->path, &s) != 0;
-    FILE *f = fopen(r->path, "a");
-    if (!f) return fail("cannot write %s: %s", r->path, strerror(errno));
-    bool known = fstat(fileno(f), &s) == 0, taken = false;
-    fclose(f);
-    if (!known || !S_ISREG(s.st_mode)) return EXIT_DONE;
-    taken = is_file(&s, w->o.text);
-    for (int32_t i = 0; i < w->n_models; i++) taken |= is_file(&s, w->models[i].path);
-    for (int32_t i = 0; i < w->o.tasks.n; i++) taken |= is_file(&s, w->o.tasks.v[i]);
-    for (const report *other = all; other < r; other++) taken |= is_file(&s, other->path);
-    return taken ? fail("%s is read or written already: a report would overwrite it", r->path)
-                 : EXIT_DONE;
-}
-
-static int write_report(const comparison *c, const report *r) {
-    FILE *f = fopen(r->path, "w");
-    if (!f) return fail("cannot write %s: %s", r->path, strerror(errno));
-    r->write(c, f);
-    bool failed = ferror(f);
-    if (fclose(f) != 0 || failed) return fail("cannot write %s: %s", r->path, strerror(errno));
+/* That all reports can be written is known before hours are spent on them, and that nothing of what is read would be lost. */
+static int check_reports(const compare_work *w, const report *all) {
+    input_file others[MAX_LIST + MAX_TASKS + N_REPORTS + 2];
+    size_t n = 0;
+    others[n++] = (input_file){w->o.text, "text"};
+    for (int32_t i = 0; i < w->n_models; i++)
+        others[n++] = (input_file){w->models[i].path, "model"};
+    for (int32_t i = 0; i < w->o.tasks.n; i++) others[n++] = (input_file){w->o.tasks.v[i], "task"};
+    for (int i = 0; i < N_REPORTS; i++) {
+        if (!all[i].path) continue;
+        int code = check_out(all[i].path, others, n);
+        if (code != EXIT_DONE) return code;
+        others[n++] = (input_file){all[i].path, all[i].name};
+    }
     return EXIT_DONE;
 }
 
-/* All that can be: hours of work are in them. Those are no longer `created`. */
-static int write_reports(const comparison *c, report *all) {
+/* All that can be: hours of work are in them. */
+static int write_reports(const comparison *c, const report *all) {
     int code = EXIT_DONE;
     for (int i = 0; i < N_REPORTS; i++) {
+        out_file f;
         if (!all[i].path) continue;
-        int own = write_report(c, &all[i]);
-        if (own == EXIT_DONE)
-            all[i].created = false;
-        else
-            code = own;
+        int own = out_open(&f, all[i].path);
+        if (own == EXIT_DONE) {
+            all[i].write(c, f.out);
+            own = out_close(&f, true);
+        }
+        code = own == EXIT_DONE ? code : own;
     }
     return code;
 }
@@ -227,21 +214,16 @@ static int measure(compare_work *w, int argc, char **argv) {
 }
 
 static int compare(compare_work *w, int argc, char **argv) {
-    report reports[N_REPORTS] = {{w->o.json, write_comparison_json, false},
-                                 {w->o.markdown, write_comparison_markdown, false},
-                                 {w->o.html, write_comparison_html, false}};
-    int code = EXIT_DONE, n = 0;
-    for (; n < N_REPORTS && code == EXIT_DONE; n++)
-        if (reports[n].path) code = try_report(w, &reports[n], reports);
+    const report reports[N_REPORTS] = {
+        {w->o.json, write_comparison_json, "JSON report"},
+        {w->o.markdown, write_comparison_markdown, "Markdown report"},
+        {w->o.html, write_comparison_html, "page"}};
+    int code = check_reports(w, reports);
     if (code == EXIT_DONE) code = measure(w, argc, argv);
     progress_end(&w->bar);
-    if (code == EXIT_DONE) {
-        write_comparison_text(&w->result, stdout);
-        code = write_reports(&w->result, reports);
-    }
-    for (int i = 0; i < n && code != EXIT_DONE; i++)
-        if (reports[i].path && reports[i].created) remove(reports[i].path);
-    return code;
+    if (code != EXIT_DONE) return code;
+    write_comparison_text(&w->result, stdout);
+    return write_reports(&w->result, reports);
 }
 
 /* Returns PARSED, or the code to exit with. */

@@ -15,22 +15,47 @@
 
 /* ---- Streams and files ---- */
 
+/* The folder that a path is in, with its slash; to be freed. */
+static char *folder_of(const char *path) {
+    return file_part(path) == path ? strdup("./") : strndup(path, (size_t)(file_part(path) - path));
+}
+
+static bool is_same(const struct stat *s, const struct stat *t) {
+    return s->st_dev == t->st_dev && s->st_ino == t->st_ino;
+}
+
+/* Also of files that are not there yet: the same name in the same folder. */
 static bool same_file(const char *a, const char *b) {
     struct stat s, t;
-    return stat(a, &s) == 0 && stat(b, &t) == 0 && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
+    bool there = stat(a, &s) == 0, also = stat(b, &t) == 0;
+    if (there || also) return there && also && is_same(&s, &t);
+    char *in = folder_of(a), *of = folder_of(b);
+    bool same = in && of && strcmp(file_part(a), file_part(b)) == 0 && stat(in, &s) == 0 &&
+                stat(of, &t) == 0 && is_same(&s, &t);
+    free(in);
+    free(of);
+    return same;
+}
+
+/* What is no regular file is written in place; all else beside its place. */
+static bool can_write(const char *out) {
+    struct stat st;
+    bool is_there = stat(out, &st) == 0;
+    if (is_there && access(out, W_OK) != 0) return false;
+    if (is_there && !S_ISREG(st.st_mode)) return true;
+    char *target = is_there ? realpath(out, NULL) : strdup(out);
+    char *folder = target ? folder_of(target) : NULL;
+    bool can = folder && access(folder, W_OK | X_OK) == 0;
+    free(target);
+    free(folder);
+    return can;
 }
 
 int check_out(const char *out, const input_file *in, size_t n_in) {
     for (size_t i = 0; i < n_in; i++)
         if (in[i].path && same_file(in[i].path, out))
             return fail("%s is the %s itself", out, in[i].what);
-    const char *slash = strrchr(out, '/');
-    char *folder = slash ? strndup(out, (size_t)(slash - out) + 1) : strdup(".");
-    if (!folder) return fail("no memory");
-    int code = access(folder, W_OK | X_OK) == 0 ? EXIT_DONE
-                                                : fail("cannot write %s: %s", out, strerror(errno));
-    free(folder);
-    return code;
+    return can_write(out) ? EXIT_DONE : fail("cannot write %s: %s", out, strerror(errno));
 }
 
 void hold_standard_streams(void) {
