@@ -518,6 +518,15 @@ class Errors(Compare):
         self.assertEqual(r.code, 1)
         self.assertIn("/dev/full", r.message)
 
+    def test_special_tokens_are_text(self):
+        """Unless they are asked for: 12 bytes each, or one token."""
+        text = self.file("chat.txt", "<|im_start|>" * 70)
+        for args, n in (([], 12 * 70), (["--parse-special"], 70)):
+            report = self.path("special.json")
+            self.good("compare", "--reference", self.exact, "-f", text, "-c", WINDOW, "--no-speed", self.small, "--json", report, *args)
+            with open(report, encoding="utf-8") as f:
+                self.assertEqual(json.load(f)["n_tokens"], n)
+
     def test_report_that_is_replaced(self):
         """It keeps its permissions, and links to it their place; one that may not be written stays."""
         os.mkdir(self.path("reports"))

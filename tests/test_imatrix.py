@@ -56,6 +56,18 @@ class Imatrix(Case):
 
 
 class Numbers(Imatrix):
+    def test_special_tokens(self):
+        """Text, unless they are asked for; then, of a text without any, nothing changes."""
+        chat = self.file("chat.txt", "<|im_start|>" * 32 + "\n")
+        for text, special, plain in ((chat, 32, 12 * 32), (self.text, None, None)):
+            sums = []
+            for args, n in (([], plain), (["--parse-special"], special)):
+                tensors, _ = self.tensors(self.collect("special.gguf", "-c", 32, *args, text=text))
+                sums.append(tensors)
+                if n:
+                    self.assertEqual(tensors["blk.0.attn_q.weight.counts"], [n])
+            self.assertEqual(sums[0] == sums[1], text == self.text)
+
     def inputs(self, token):
         """What the first layer's attention multiplies its matrices by."""
         x, norm = embedding(self.weights["token_embd.weight"], token), floats(self.weights["blk.0.attn_norm.weight"])

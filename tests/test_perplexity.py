@@ -137,7 +137,10 @@ class Numbers(Perplexity):
         self.assertEqual(self.measure(b"\xff\xfe\xc3(\0\r\n\xf0", "-c", 4)["n_windows"] > 0, True)
 
     def test_special_tokens_are_text(self):
-        self.assertEqual(self.measure("<|im_end|>", "--stride", 5)["n_tokens"], 10)
+        """Unless they are asked for. A user-defined one, of which this model has none, is a token always."""
+        text = "a<|im_end|>b"
+        self.assertEqual(self.measure(text, "--stride", 5)["n_tokens"], 12)
+        self.assertEqual(self.measure(text, "--stride", 2, "-c", 4, "--parse-special")["n_tokens"], 3)
 
     def test_same_digits(self):
         """However it is computed, and whatever windows were computed at the same time."""

@@ -22,6 +22,7 @@ static const option options[] = {
      "tokens of a window, of which the second half is scored (default 512)"},
     {"--windows", "N", OPT_INT, offsetof(compare_options, n_windows), 1, INT32_MAX,
      "only the first N windows of the text"},
+    PARSE_SPECIAL_OPTION(compare_options),
     {"--task", "FILE", OPT_TEXTS, offsetof(compare_options, tasks), 0, 0,
      "questions of several choices, JSON lines; may be given several times"},
     {"--no-speed", NULL, OPT_FLAG, offsetof(compare_options, no_speed), 0, 0,
@@ -137,7 +138,7 @@ static int open_all(compare_work *w) {
 
 static int read_text(compare_work *w) {
     windows *t = &w->windows;
-    int code = windows_read(t, w->models[0].model, w->o.text);
+    int code = windows_read(t, w->models[0].model, w->o.text, w->o.parse_special);
     for (int32_t i = 1; i < w->n_models && code == EXIT_DONE; i++)
         code = check_tokenizer(w, &w->models[i]);
     if (code == EXIT_DONE) code = windows_cut(t, (size_t)w->o.compute.n_ctx, 0, w->models[0].model);

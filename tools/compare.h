@@ -10,7 +10,7 @@ typedef struct compare_options {
     const char *reference, *text;
     text_list tasks;
     int32_t n_windows; /* 0: all of the text */
-    bool no_speed;
+    bool no_speed, parse_special;
     const char *json, *markdown, *html;
     compute_options compute; /* its n_ctx is the window */
 } compare_options;

@@ -12,7 +12,7 @@ typedef struct imatrix_options {
     const char *model, *file, *out, *show;
     text_list in;
     int32_t n_chunks; /* 0: all */
-    bool output_matrix;
+    bool output_matrix, parse_special;
     compute_options compute; /* its n_ctx is the window */
 } imatrix_options;
 
@@ -27,6 +27,7 @@ static const option options[] = {
      "the first N windows only (default: all)"},
     {"--in", "FILE", OPT_TEXTS, offsetof(imatrix_options, in), 0, 0,
      "add this importance matrix; may be given several times, also without -m and -f"},
+    PARSE_SPECIAL_OPTION(imatrix_options),
     {"--output-matrix", NULL, OPT_FLAG, offsetof(imatrix_options, output_matrix), 0, 0,
      "the output matrix, too, which takes longer (default: the matrices of layers)"},
     {"--show", "FILE", OPT_TEXT, offsetof(imatrix_options, show), 0, 0,
@@ -93,7 +94,8 @@ static int prepare(work *w) {
     if (code == EXIT_DONE) code = open_adapters(w->model, &w->o.compute.lora, &w->adapters);
     if (code == EXIT_DONE) code = create_imatrix(w);
     if (code == EXIT_DONE) code = add_files(w);
-    if (code == EXIT_DONE) code = windows_read(&w->windows, w->model, w->o.file);
+    if (code == EXIT_DONE)
+        code = windows_read(&w->windows, w->model, w->o.file, w->o.parse_special);
     if (code == EXIT_DONE) code = windows_cut(&w->windows, (size_t)w->o.compute.n_ctx, 0, w->model);
     if (code != EXIT_DONE) return code;
     if (w->o.n_chunks > 0 && (size_t)w->o.n_chunks < w->windows.n)

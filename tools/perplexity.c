@@ -20,7 +20,7 @@
 typedef struct perplexity_options {
     const char *model, *file;
     int32_t stride; /* 0: by halves */
-    bool json;
+    bool json, parse_special;
     compute_options compute; /* its n_ctx is the window */
 } perplexity_options;
 
@@ -32,6 +32,7 @@ static const option options[] = {
      "tokens of a window (default 512)"},
     {"--stride", "N", OPT_INT, offsetof(perplexity_options, stride), 1, INT32_MAX,
      "score each token once, in windows N tokens apart (default: the second half of each window)"},
+    PARSE_SPECIAL_OPTION(perplexity_options),
     {"--json", NULL, OPT_FLAG, offsetof(perplexity_options, json), 0, 0, "one JSON object"},
     WORK_OPTIONS(perplexity_options),
     {0},
@@ -177,7 +178,7 @@ static void put_plain(const work *w, const result *r) {
 
 static int prepare(work *w, slm_context_params *params) {
     static const walk_limits limits = {.logits_bytes = 64 << 20, .n_tokens = 2048};
-    int code = windows_read(&w->windows, w->model, w->o.file);
+    int code = windows_read(&w->windows, w->model, w->o.file, w->o.parse_special);
     if (code == EXIT_DONE)
         code = windows_cut(&w->windows, (size_t)w->o.compute.n_ctx, (size_t)w->o.stride, w->model);
     if (code == EXIT_DONE)

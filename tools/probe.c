@@ -249,7 +249,7 @@ static int map_file(probe *p, int fd, const char *name) {
 
 static int cut_text(probe *p, const char *text) {
     windows *w = &p->windows;
-    int code = windows_read(w, p->model, text);
+    int code = windows_read(w, p->model, text, false);
     if (code != EXIT_DONE) return code;
     if (w->n_bos + w->text.n < WINDOW)
         return fail("%s: too short, %zu tokens, and %d are the least", w->name,

@@ -11,12 +11,14 @@ slm_status windows_tokenize(windows *w, const slm_model *model, slm_error *err) 
     w->n_bos = nothing.n;
     if (status == SLM_OK && nothing.n > 0) w->bos = nothing.ids[0];
     free(nothing.ids);
-    return status == SLM_OK ? tokenize(model, w->bytes, w->n_bytes, 0, &w->text, err) : status;
+    return status == SLM_OK ? tokenize(model, w->bytes, w->n_bytes, w->flags, &w->text, err)
+                            : status;
 }
 
-int windows_read(windows *w, const slm_model *model, const char *path) {
+int windows_read(windows *w, const slm_model *model, const char *path, bool parse_special) {
     slm_error err;
-    *w = (windows){.name = strcmp(path, "-") == 0 ? "standard input" : path};
+    *w = (windows){.name = strcmp(path, "-") == 0 ? "standard input" : path,
+                   .flags = parse_special ? SLM_TOKENIZE_SPECIAL : 0};
     w->bytes = read_all(path, &w->n_bytes);
     if (!w->bytes) return interrupted() ? EXIT_INTERRUPTED : EXIT_FAILED;
     if (w->n_bytes > 0 && w->bytes[w->n_bytes - 1] == '\n') w->n_bytes--;

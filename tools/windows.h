@@ -11,6 +11,7 @@ enum { SHORTEST_WINDOW = 4 };
  * all that there is. */
 typedef struct windows {
     const char *name; /* of the text, for messages */
+    uint32_t flags;   /* SLM_TOKENIZE_SPECIAL or 0 */
     char *bytes;      /* [n_bytes] of it */
     size_t n_bytes;
     token_list text;
@@ -20,11 +21,18 @@ typedef struct windows {
     bool halves; /* the second half of each is scored; else each token once */
 } windows;
 
-/* The text in the file ("-": standard input) less one last newline, and its tokens. EXIT_DONE, or the code to exit with after a message;
- * windows_free() in any case. */
-int windows_read(windows *w, const slm_model *model, const char *path);
+/* For those who let a text be read with its special tokens; `type` has a bool parse_special. */
+/* clang-format off */
+#define PARSE_SPECIAL_OPTION(type)                                                                \
+    {"--parse-special", NULL, OPT_FLAG, offsetof(type, parse_special), 0, 0,                      \
+     "read the text of special tokens (<|im_end|>) as those tokens, not as text"}
+/* clang-format on */
 
-/* The tokens of `bytes`, and whether the vocabulary wants one before them: text, bos and n_bos, whatever was there before. */
+/* The text in the file ("-": standard input) less one last newline, and its tokens, with SLM_TOKENIZE_SPECIAL or without. EXIT_DONE, or the
+ * code to exit with after a message; windows_free() in any case. */
+int windows_read(windows *w, const slm_model *model, const char *path, bool parse_special);
+
+/* The tokens of `bytes` by `flags`, and whether the vocabulary wants one before them: text, bos and n_bos, whatever was there before. */
 slm_status windows_tokenize(windows *w, const slm_model *model, slm_error *err);
 
 /* Into windows of `size` tokens, the second half of each scored, or, with a stride, `stride` apart, each token scored once. */
