@@ -718,7 +718,7 @@ typedef struct slm_matcher slm_matcher;
 enum { SLM_MATCHER_STEPS = 256 };
 
 /*
- * A matcher at the begin of a text. It takes, with its allocator (NULL: malloc and free), up to 48 MiB, and the masks of up to 64 places of
+ * A matcher at the start of a text. It takes, with its allocator (NULL: malloc and free), up to 48 MiB, and the masks of up to 64 places of
  * the grammar, n_vocab / 8 bytes each. LIMIT (too many ways to read the first byte), NOMEM, ARGUMENT. Free with slm_matcher_free().
  */
 SLM_API slm_status slm_matcher_create(const slm_constraint *constraint,
@@ -731,7 +731,7 @@ SLM_API void slm_matcher_free(slm_matcher *matcher);
  * each of these steps. */
 SLM_API slm_status slm_matcher_clone(const slm_matcher *matcher, slm_matcher **out, slm_error *err);
 
-/* Back to the begin of a text; what was found out stays. Accepts NULL. */
+/* Back to the start of a text; what was found out stays. Accepts NULL. */
 SLM_API void slm_matcher_reset(slm_matcher *matcher);
 
 /*
@@ -796,7 +796,7 @@ typedef struct slm_schema_params {
     size_t size;             /* sizeof(slm_schema_params)                                         */
     slm_allocator allocator; /* used for everything that belongs to the grammar                   */
     slm_spacing spacing;
-    /* Everything that the standard allows. Otherwise, where a schema leaves open what its author seldom means: a place without "type"
+    /* Everything that the standard allows. Otherwise, where a schema leaves open what its author rarely means: a place without "type"
      * has the types that its keywords speak of ("properties": an object); an object with "properties" has no others, and an array
      * with "prefixItems" no further items, unless "additionalProperties" or "items" says so. */
     bool open;
@@ -972,7 +972,7 @@ SLM_API slm_status slm_context_logprobs(const slm_context *ctx, int32_t index,
 
 /*
  * A text that ends where one of several strings appears in it, whatever pieces it comes in: put what slm_text_stream_add() gives
- * through slm_stops_add(). Held back is only what may yet be the begin of a string. The first string that is complete counts;
+ * through slm_stops_add(). Held back is only what may yet be the start of a string. The first string that is complete counts;
  * of those that are complete at the same byte the longest. Time is linear in the text. One thread at a time.
  */
 typedef struct slm_stops slm_stops;

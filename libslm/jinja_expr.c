@@ -34,9 +34,9 @@ bool slm__j_skip_op(jinja *j, uint16_t op) {
 bool slm__j_unexpected(jinja *j, const char *expected) {
     static const char *const names[] = {"the end of the template",
                                         "text",
-                                        "the begin of a block",
+                                        "the start of a block",
                                         "the end of a block",
-                                        "the begin of an output",
+                                        "the start of an output",
                                         "the end of an output",
                                         "a name",
                                         "a string",

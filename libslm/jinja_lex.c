@@ -1,6 +1,6 @@
 /*
  * The source of a template -> tokens. Text keeps what the tags around it leave: a dash takes away all white space on its
- * side, a block or comment the newline behind it (trim_blocks) and the blanks between it and the begin of its line (lstrip_blocks), a plus
+ * side, a block or comment the newline behind it (trim_blocks) and the blanks between it and the start of its line (lstrip_blocks), a plus
  * nothing.
  */
 #include "jinja.h"
@@ -54,7 +54,7 @@ static bool add_data(lexer *l, uint32_t begin, uint32_t end) {
     return t && slm__j_outside(l->j, l->s + begin, end - begin, false, &t->value);
 }
 
-/* ---- Text and the begin of tags ---- */
+/* ---- Text and the start of tags ---- */
 
 /* Where the text from `begin` to the tag at `tag` ends, by the sign of the tag ('-', '+' or 0). */
 static uint32_t text_end(const lexer *l, uint32_t begin, uint32_t tag, char sign, bool variable) {

@@ -148,7 +148,7 @@ static bool is_needed(const slm__strings *s, int32_t i, int32_t depth) {
     return s->nodes[path[len - 1]].found == i;
 }
 
-/* For each begin of a string that the text ends with, the longest first, each rest. Tokens may begin with several of them. */
+/* For each prefix of a string that the text ends with, the longest first, each rest. Tokens may begin with several of them. */
 static void mark_completing(slm__bans *b, const slm_model *model) {
     const slm__strings *s = &b->strings;
     for (int32_t node = b->state; node != 0; node = s->nodes[node].shorter) {

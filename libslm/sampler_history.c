@@ -87,7 +87,7 @@ static void add_recent(slm__history *h, slm_token token) {
     h->n_recent++;
 }
 
-/* Twice as many places as tokens: those that count always lie in a row, and seldom move. */
+/* Twice as many places as tokens: those that count always lie in a row, and rarely move. */
 void slm__history_add(slm__history *h, const slm_model *model, slm_token token) {
     if (h->max == 0) return;
     if (h->max_recent > 0) add_recent(h, token);

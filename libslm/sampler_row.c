@@ -1,4 +1,4 @@
-/* A row of logits may have a quarter of a million entries, so it is read where it lies, never copied, and as seldom as can be.
+/* A row of logits may have a quarter of a million entries, so it is read where it lies, never copied, and as rarely as can be.
  *
  * One pass finds the highest logit of each block of 256. Afterwards a threshold leaves most blocks alone: the k best of the row are
  * at least the k-th best of these maxima, so a few dozen blocks have them all. Sums of weights take a pass of their own, and remember what each block

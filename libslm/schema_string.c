@@ -381,7 +381,7 @@ int32_t slm__schema_string(slm__schema *s, slm__branch *b) {
 
 /* ---- Keys ---- */
 
-/* Names with a common begin of `at` bytes, sorted: list[from .. to). What is none of them and goes on from there. As deep as a
+/* Names with a common prefix of `at` bytes, sorted: list[from .. to). What is none of them and goes on from there. As deep as a
  * name, which is why long ones are not told apart beyond KEY_DEPTH code points: there nothing may follow. */
 enum { KEY_DEPTH = 200 };
 

@@ -1,5 +1,5 @@
-/* Stop strings: text passes through, but what may be the begin of one waits. That is what the state of the search stands for, so it
- * is not kept a second time: it is the begin of a string. */
+/* Stop strings: text passes through, but what may be the start of one waits. That is what the state of the search stands for, so it
+ * is not kept a second time: it is the start of a string. */
 #include "strings.h"
 
 struct slm_stops {

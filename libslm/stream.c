@@ -1,4 +1,4 @@
-/* Tokens to text, one at a time: whole code points leave, the begin of one waits for the rest. */
+/* Tokens to text, one at a time: whole code points leave, the start of one waits for the rest. */
 #include "unicode.h"
 #include "vocab_impl.h"
 
@@ -15,7 +15,7 @@ static void put(text_out *o, const void *bytes, size_t n) {
 
 static void put_replacement(text_out *o) { put(o, "\xef\xbf\xbd", 3); }
 
-/* Held bytes are always the begin of a code point. When the next one cannot go on with it they become one U+FFFD (the
+/* Held bytes are always the start of a code point. When the next one cannot go on with it they become one U+FFFD (the
  * "maximal subparts" of Unicode 15, section 3.9), however the bytes were spread over tokens. */
 static void add_byte(slm_text_stream *s, text_out *o, uint8_t byte) {
     s->held[s->n_held++] = byte;

@@ -6,7 +6,7 @@
 
 enum { SLM_MAX_STRINGS = 1024, SLM_MAX_STRING_BYTES = 65536 };
 
-/* A node of the trie stands for the begin of some string; node 0 for nothing. The state of a search is the longest begin that the
+/* A node of the trie stands for the start of some string; node 0 for nothing. The state of a search is the longest prefix that the
  * text ends with. */
 typedef struct slm__string_node {
     int32_t child, sibling; /* 0: none                                                    */

@@ -4,7 +4,7 @@
 
 #include "words.h"
 
-/* What pieces begin with: two bits for each begin of a piece, at a place that its hash says. Others may have set them, so they say where
+/* What pieces begin with: two bits for each prefix of a piece, at a place that its hash says. Others may have set them, so they say where
  * it is worth looking, and where it is not. */
 typedef struct slm__ugm_begins {
     uint8_t *bits; /* four pairs in a byte: BEGIN, PIECE */

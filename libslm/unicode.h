@@ -30,7 +30,7 @@ static inline slm__class slm__class_of(uint32_t cp) {
 }
 
 /*
- * The code point at the begin of `p`, *len its bytes (1 to 4), n > 0.
+ * The code point at the start of `p`, *len its bytes (1 to 4), n > 0.
  *
  * Read as the reference tokenizer of GGUF files reads it: the lead byte alone says the length, so overlong forms and
  * surrogates are code points like others; a byte that begins nothing whole is U+FFFD by itself. Beyond 10FFFF there
@@ -53,13 +53,13 @@ static inline int slm__hex_digit(int c) {
 /* Bytes stored in `out` (1 to 4); cp <= 10FFFF. */
 size_t slm__utf8_write(uint32_t cp, uint8_t out[4]);
 
-/* Bytes at the begin of `p` that slm__utf8_read() and slm__utf8_write() give back as they are. */
+/* Bytes at the start of `p` that slm__utf8_read() and slm__utf8_write() give back as they are. */
 size_t slm__utf8_clean(const uint8_t *p, size_t n);
 
 /* The same text as slm__utf8_read() understands it. `out` has room for 3 * n bytes; returns how many it took. */
 size_t slm__utf8_normalize(const uint8_t *p, size_t n, uint8_t *out);
 
-/* Length of the well-formed code point (Unicode, table 3-7) at the begin of `p`; 0 if none begins there; -1 if
+/* Length of the well-formed code point (Unicode, table 3-7) at the start of `p`; 0 if none begins there; -1 if
  * the bytes end before one that may still become whole. */
 int slm__utf8_strict(const uint8_t *p, size_t n);
 

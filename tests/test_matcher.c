@@ -479,7 +479,7 @@ START_TEST(forced) {
     ck_assert_uint_eq(n, 0);
     ck_assert_int_eq(slm_matcher_accept_text(b.m, "abac", 4, &err), SLM_OK);
     ck_assert_int_eq(slm_matcher_forced_tokens(b.m, ids, 16, &n, &err), SLM_OK);
-    ck_assert_uint_eq(n, 0); /* "bb" may be the begin of another token */
+    ck_assert_uint_eq(n, 0); /* "bb" may be the start of another token */
     ck_assert_int_eq(slm_matcher_accept_text(b.m, "bb\xc3\xa9", 4, &err), SLM_OK);
     ck_assert_int_eq(slm_matcher_forced_text(b.m, text, sizeof text, &n, &err), SLM_OK);
     ck_assert_uint_eq(n, 0); /* it may go on with another one */

@@ -499,7 +499,7 @@ END_TEST
 /* ---- Weights ---- */
 
 /* Loop test: one type each. The scale of the last block of a long row becomes NaN, then infinite; for types without
- * scale, a weight. Where the bytes of a scale lie: at the begin of the block, or at its end. */
+ * scale, a weight. Where the bytes of a scale lie: at the start of the block, or at its end. */
 START_TEST(test_fault_36_weights_not_finite) {
     const slm_type_info *info = &slm__type_info[_i];
     static const uint8_t bad[2][2] = {{0x00, 0x7e}, {0x00, 0x7c}}; /* f16 NaN, inf */

@@ -164,7 +164,7 @@ START_TEST(test_strings_that_repeat) {
         slm_sampler *s = new_sampler(p);
         uint64_t before = c.n_bytes;
         slm_token token;
-        slm_sampler_accept(s, 'a'); /* the text now ends with the begin of all */
+        slm_sampler_accept(s, 'a'); /* the text now ends with the start of all */
         GOOD(slm_sampler_sample(s, row, n_vocab, &token, &err));
         peak[k] = c.n_bytes - before;
         slm_sampler_free(s);

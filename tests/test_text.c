@@ -115,7 +115,7 @@ START_TEST(test_fault_53_code_points_across_tokens) {
     ck_assert_mem_eq(out, "\xf0\x9f\x98\x80", 4);
 
     ck_assert_uint_eq(add(m, &s, euro, out), 0);
-    ck_assert_uint_eq(add(m, &s, mix, out), 3); /* the end of one and the begin of the next */
+    ck_assert_uint_eq(add(m, &s, mix, out), 3); /* the end of one and the start of the next */
     ck_assert_mem_eq(out, "\xe2\x82\xac", 3);
     ck_assert_uint_eq(add(m, &s, 'x', out), 4);
     ck_assert_mem_eq(out, "\xef\xbf\xbdx", 4);

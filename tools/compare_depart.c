@@ -1,4 +1,4 @@
-/* slm compare: where a candidate's answer first departs from the reference's. The reference goes on from the begin of the first windows
+/* slm compare: where a candidate's answer first departs from the reference's. The reference goes on from the start of the first windows
  * with its most probable tokens; a candidate is given the same text, and where it would have chosen another token it goes on by itself. */
 #include "compare.h"
 

@@ -61,7 +61,7 @@ static slm_status compute_batch(examinee *e) {
     return status;
 }
 
-/* All tokens of the choices but the first of each, which the front foretells. */
+/* All tokens of the choices but the first of each, which the front predicts. */
 static slm_status compute_choices(examinee *e, const question *q) {
     const slm_token *tokens = q->tokens + q->n_front;
     slm_status status = SLM_OK;
@@ -138,7 +138,7 @@ static int answer(examinee *e, const task *t, task_figures *out) {
     return EXIT_DONE;
 }
 
-/* Positions of all sequences of a question. A choice of one token takes none, the last token of any is only foretold; a choice that begins in
+/* Positions of all sequences of a question. A choice of one token takes none, the last token of any is only predicted; a choice that begins in
  * the middle of a page has a copy of what is before. No more: beyond the original context LongRoPE gives other logits. */
 static int64_t positions_of(const question *q) {
     int64_t n = q->n_front;

@@ -233,7 +233,7 @@ answer claim_answer(const comparison *c, const candidate *k) {
 /* ---- Definitions ---- */
 
 const definition definitions[N_DEFINITIONS] = {
-    {"Scored position", "a position of the text where both models foretell the next token."},
+    {"Scored position", "a position of the text where both models predict the next token."},
     {"KL divergence", "of the candidate from the reference at a position: the sum over the "
                       "vocabulary of p_ref (ln p_ref \xe2\x88\x92 ln p), in nats. 0 if all "
                       "probabilities are the same. 90%, 99%, 99.9%: so many positions have less."},

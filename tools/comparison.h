@@ -1,6 +1,6 @@
 /* What `slm compare` finds out about models beside a reference: made by compare.c, written as text, JSON, Markdown and HTML.
  *
- * A scored position is one of the text where both models foretell the next token. Probabilities are of the whole vocabulary,
+ * A scored position is one of the text where both models predict the next token. Probabilities are of the whole vocabulary,
  * logarithms natural. docs/quantization.md defines each figure. All texts are UTF-8, NUL-terminated, and not escaped. */
 #ifndef TOOLS_COMPARISON_H
 #define TOOLS_COMPARISON_H

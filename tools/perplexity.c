@@ -1,5 +1,5 @@
 /*
- * slm perplexity: how well a model foretells a text, exp of the mean of -ln p(token | tokens before it in its window).
+ * slm perplexity: how well a model predicts a text, exp of the mean of -ln p(token | tokens before it in its window).
  *
  * A text is longer than what a model looks back on, so it is cut into windows (docs/perplexity.md has the definitions):
  *
@@ -233,7 +233,7 @@ static int run(const command *self, int argc, char **argv) {
 const command perplexity_command = {
     .name = "perplexity",
     .arguments = "-m MODEL -f TEXT [-c N] [--stride N] [--json] [options]",
-    .summary = "measure how well a model foretells a text",
+    .summary = "measure how well a model predicts a text",
     .details = "Perplexity is exp of the mean of -ln p(token | tokens before it in its window), "
                "here with\n"
                "its standard error. Without --stride windows, scored tokens and so the figure are "

@@ -18,7 +18,7 @@ typedef struct base_token {
     float logit;
 } base_token;
 
-/* What the unchanged model foretells at one position: tokens, and all those that are far less probable than the first as one. */
+/* What the unchanged model predicts at one position: tokens, and all those that are far less probable than the first as one. */
 typedef struct base_row {
     size_t n;
     base_token *kept; /* [n] by rising token */

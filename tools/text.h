@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Bytes of the well-formed UTF-8 code point at the begin of s[0 .. n-1], stored in *code; 0 if there is none. */
+/* Bytes of the well-formed UTF-8 code point at the start of s[0 .. n-1], stored in *code; 0 if there is none. */
 size_t utf8_decode(const char *s, size_t n, uint32_t *code);
 
 /* The same for a page: never 0. Bytes that are no UTF-8 count one by one and are U+FFFD, like what would do something instead of being

@@ -30,7 +30,7 @@ static const option options[] = {
     {"--template", "FILE", OPT_TEXT, offsetof(tokenize_options, template), 0, 0,
      "with --chat: the chat template in FILE instead of the model's"},
     {"--no-prompt", NULL, OPT_FLAG, offsetof(tokenize_options, no_prompt), 0, 0,
-     "with --chat: without the begin of the answer"},
+     "with --chat: without the start of the answer"},
     {"--render", NULL, OPT_FLAG, offsetof(tokenize_options, render), 0, 0,
      "with --chat: print the text that the template makes, not its tokens"},
     {"--text", NULL, OPT_FLAG, offsetof(tokenize_options, text), 0, 0,

@@ -41,7 +41,7 @@ int windows_cut(windows *w, size_t size, size_t stride, const slm_model *model) 
     w->n = 0;
     if (w->halves)
         w->n = n / size; /* whole ones only */
-    else if (n >= 2)     /* a token, and one that it is foretold from */
+    else if (n >= 2)     /* a token, and one that it is predicted from */
         w->n = 1 + (n > size ? (n - size + stride - 1) / stride : 0);
     if (w->n == 0 && w->halves)
         return fail("%s: too short, %zu tokens, and a window has %zu (-c)", w->name, n, size);
@@ -77,7 +77,7 @@ size_t windows_scored(const windows *w) {
 
 /* ---- Pieces ---- */
 
-/* Positions of a window that are computed: nothing is foretold from its last token. */
+/* Positions of a window that are computed: nothing is predicted from its last token. */
 static size_t computed_length(const window_walk *walk, size_t i) {
     return window_length(walk->windows, i) - (walk->kind == WALK_SCORED ? 1 : 0);
 }

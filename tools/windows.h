@@ -52,7 +52,7 @@ typedef enum walk_kind {
     WALK_ROWS, /* every token, with a row of logits                                                */
 } walk_kind;
 
-/* A row of logits foretells one token. */
+/* A row of logits predicts one token. */
 typedef struct window_row {
     slm_token token;  /* SLM_TOKEN_NONE behind the last one of a window */
     int32_t position; /* of the token in its window */
@@ -88,7 +88,7 @@ int walk_begin(window_walk *walk, walk_kind kind, const windows *w, const slm_mo
 /* The next piece; false: there is none. */
 bool walk_next(window_walk *walk);
 
-/* Compute it: row i of the logits then foretells rows[i].token. */
+/* Compute it: row i of the logits then predicts rows[i].token. */
 slm_status walk_decode(const window_walk *walk, slm_context *ctx, slm_error *err);
 
 /* Of all work, when `done` of this piece is: 0 .. 1. */

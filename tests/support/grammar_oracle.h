@@ -1,7 +1,7 @@
 /* Random grammars, and which texts they allow: by definition, without an automaton.
  *
  * For each node and position, the set of positions at which a text of the node may end, as bits; for rules as the least fixed point. The same
- * for whether what is left of the text is the begin of a text of the node. */
+ * for whether what is left of the text is the start of a text of the node. */
 #ifndef TESTS_GRAMMAR_ORACLE_H
 #define TESTS_GRAMMAR_ORACLE_H
 
@@ -46,7 +46,7 @@ size_t go_print(const go_grammar *g, char *out, size_t capacity, uint32_t *seed)
 /* A rule that the root comes to calls itself before it has read anything. */
 bool go_left_recursive(const go_grammar *g);
 
-/* Bit i: the first i bytes are a text of the grammar. *viable: all n bytes are the begin of one. n <= GO_MAX_TEXT. */
+/* Bit i: the first i bytes are a text of the grammar. *viable: all n bytes are the start of one. n <= GO_MAX_TEXT. */
 uint64_t go_match(const go_grammar *g, const char *text, int n, bool *viable);
 
 /* A text that a walk through the grammar gives, mostly one that it allows, at most GO_MAX_TEXT bytes. */

@@ -423,7 +423,7 @@ class Teller:
         return text
 
     def multiple_choice(self):
-        """A question, the begin of its answer, four ends and which one is right."""
+        """A question, the start of its answer, four ends and which one is right."""
         q, stem, choices = self.question()
         shuffled = self.some(choices, 4)
         return {"query": f"{q} {stem}", "choices": [" " + c + "." for c in shuffled], "gold": shuffled.index(choices[0])}
