@@ -431,15 +431,20 @@ static void offer(slm__choice *heap, int32_t *n, int32_t k, slm__choice c) {
     heap[at] = c;
 }
 
-/* Which of a block are at least `threshold`, as bytes: most eights of them are none, and are passed over at once. */
-typedef struct hits {
-    uint64_t eights[BLOCK / 8];
-} hits;
-
-static void find_hits(const float *x, float threshold, hits *out) {
+/* Where in a block those are that are at least `threshold`, rising; returns their number. Most eights have none, and are passed over at
+ * once. */
+static int find_hits(const float *x, float threshold, uint16_t at[BLOCK]) {
     uint8_t bytes[BLOCK];
+    uint64_t eights[BLOCK / 8];
+    int n = 0;
     for (int i = 0; i < BLOCK; i++) bytes[i] = x[i] >= threshold;
-    memcpy(out->eights, bytes, sizeof bytes);
+    memcpy(eights, bytes, sizeof bytes);
+    for (int e = 0; e < BLOCK / 8; e++) {
+        if (eights[e] == 0) continue;
+        for (int i = 8 * e; i < 8 * e + 8; i++)
+            if (bytes[i]) at[n++] = (uint16_t)i;
+    }
+    return n;
 }
 
 slm_status slm__row_rank(slm__set *s, int32_t k, float *logit, slm_error *err) {
@@ -455,7 +460,7 @@ slm_status slm__row_rank(slm__set *s, int32_t k, float *logit, slm_error *err) {
 
 slm_status slm__row_best(slm__set *s, int32_t k, slm_error *err) {
     float buffer[BLOCK], threshold;
-    hits h;
+    uint16_t at[BLOCK];
     if (k > s->n_vocab) k = s->n_vocab;
     SLM_TRY(slm__row_rank(s, k, &threshold, err));
     if (threshold < s->floor) threshold = s->floor;
@@ -464,14 +469,9 @@ slm_status slm__row_best(slm__set *s, int32_t k, slm_error *err) {
     for (int32_t b = 0; b < s->n_blocks; b++) {
         if (s->max_of[b] < threshold) continue;
         const float *x = block(s, b, buffer);
-        find_hits(x, threshold, &h);
-        for (int i = 0; i < BLOCK; i++) {
-            if (i % 8 == 0 && h.eights[i / 8] == 0) {
-                i += 7;
-                continue;
-            }
-            if (x[i] >= threshold) offer(s->list, &s->n, k, slm__choice_of(x[i], b * BLOCK + i));
-        }
+        int n = find_hits(x, threshold, at);
+        for (int i = 0; i < n; i++)
+            offer(s->list, &s->n, k, slm__choice_of(x[at[i]], b * BLOCK + at[i]));
         if (s->n == k) threshold = slm__logit_of(s->list[0]);
     }
     slm__sort(s->list, s->other, (size_t)s->n, 0);
@@ -504,7 +504,7 @@ float slm__row_reach(const slm__set *s, double rest) {
 
 slm_status slm__row_above(slm__set *s, float threshold, slm_error *err) {
     float buffer[BLOCK];
-    hits h;
+    uint16_t at[BLOCK];
     int32_t n = 0;
     if (threshold < s->floor) threshold = s->floor;
     for (int32_t b = 0; b < s->n_blocks; b++)
@@ -514,13 +514,9 @@ slm_status slm__row_above(slm__set *s, float threshold, slm_error *err) {
     for (int32_t b = 0; b < s->n_blocks; b++) {
         if (s->max_of[b] < threshold) continue;
         const float *x = block(s, b, buffer);
-        find_hits(x, threshold, &h);
-        for (int i = 0; i < BLOCK; i++) {
-            if (i % 8 == 0 && h.eights[i / 8] == 0)
-                i += 7;
-            else if (x[i] >= threshold)
-                s->list[s->n++] = slm__choice_of(x[i], b * BLOCK + i);
-        }
+        int n_hits = find_hits(x, threshold, at);
+        for (int i = 0; i < n_hits; i++)
+            s->list[s->n++] = slm__choice_of(x[at[i]], b * BLOCK + at[i]);
     }
     slm__sort(s->list, s->other, (size_t)s->n, 4); /* ids rise already */
     return SLM_OK;
