@@ -1,6 +1,6 @@
 /* A file of any bytes is read as an importance matrix, once with failing memory; what comes of it is asked for everything, added to
- * itself. */
-#include "fuzz.h"
+ * itself, written and read again. */
+#include "fuzz_file.h"
 
 #include "../../libslm/imatrix.h"
 
@@ -31,6 +31,29 @@ static void ask(slm_imatrix *im) {
     }
 }
 
+/* The tensors that have seen anything; numbers are floats now. */
+static void save_and_open(const slm_imatrix *im) {
+    slm_imatrix_info info = {.size = sizeof info}, again = info;
+    slm_imatrix *back = NULL;
+    slm_error err = {0};
+    slm_status s = slm_imatrix_save(im, fuzz_path, &err);
+    fuzz_error(s, &err);
+    require((fuzz_file_bytes() >= 0) == (s == SLM_OK));
+    require(slm_imatrix_get_info(im, &info) == SLM_OK);
+    if (s == SLM_OK) {
+        require(slm_imatrix_open(fuzz_path, NULL, &back, &err) == SLM_OK);
+        ask(back);
+        require(slm_imatrix_get_info(back, &again) == SLM_OK);
+        require(again.n_tensors == info.n_seen && again.n_datasets == info.n_datasets);
+        require(again.chunk_size == info.chunk_size);
+        slm_imatrix_free(back);
+        unlink(fuzz_path);
+    } else {
+        require(s == SLM_ERR_NOMEM || s == SLM_ERR_NUMERIC ||
+                (s == SLM_ERR_ARGUMENT && info.n_seen == 0));
+    }
+}
+
 static slm_status read_once(const void *file, size_t n, uint32_t calls, bool use) {
     fuzz_memory memory = {.left = 64 << 20, .calls_left = calls};
     slm_allocator a = fuzz_allocator(&memory);
@@ -48,6 +71,7 @@ static slm_status read_once(const void *file, size_t n, uint32_t calls, bool use
         fuzz_error(s, &err);
         require(s == SLM_OK);
         ask(im);
+        save_and_open(im);
     }
     slm_imatrix_free(more);
     slm_imatrix_free(im);
@@ -58,6 +82,7 @@ static slm_status read_once(const void *file, size_t n, uint32_t calls, bool use
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     void *file = fuzz_copy(data, n);
+    fuzz_make_folder();
     if (read_once(file, n, UINT32_MAX, true) == SLM_OK)
         read_once(file, n, fuzz_choice(data, n) % 16, false);
     free(file);

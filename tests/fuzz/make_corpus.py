@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the seeds of tests/fuzz/corpus/gguf, load and sequences: small files, good and bad, one thing each.
+"""Write the seeds of tests/fuzz/corpus/gguf, load, sequences, imatrix and quantize: small files, good and bad, one thing each.
 
     python3 tests/fuzz/make_corpus.py
 
@@ -305,10 +305,54 @@ def imatrix_seeds():
     yield "twice", f.bytes()
 
 
+def floats(name, dims, numbers):
+    return name, 0, dims, struct.pack(f"<{len(numbers)}f", *numbers)
+
+
+def quantize_seeds():
+    """Keys and tensors; no models."""
+    f = File()
+    f.key("general.architecture", STRING, "llama")
+    for name, value in (("block_count", 2), ("attention.head_count", 2), ("attention.head_count_kv", 1)):
+        f.key("llama." + name, U32, value)
+    for name, kind, *dims in (("token_embd.weight", 0, 256, 2), ("output_norm.weight", 0, 256), ("blk.0.attn_v.weight", 0, 256, 1),
+                              ("blk.1.ffn_down.weight", 1, 256, 1), ("output.weight", 30, 256, 1)):
+        f.tensor(name, kind, *dims)
+    yield "layers", f.bytes()
+    for kind in TYPES:
+        f = File(alignment=8)
+        f.tensor("token_embd.weight", kind, 256, 2)
+        f.tensor("blk.0.attn_k.weight", kind, max(32, TYPES[kind][0]), 3)
+        yield f"type_{kind}", f.bytes()
+    f = File(alignment=64)
+    f.tensor("blk.0.ffn_up_exps.weight", 0, 32, 2, 3)
+    yield "experts", f.bytes()
+    f = File()
+    for name, row, rows in (("a.weight", 33, 2), ("b.weight", 8, 3), ("c.weight", 96, 1), ("d.weight", 32, 1)):
+        f.tensor(name, 0, row, rows)
+    yield "odd_rows", f.bytes()
+    for name, bad in (("nan", float("nan")), ("infinite", float("inf")), ("large", 3e38), ("small", 1e-45)):
+        f = File()
+        f.tensors.append(floats("a.weight", (32, 2), [1, 2, 3, bad] * 16))
+        yield name, f.bytes()
+    f = File()
+    f.key("list", STRING, ["a", "", "ccc"])
+    f.key("general.file_type", STRING, "x")
+    f.key("general.quantization_version", U32, 1)
+    f.key("fuzz.text", STRING, "y")
+    f.tensor("a.weight", 0, 32, 1)
+    yield "keys", f.bytes()
+    for name, key, kind, value in (("no_tensors", "a", STRING, "b"), ("parts", "split.count", U32, 2),
+                                   ("alignment", "general.alignment", U32, 1 << 30)):
+        f = File()
+        f.key(key, kind, value)
+        yield name, f.bytes()
+
+
 def main():
     total = 0
     for folder, seeds in (("gguf", gguf_seeds()), ("load", load_seeds()), ("sequences", sequence_seeds()),
-                          ("imatrix", imatrix_seeds())):
+                          ("imatrix", imatrix_seeds()), ("quantize", quantize_seeds())):
         path = os.path.join(HERE, "corpus", folder)
         os.makedirs(path, exist_ok=True)
         for name, data in seeds:
