@@ -2,7 +2,8 @@
  *
  *     schema OPEN SPACING BYTES    -> "SLM_OK" or status and message
  *     gbnf BYTES                   -> the same, of a grammar
- *     fits BYTES                   -> 1 or 0: does the schema's grammar, or that of "gbnf", fit the text, by the engine
+ *     fits BYTES                   -> 1 or 0: does the schema's grammar, or that of "gbnf", fit the text, by the engine; ff and 4 bytes
+ *                                     are a token by its number, see grammar_run.h
  *     accepts BYTES                -> 1 or 0: does the grammar fit the text? Twice: by its definition, and by the engine
  *     generate SEED COUNT WANTED   -> COUNT times: the number of bytes, a line end, the text, a line end
  */
@@ -84,7 +85,7 @@ int main(void) {
             read_gbnf(n);
         } else if (sscanf(line, "fits %zu", &n) == 1) {
             char *text = read_bytes(n);
-            printf("%d\n", gr_accepts(run, text, n));
+            printf("%d\n", gr_accepts_tokens(run, text, n));
             free(text);
         } else if (sscanf(line, "accepts %zu", &n) == 1) {
             char *text = read_bytes(n);
