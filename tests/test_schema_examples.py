@@ -60,6 +60,16 @@ class Documentation(Case):
                 self.assertTrue(self.driver.accepts(line), (schema, line))
                 self.assertTrue(validator(json.loads(schema)).is_valid(json.loads(line)), line)
 
+    def test_grammar(self):
+        """docs/structured-output.md: its grammar fits what it says."""
+        with open(os.path.join(ROOT, "docs", "structured-output.md"), encoding="utf-8") as f:
+            grammar = "".join(re.findall(r"^    ((?:#|\w+ +::=).*\n)", f.read(), flags=re.M)).encode()
+        self.assertEqual(grammar.count(b"::="), 4)  # and answer.gbnf
+        grammar = grammar[:grammar.rindex(b"root")]
+        self.assertEqual(self.driver.ask(f"gbnf {len(grammar)}", grammar).strip(), "SLM_OK")
+        for text, fits in (('{"name": "Zo\u00eb \\"B\\"","age":7}', True), ('{"name": "", "age": 7}', False), ('{"name": "B", "age": 07}', False)):
+            self.assertEqual(self.driver.ask(f"fits {len(text.encode())}", text.encode()), str(int(fits)), text)
+
 
 if __name__ == "__main__":
     unittest.main()
