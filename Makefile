@@ -8,6 +8,7 @@
 #   make bench       build/bench/*: what kernels reach, and what text, grammars and samplers cost (docs/benchmarks.md)
 #   make side-by-side   a report on libslm and llama.cpp, in bench/results/
 #   make differential   token ids of libslm and llama.cpp, compared
+#   make schemas     the tests of JSON Schema with 1,000 random texts for each schema
 #   make fuzz        every fuzzer for FUZZ_SECONDS (default: 60); wants clang
 #   make clean
 #

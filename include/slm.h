@@ -890,8 +890,9 @@ typedef struct slm_sampler_params {
     const slm_string *dry_breakers; /* [n_dry_breakers] */
     int32_t n_dry_breakers;
     int32_t n_logit_biases;
-    const slm_logit_bias
-        *logit_biases; /* [n_logit_biases], finite or -INFINITY; those of a token add up */
+    /* [n_logit_biases], finite or -INFINITY; those of a token add up. Tokens of `model`, if it is given; without it, those that a row does
+     * not have count for nothing. */
+    const slm_logit_bias *logit_biases;
     /* Strings that the text never contains: a token that would complete one, also one that began with earlier tokens, does not come. Needs
      * a model. At most 1024, and 64 KiB. */
     const slm_string *banned_strings; /* [n_banned_strings] */

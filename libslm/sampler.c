@@ -82,11 +82,13 @@ static slm_status check_ranges(const slm_sampler_params *p, slm_error *err) {
 static slm_status check_biases(const slm_sampler_params *p, slm_error *err) {
     if (p->n_logit_biases > 0 && !p->logit_biases)
         return slm__fail(err, SLM_ERR_ARGUMENT, "logit_biases is NULL");
+    int32_t n_vocab =
+        p->model && p->model->vocab ? slm__vocab_n_tokens(p->model->vocab) : INT32_MAX;
     for (int32_t i = 0; i < p->n_logit_biases; i++) {
         const slm_logit_bias *b = &p->logit_biases[i];
-        if (b->token < 0)
-            return slm__fail(err, SLM_ERR_RANGE, "logit_biases[%d]: token %d, expected 0 or more",
-                             (int)i, (int)b->token);
+        if (b->token < 0 || b->token >= n_vocab)
+            return slm__fail(err, SLM_ERR_RANGE, "logit_biases[%d]: token %d, expected 0 to %d",
+                             (int)i, (int)b->token, (int)n_vocab - 1);
         if (isnan(b->bias) || b->bias == INFINITY)
             return slm__fail(err, SLM_ERR_RANGE,
                              "logit_biases[%d]: bias %g of token %d, expected a number or -inf",

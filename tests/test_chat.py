@@ -6,6 +6,7 @@ import termios
 import unittest
 
 import terminal
+import tiny_model
 from program import Case, slm
 
 
@@ -36,14 +37,15 @@ class Piped(Chat):
     def test_a_conversation_continues_as_if_computed_anew(self):
         """What the cache holds of earlier turns is what a fresh one computes: each answer comes again after /load, which begins with nothing."""
         lines = ["hello", "the and in", "another one", "x"]
-        for args in ([], ["--lookup", "0"], ["--system", "You are and the in."]):
+        again = ("--repeat-penalty", "1.7", "--frequency-penalty", "1", "--repeat-last-n", "-1")
+        for args in ([], ["--lookup", "0"], ["--system", "You are and the in."], again):
             whole = self.conversation(lines, *args)
             first = len(whole) - 2 * len(lines)
             self.assertEqual([m["role"] for m in whole], ["system"] * first + ["user", "assistant"] * len(lines))
             self.assertEqual([m["content"] for m in whole[first::2]], lines)
             for n in range(first + 2, len(whole) + 1, 2):
                 before = self.file("before.json", json.dumps(whole[:n - 1] + [{"role": "assistant", "content": "another answer"}]))
-                self.assertEqual(self.conversation(["/again"], "--load", before), whole[:n])
+                self.assertEqual(self.conversation(["/again"], "--load", before, *(args if args == again else ())), whole[:n])
 
     def test_messages_of_several_lines(self):
         whole = self.conversation(["one\\", "two", '"""', "three", "", "four\\", '"""', " /help"])
@@ -73,6 +75,14 @@ class Piped(Chat):
         whole = self.conversation(["one", "two"], "--grammar", grammar)
         for m in whole[1::2]:
             self.assertRegex(m["content"], r"\A<[abc]{2}>\Z")
+
+    def test_each_answer_has_its_least_tokens(self):
+        """A model that would end at once."""
+        end = tiny_model.SPECIAL.index("<|im_end|>")
+        whole = self.conversation(["one", "two", "/again"], "--logit-bias", f"{end}+99", "--min-tokens", "5", "-n", "9")
+        answers = [m["content"] for m in whole[1::2]]
+        self.assertEqual(len(answers), 2)
+        self.assertTrue(all(answers), answers)
 
     def test_the_oldest_messages_go_when_the_context_is_full(self):
         r = self.chat(["the " * 60, "and " * 60, "in " * 60, "x"], "-c", "256")

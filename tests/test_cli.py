@@ -471,8 +471,10 @@ class Run(Case):
             f.write("{{ tools|length }}{% for m in messages %}[{{ m.role }}]{% endfor %}")
         r = self.good("tokenize", "-m", self.model, "--chat", "--json", "--template", template, "--render", stdin=b'{"messages": [{"role": "a"}], "tools": [1]}')
         self.assertEqual(r.text, "1[a]")
-        self.assertIn("line 1", self.fails("tokenize", "-m", self.model, "--chat", "--template", template, stdin=b"hi").message)
-        self.assertIn("messages_json", self.fails("tokenize", "-m", self.model, "--chat", "--json", stdin=b"[1").message)
+        self.assertRegex(self.fails("tokenize", "-m", self.model, "--chat", "--template", template, stdin=b"hi").message,
+                         rf"\Aslm: {re.escape(template)}: chat template, line 1, ")
+        for text, what in ((b"[1", "messages_json"), (b'{"a": ', "extra_json")):
+            self.assertRegex(self.fails("tokenize", "-m", self.model, "--chat", "--json", stdin=text).message, rf"\Aslm: standard input: {what}")
         self.fails("tokenize", "-m", self.model, "--chat", "--template", self.path("missing"), stdin=b"hi")
 
     def test_tokens_of_a_chat(self):
@@ -484,7 +486,7 @@ class Run(Case):
         self.assertEqual(ids("hi", "--system", "x"), self.chat(("system", "x"), ("user", "hi")))
         self.assertEqual(ids("hi", "--system", ""), self.chat(("system", ""), ("user", "hi")))
         model = self.make("none.gguf", {"tokenizer.chat_template": None})
-        self.assertIn("tokenizer.chat_template", self.fails("tokenize", "-m", model, "--chat", stdin=b"hi").message)
+        self.assertIn(f"slm: {model}: key tokenizer.chat_template is missing", self.fails("tokenize", "-m", model, "--chat", stdin=b"hi").message)
 
     def test_where_the_prompt_is(self):
         want = self.out("-p", "a b", "--temp", 0, "-n", 20)

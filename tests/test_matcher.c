@@ -246,7 +246,7 @@ START_TEST(text_as_a_step) {
 }
 END_TEST
 
-START_TEST(fault60_dead_end) {
+START_TEST(test_fault_60_dead_end) {
     tokens t;
     open_tokens(&t);
     /* nothing to choose from: the only way on is a token that is never chosen, and then one that is there once */
@@ -276,7 +276,7 @@ START_TEST(fault60_dead_end) {
 }
 END_TEST
 
-START_TEST(fault61_too_many_ways) {
+START_TEST(test_fault_61_too_many_ways) {
     tokens t;
     open_tokens(&t);
     static char text[20000];
@@ -644,8 +644,8 @@ int main(void) {
     tcase_add_test(t, ends);
     tcase_add_test(t, steps_back);
     tcase_add_test(t, text_as_a_step);
-    tcase_add_test(t, fault60_dead_end);
-    tcase_add_test(t, fault61_too_many_ways);
+    tcase_add_test(t, test_fault_60_dead_end);
+    tcase_add_test(t, test_fault_61_too_many_ways);
     tcase_add_test(t, deep);
     tcase_add_test(t, tokens_by_name);
     tcase_add_test(t, many_tokens);

@@ -38,7 +38,7 @@ static slm_status mask_behind(slm_matcher *m, const char *text) {
 #define TOO_MUCH_FOR_A_MASK "the tokens that may come: more than 134217728 steps"
 
 /* Each of the rules is a state that nearly all tokens fit: what is found out for each alone is too much for all of them. */
-START_TEST(fault61_seven_thousand_rules) {
+START_TEST(test_fault_61_seven_thousand_rules) {
     tokens t;
     open_long_tokens(&t);
     char *grammar =
@@ -58,7 +58,7 @@ START_TEST(fault61_seven_thousand_rules) {
 END_TEST
 
 /* Two halves of the rules are not too much, all of them are; also where others have done the halves before. */
-START_TEST(fault61_whoever_comes_first) {
+START_TEST(test_fault_61_whoever_comes_first) {
     enum { HALF = 200 };
     tokens t;
     open_long_tokens(&t);
@@ -91,7 +91,7 @@ START_TEST(fault61_whoever_comes_first) {
 END_TEST
 
 /* Thousands of places that read any of thousands of tokens: a byte costs some milliseconds at most, then it is LIMIT. */
-START_TEST(fault61_text_is_bounded) {
+START_TEST(test_fault_61_text_is_bounded) {
     enum { MANY = 3000, STEPS = 300 };
     tokens t;
     open_long_tokens(&t);
@@ -125,7 +125,7 @@ START_TEST(fault61_text_is_bounded) {
 END_TEST
 
 /* A copy has to hold all that can be taken back: here more places than a new machine may have. */
-START_TEST(fault61_too_wide_to_copy) {
+START_TEST(test_fault_61_too_wide_to_copy) {
     tokens t;
     open_tokens(&t);
     bound b = bind_text(
@@ -240,7 +240,7 @@ static uint32_t measure_tree(const slm__machine *m, uint32_t head, uint32_t *n_n
 }
 
 /* A text that opens, of all brackets that it may open, the one whose frame falls to the first tree: it holds most of the frames, and its ways are short. */
-START_TEST(fault61_frames_made_to_collide) {
+START_TEST(test_fault_61_frames_made_to_collide) {
     enum { OPEN = 1500 };
     static uint32_t ret[WORDS];
     slm_grammar *g = words_grammar();
@@ -286,12 +286,12 @@ int main(void) {
     Suite *s = suite_create("matcher_limits");
     TCase *t = tcase_create("limits");
     tcase_set_timeout(t, 120);
-    tcase_add_test(t, fault61_seven_thousand_rules);
-    tcase_add_test(t, fault61_whoever_comes_first);
-    tcase_add_test(t, fault61_text_is_bounded);
-    tcase_add_test(t, fault61_too_wide_to_copy);
+    tcase_add_test(t, test_fault_61_seven_thousand_rules);
+    tcase_add_test(t, test_fault_61_whoever_comes_first);
+    tcase_add_test(t, test_fault_61_text_is_bounded);
+    tcase_add_test(t, test_fault_61_too_wide_to_copy);
     tcase_add_test(t, work_does_not_depend_on_the_past);
-    tcase_add_test(t, fault61_frames_made_to_collide);
+    tcase_add_test(t, test_fault_61_frames_made_to_collide);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

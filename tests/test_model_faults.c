@@ -441,6 +441,27 @@ static void without_tensor(size_t i) {
     smallest_model(&b, &(smallest_params){.all_tensors = 1, .without = {tensors[i].name}});
 }
 
+/* More or fewer tokens than the embedding has rows. */
+START_TEST(test_fault_38_tokens_and_rows_of_the_embedding) {
+    static const char *const tokens[] = {"a",        "b",   "c",    "ab", "abc",
+                                         "\xc4\xa0", "<s>", "</s>", "d",  "e"};
+    static const int32_t types[10] = {1, 1, 1, 1, 1, 1, 3, 3, 1, 1};
+    for (uint64_t n = SMALLEST_VOCAB - 1; n <= SMALLEST_VOCAB + 2; n++) {
+        char expected[40];
+        snprintf(expected, sizeof expected, "expected [4, %d]", (int)n);
+        smallest_model(
+            &b, &(smallest_params){.without = {"tokenizer.ggml.tokens", "tokenizer.ggml.token_type",
+                                               "tokenizer.ggml.eos_token_id"}});
+        gb_str_array(&b, "tokenizer.ggml.tokens", tokens, n);
+        gb_array(&b, "tokenizer.ggml.token_type", GB_I32, types, n);
+        if (n == SMALLEST_VOCAB)
+            expect(SLM_OK, "", "");
+        else
+            expect(SLM_ERR_MISMATCH, "token_embd.weight", expected);
+    }
+}
+END_TEST
+
 /* Loop test: one tensor each. */
 START_TEST(test_fault_35_tensor_missing_or_of_wrong_shape_or_type) {
     const char *name = tensors[_i].name;
@@ -637,6 +658,7 @@ int main(void) {
     tcase_add_test(c, test_fault_33_context_length);
     tcase_add_test(c, test_fault_33_kv_size_multiplied_checked);
     tcase_add_test(c, test_fault_34_experts_used_more_than_there_are);
+    tcase_add_test(c, test_fault_38_tokens_and_rows_of_the_embedding);
     tcase_add_loop_test(c, test_fault_35_tensor_missing_or_of_wrong_shape_or_type, 0,
                         (int)SLM_COUNT(tensors));
     tcase_add_test(c, test_fault_35_tensor_that_nobody_uses);

@@ -391,6 +391,17 @@ START_TEST(test_fault_69_parameters_out_of_range) {
         ASSERT_FAILS(slm_sampler_create(&p, &s, &err), SLM_ERR_RANGE, bad[i].name);
         ck_assert_ptr_null(s);
     }
+    /* tokens that the model does not have */
+    slm_logit_bias bias = {n_vocab, 1};
+    slm_sampler_params p = slm_sampler_defaults();
+    slm_sampler *s;
+    p.logit_biases = &bias;
+    p.n_logit_biases = 1;
+    p.model = model;
+    ASSERT_FAILS(slm_sampler_create(&p, &s, &err), SLM_ERR_RANGE, "logit_biases[0]: token");
+    bias.token--;
+    GOOD(slm_sampler_create(&p, &s, &err));
+    slm_sampler_free(s);
 }
 END_TEST
 

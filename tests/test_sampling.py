@@ -84,6 +84,11 @@ class Options(Case):
         for lookup in (0, 8):
             self.assertEqual(self.text(*a, "--stop", "aab", "--stop", "ab", "-n", 7, "--lookup", lookup), b"aaaaaaa\n")
 
+    def test_bias_of_no_token(self):
+        n = len(tiny_model.tokens())
+        self.assertIn(f"token {n}, expected 0 to {n - 1}", self.fails("run", "-m", self.model, "-p", "x", "--logit-bias", f"{n}+1").message)
+        self.good("run", "-m", self.model, "-p", "x", "-n", 1, "--logit-bias", f"{n - 1}+1")
+
     def test_min_tokens(self):
         end = tiny_model.SPECIAL.index("<|im_end|>")
         bias = ("--temp", 0, "--logit-bias", f"{end}+99")

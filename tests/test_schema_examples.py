@@ -1,5 +1,6 @@
 """Schemas as people write them (tests/data/schemas.json, made for this test): what they say fits, fits; what they say fails, does not; and what
-is generated is valid. $SCHEMA_GENERATE is the number of texts for each schema (default: 50)."""
+is generated is valid, from the grammar's definition and through the masks of a vocabulary. $SCHEMA_GENERATE is the number of texts of each kind
+for each schema (default: 50; `make schemas`: 1000)."""
 import json
 import os
 import re
@@ -37,6 +38,7 @@ class Examples(Case):
                 for text in self.check_generated(s["schema"], GENERATE, wanted=300):
                     if opened is False and len(text) < 300:
                         self.assertTrue(self.driver.accepts(text), (s["name"], text))
+                self.assertGreater(len(self.check_generated(s["schema"], GENERATE, wanted=300, how="write")), 0.95 * GENERATE, s["name"])
 
 
 class Documentation(Case):
@@ -57,6 +59,16 @@ class Documentation(Case):
             for line in wanted.split("\n"):
                 self.assertTrue(self.driver.accepts(line), (schema, line))
                 self.assertTrue(validator(json.loads(schema)).is_valid(json.loads(line)), line)
+
+    def test_grammar(self):
+        """docs/structured-output.md: its grammar fits what it says."""
+        with open(os.path.join(ROOT, "docs", "structured-output.md"), encoding="utf-8") as f:
+            grammar = "".join(re.findall(r"^    ((?:#|\w+ +::=).*\n)", f.read(), flags=re.M)).encode()
+        self.assertEqual(grammar.count(b"::="), 4)  # and answer.gbnf
+        grammar = grammar[:grammar.rindex(b"root")]
+        self.assertEqual(self.driver.ask(f"gbnf {len(grammar)}", grammar).strip(), "SLM_OK")
+        for text, fits in (('{"name": "Zo\u00eb \\"B\\"","age":7}', True), ('{"name": "", "age": 7}', False), ('{"name": "B", "age": 07}', False)):
+            self.assertEqual(self.driver.ask(f"fits {len(text.encode())}", text.encode()), str(int(fits)), text)
 
 
 if __name__ == "__main__":

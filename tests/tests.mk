@@ -1,4 +1,5 @@
-# make check: every test; make check-arm: those of ARM64 only; make fuzz: the fuzzers, as long as FUZZ_SECONDS says.
+# make check: every test; make check-arm: those of ARM64 only; make schemas: those of JSON Schema with more random texts; make fuzz: the
+# fuzzers, as long as FUZZ_SECONDS says.
 #
 #   tests/test_*.c    a program each (Check), linked with the static library and tests/support
 #   tests/test_*.py   the program from outside (unittest of the standard library); $SLM is the binary
@@ -93,6 +94,11 @@ $(EXAMPLES): $(O)/tests/%: docs/%.c $(O)/libslm.a
 	@mkdir -p $(@D)
 	$(SAY) LINK $@
 	$(Q)$(CC) -std=c11 -Wall -Wextra -Werror $(SANFLAGS) -Iinclude -o $@ $< $(O)/libslm.a $(LIBS)
+
+# The tests of JSON Schema with as many random texts and cases as docs/json-schema.md says: some minutes.
+.PHONY: schemas
+schemas: $(O)/slm $(O)/tests/schema_driver
+	@for t in suite examples diff; do SCHEMA_GENERATE=1000 SCHEMA_CASES=3000 SLM=$(O)/slm O=$(O) python3 tests/test_schema_$$t.py || exit 1; done
 
 # Fuzzers need clang: everything again in its own folder.
 fuzz:

@@ -86,11 +86,15 @@ static int tokens_of(chat *c, token_list *out) {
     }
 }
 
-/* Let the sequence hold these tokens; what it has of them already stays. */
+/* Let the sequence hold these tokens; what it has of them already stays. The sampler begins anew with each answer and sees all of them: what was dropped
+ * of the conversation is nothing that could be repeated, and --min-tokens is of one answer. */
 static int read_tokens(chat *c, const token_list *tokens) {
     slm_error err;
     int32_t same;
     slm_status status = tokens_held(c->a.ctx, tokens, &same, &err);
+    slm_sampler_reset(c->a.by.sampler);
+    for (int32_t i = 0; i < same && status == SLM_OK; i++)
+        slm_sampler_accept(c->a.by.sampler, tokens->ids[i]);
     c->a.bar = (progress_bar){.label = "reading"};
     if (status == SLM_OK)
         status = c->a.speculator ? slm_speculator_truncate(c->a.speculator, same, &err)
@@ -153,7 +157,6 @@ static int do_reset(chat *c, const char *argument) {
     (void)argument;
     while (c->said.n > (size_t)conversation_has_system(&c->said))
         conversation_forget(&c->said, c->said.n - 1);
-    slm_sampler_reset(c->a.by.sampler);
     return EXIT_DONE;
 }
 

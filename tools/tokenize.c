@@ -111,6 +111,17 @@ static slm_status print_rendered(const slm_model *model, const slm_chat *c, slm_
     return status;
 }
 
+/* What a message is about: the text, or what made a chat of it. */
+static const char *blamed(const tokenize_options *o, const char *path, const slm_error *err) {
+    static const char *const sources[] = {"messages_json",
+                                       "extra_json"}; /* of the library's slm_chat */
+    bool text = !o->chat;
+    for (int i = 0; i < 2; i++)
+        if (strncmp(err->message, sources[i], strlen(sources[i])) == 0) text = true;
+    if (text) return path ? path : "standard input";
+    return o->template ? o->template : o->model;
+}
+
 static int tokenize_file(const tokenize_options *o, const slm_model *model, const char *path) {
     size_t n_bytes;
     char *text = read_all(path, &n_bytes);
@@ -130,7 +141,7 @@ static int tokenize_file(const tokenize_options *o, const slm_model *model, cons
                                     : encode(model, &chat, &tokens, &err);
     int code = EXIT_DONE;
     if (status != SLM_OK)
-        code = fail_with(path ? path : "standard input", &err);
+        code = fail_with(blamed(o, path, &err), &err);
     else if (o->render)
         ; /* printed already */
     else if (!o->text)

@@ -8,6 +8,9 @@ typedef struct grammar_run grammar_run;
 
 grammar_run *gr_new(const slm_grammar *g);
 bool gr_accepts(grammar_run *r, const char *text, size_t n);
+
+/* The same of a text of tokens: ff and a number in 4 bytes, big end first, is the token of that number, which has no text; each other character is a token 0. */
+bool gr_accepts_tokens(grammar_run *r, const char *text, size_t n);
 void gr_free(grammar_run *r);
 
 #endif

@@ -23,7 +23,7 @@ void tx_free(texts *t);
 
 /*
  * The next text: words of several languages and of code, numbers, spaces, signs, emoji, combining marks, contractions, tokens, special
- * tokens and pieces of them, bytes; half of them mutated, about a tenth no valid UTF-8. No code points beyond 10FFFF and no
+ * tokens and pieces of them, bytes; half of them mutated, about a fifth no valid UTF-8. No code points beyond 10FFFF and no
  * overlong spaces, which llama.cpp does not survive.
  */
 void tx_next(texts *t);
