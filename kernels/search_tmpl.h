@@ -551,8 +551,9 @@ INLINE void codes_with(const block *b, const int8_t *book, const solution *y, ui
         }
     }
     if (book || r->lo == 0) return;
-    for (int i = 0; i < r->n_groups * r->group; i += 16)
-        for (int j = 0; j < 16; j++) code[i + j] = (uint8_t)(code[i + j] - (int)r->lo);
+    int n = r->n_groups * r->group, lowest = (int)r->lo; /* a byte written might be part of *r */
+    for (int i = 0; i < n; i += 16)
+        for (int j = 0; j < 16; j++) code[i + j] = (uint8_t)(code[i + j] - lowest);
 }
 
 static void take_codes(const block *b, const solution *y, slm_parts *p) {
