@@ -1331,6 +1331,7 @@ typedef struct slm_quantized_tensor {
     int32_t n_dims;
     int64_t dims[4]; /* dims[0] is contiguous (a row); unused ones are 1                          */
     uint64_t n_bytes_from, n_bytes;
+    bool quantizable; /* a choice can name it; all others stay what they are                      */
 } slm_quantized_tensor;
 
 /* Tensors in the order of the model's. RANGE if there is no such index; ARGUMENT. */

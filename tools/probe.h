@@ -14,7 +14,7 @@ typedef struct progress_span {
 bool progress_in_span(void *span, float done);
 
 typedef struct importance_row {
-    const char *tensor; /* the model's name of it */
+    char *tensor;
     int32_t n;
     uint64_t n_rows;
     double *squares; /* [n] of what its columns are multiplied by, added up over n_rows tokens */
@@ -39,6 +39,7 @@ typedef struct probe {
     size_t n_bytes;
     slm_model *model;
     slm_context *ctx;
+    slm_threads *threads;
     windows windows;
     int32_t n_vocab, n_tensors, n_rows, n_groups;
     slm_token *tokens; /* of the group at work */
@@ -60,6 +61,9 @@ typedef struct probe {
 int probe_open(probe *p, int fd, const char *name, const char *text, slm_threads *threads,
                progress_span *progress);
 void probe_close(probe *p);
+
+/* Go on with the same model in other types, from the file `fd`; the weights before, and their memory, are gone. Codes as above. */
+int probe_exchange(probe *p, int fd, const char *name);
 
 /* An slm_importance_fn of it. */
 bool probe_importance(void *probe, const char *tensor, int64_t matrix, int64_t n, float *out);
