@@ -1268,7 +1268,8 @@ typedef bool (*slm_importance_fn)(void *user, const char *tensor, int64_t matrix
 
 /* A key of the new file, in the place of the model's of this name or behind all others; none that
  * the quantizer sets itself (general.file_type, general.quantization_version), nor
- * general.alignment. */
+ * general.alignment. Those of the model stay, but for "quantize.imatrix.*", which tell how its
+ * weights were made. */
 typedef struct slm_new_key {
     const char *name; /* NUL-terminated */
     const char *text; /* the value, NUL-terminated; NULL: `number`, as u32 */
