@@ -531,7 +531,7 @@ INLINE void take_codes(const recipe *r, const block *b, const solution *y, slm_p
     }
 }
 
-/* ---- Each type by itself, so that the compiler knows its numbers ---- */
+/* ---- Each type by itself, so that the compiler knows its numbers; one code for all where speed is no matter ---- */
 
 INLINE void search(slm_type type, const float *x, const float *w, slm_parts *p) {
     const recipe *r = &recipes[type];
@@ -550,6 +550,11 @@ INLINE void search(slm_type type, const float *x, const float *w, slm_parts *p) 
     take_codes(r, &b, &y, p);
 }
 
+#ifdef SLM_ONE_SEARCH
+void SLM_SEARCH(slm_type type, const float *x, const float *w, slm_parts *p) {
+    search(type, x, w, p);
+}
+#else
 #define X(name, ...)                                                          \
     static void search_##name(const float *x, const float *w, slm_parts *p) { \
         search(SLM_##name, x, w, p);                                          \
@@ -564,3 +569,4 @@ void SLM_SEARCH(slm_type type, const float *x, const float *w, slm_parts *p) {
 #undef X
     searches[type](x, w, p);
 }
+#endif
