@@ -1276,7 +1276,8 @@ typedef bool (*slm_importance_fn)(void *user, const char *tensor, int64_t matrix
 
 /* A key of the new file, in the place of the model's of this name or behind all others; none that
  * the quantizer sets itself (general.file_type, general.quantization_version), nor
- * general.alignment. */
+ * general.alignment. Those of the model stay, but for "quantize.imatrix.*", which tell how its
+ * weights were made. */
 typedef struct slm_new_key {
     const char *name; /* NUL-terminated */
     const char *text; /* the value, NUL-terminated; NULL: `number`, as u32 */
@@ -1339,6 +1340,7 @@ typedef struct slm_quantized_tensor {
     int32_t n_dims;
     int64_t dims[4]; /* dims[0] is contiguous (a row); unused ones are 1                          */
     uint64_t n_bytes_from, n_bytes;
+    bool quantizable; /* a choice can name it; all others stay what they are                      */
 } slm_quantized_tensor;
 
 /* Tensors in the order of the model's. RANGE if there is no such index; ARGUMENT. */

@@ -2,4 +2,5 @@
 #include "simd_c.h"
 
 #define SLM_SEARCH slm__search_c
+#define SLM_ONE_SEARCH
 #include "search_tmpl.h"

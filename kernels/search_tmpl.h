@@ -60,8 +60,8 @@ static const recipe recipes[SLM_N_TYPES] = {
     [SLM_MXFP4] = {-12, 12, mxfp4_book, 1, 32, 0, 1, 1, 0, 0, 0},
 };
 
-static bool is_mx(const recipe *r) { return r->book == mxfp4_book; }
-static bool has_integers(const recipe *r) { return r->sc_hi > 1; }
+INLINE bool is_mx(const recipe *r) { return r->book == mxfp4_book; }
+INLINE bool has_integers(const recipe *r) { return r->sc_hi > 1; }
 
 /* ---- The nearest level, or its code ---- */
 
@@ -105,27 +105,27 @@ INLINE vf nearest_iq4(bool codes, vf t) {
 INLINE vf nearest_iq4(bool codes, vf t) { return climb(iq4_book, sizeof iq4_book, codes, t); }
 #endif
 
-/* Each codebook by name, so that the compiler knows its numbers. Codes of whole numbers are the levels themselves, less lo later. */
-INLINE vf nearest(const int8_t *book, bool codes, vf t, vf lo, vf hi) {
-    if (book == iq4_book) return nearest_iq4(codes, t);
-    if (book == mxfp4_book) return climb(mxfp4_book, sizeof mxfp4_book, codes, t);
-    return nearest_whole(t, lo, hi);
+/* Codes of whole numbers are the levels themselves, less lo later. */
+INLINE vf nearest(const recipe *r, bool codes, vf t) {
+    if (r->book == iq4_book) return nearest_iq4(codes, t);
+    if (r->book == mxfp4_book) return climb(mxfp4_book, sizeof mxfp4_book, codes, t);
+    return nearest_whole(t, vf_set1(r->lo), vf_set1(r->hi));
 }
 
 /* ---- Scales as they are stored ---- */
 
-static uint16_t f16_from(double x) {
+INLINE uint16_t f16_from(double x) {
     x = x > 65504 ? 65504 : x < -65504 ? -65504 : x;
     slm_f16 bits = SLM_TO_F16((float)x);
     return bits == 0 && x > 0 ? 1 : bits; /* zero only for zero */
 }
 
-static float scale_value(const recipe *r, uint16_t bits) {
+INLINE float scale_value(const recipe *r, uint16_t bits) {
     return is_mx(r) ? mxfp4_scale((uint8_t)bits) : SLM_FROM_F16(bits);
 }
 
 /* A scale so small that its inverse overflows does as zero. */
-static float inverse_of(float s) { return s < 1e-37f && s > -1e-37f ? 0 : 1 / s; }
+INLINE float inverse_of(float s) { return s < 1e-37f && s > -1e-37f ? 0 : 1 / s; }
 
 INLINE vf inverses_of(vf s) {
     vf size = vf_max(s, vf_sub(vf_zero(), s)), one = vf_set1(1), least = vf_set1(1e-37f);
@@ -135,7 +135,6 @@ INLINE vf inverses_of(vf s) {
 /* ---- The weights of a block ---- */
 
 typedef struct block {
-    const recipe *r;
     double unit;        /* 2^k: weights are divided by it, so that the largest is about 1 */
     float x[MAX_BLOCK]; /* [n_groups, group], less the middle of their group */
     float w[MAX_BLOCK]; /* how much they count */
@@ -147,7 +146,7 @@ typedef struct block {
 } block;
 
 /* + 0: which of two zeros is the higher is left open. */
-static void range_of(const float *x, int n, float *min, float *max) {
+INLINE void range_of(const float *x, int n, float *min, float *max) {
     vf lo = vf_load(x), hi = lo;
     for (int i = 16; i < n; i += 16) {
         lo = vf_min(vf_load(x + i), lo);
@@ -159,7 +158,7 @@ static void range_of(const float *x, int n, float *min, float *max) {
 
 /* Importance that is all the same is none; beside larger ones a zero counts for a millionth, so that its weights are not left
  * anywhere. */
-static void load_importance(block *b, const float *importance, int n) {
+INLINE void load_importance(block *b, const float *importance, int n) {
     float top = 0, bottom = 0;
     if (importance) range_of(importance, n, &bottom, &top);
     b->weighted = top > bottom;
@@ -171,8 +170,7 @@ static void load_importance(block *b, const float *importance, int n) {
     }
 }
 
-static void load_group(block *b, int g, float min, float max) {
-    const recipe *r = b->r;
+INLINE void load_group(const recipe *r, block *b, int g, float min, float max) {
     float *x = b->x + g * r->group, *w = b->w + g * r->group;
     b->middle[g] = r->has_min ? (min + max) * 0.5f : 0;
     b->size[g] = r->has_min ? max - min : -min > max ? -min : max;
@@ -189,8 +187,8 @@ static void load_group(block *b, int g, float min, float max) {
 }
 
 /* Multiplied by a power of two between 2^-126 and 2^126, so that no square overflows. */
-static void load_block(block *b, const float *x, const float *importance, float min, float max) {
-    const recipe *r = b->r;
+INLINE void load_block(const recipe *r, block *b, const float *x, const float *importance,
+                       float min, float max) {
     int n = r->n_groups * r->group;
     uint32_t e = slm__bits(-min > max ? -min : max) >> 23 & 255;
     e = e < 1 ? 1 : e > 253 ? 253 : e;
@@ -201,7 +199,7 @@ static void load_block(block *b, const float *x, const float *importance, float 
     min *= scale, max *= scale;
     for (int g = 0; g < r->n_groups; g++) {
         if (r->n_groups > 1) range_of(b->x + g * r->group, r->group, &min, &max);
-        load_group(b, g, min, max);
+        load_group(r, b, g, min, max);
     }
 }
 
@@ -213,35 +211,25 @@ typedef struct sums {
 } sums;
 
 /* One weight more. */
-INLINE void fit_one(const int8_t *book, bool has_min, float x, float w, vf inverses, vf offsets,
-                    vf lo, vf hi, sums *t) {
+INLINE void fit_one(const recipe *r, float x, float w, vf inverses, vf offsets, sums *t) {
     vf xi = vf_set1(x);
-    vf v = nearest(book, false, has_min ? vf_fma(xi, inverses, offsets) : vf_mul(xi, inverses), lo,
-                   hi);
+    vf v = nearest(r, false, r->has_min ? vf_fma(xi, inverses, offsets) : vf_mul(xi, inverses));
     vf wv = vf_mul(vf_set1(w), v);
-    if (has_min) t->v = vf_add(t->v, wv);
+    if (r->has_min) t->v = vf_add(t->v, wv);
     t->xv = vf_fma(wv, xi, t->xv);
     t->vv = vf_fma(wv, v, t->vv);
 }
 
-/* Even and odd weights have sums of their own, as an addition takes longer than all else that a weight needs. */
-INLINE sums fit_with(const block *b, const int8_t *book, bool has_min, int g, vf inverses,
-                     vf offsets) {
-    const float *x = b->x + g * b->r->group, *w = b->w + g * b->r->group;
-    vf lo = vf_set1(b->r->lo), hi = vf_set1(b->r->hi);
+/* The level v of x is nearest to x * inverse + offset. Even and odd weights have sums of their own, as an addition takes longer than
+ * all else that a weight needs. */
+INLINE sums fit(const recipe *r, const block *b, int g, vf inverses, vf offsets) {
+    const float *x = b->x + g * r->group, *w = b->w + g * r->group;
     sums t = {vf_zero(), vf_zero(), vf_zero()}, u = t;
-    for (int i = 0; i < b->r->group; i += 2) {
-        fit_one(book, has_min, x[i], w[i], inverses, offsets, lo, hi, &t);
-        fit_one(book, has_min, x[i + 1], w[i + 1], inverses, offsets, lo, hi, &u);
+    for (int i = 0; i < r->group; i += 2) {
+        fit_one(r, x[i], w[i], inverses, offsets, &t);
+        fit_one(r, x[i + 1], w[i + 1], inverses, offsets, &u);
     }
     return (sums){vf_add(t.v, u.v), vf_add(t.xv, u.xv), vf_add(t.vv, u.vv)};
-}
-
-/* The level v of x is nearest to x * inverse + offset. */
-static sums fit(const block *b, int g, vf inverses, vf offsets) {
-    if (b->r->has_min) return fit_with(b, NULL, true, g, inverses, offsets);
-    if (b->r->book) return fit_with(b, iq4_book, false, g, inverses, offsets);
-    return fit_with(b, NULL, false, g, inverses, offsets);
 }
 
 /* ---- 2. A group, its scale and minimum free ---- */
@@ -254,9 +242,9 @@ INLINE float lane_of(vf a, int i) {
 
 /* Without a minimum: the largest weight at +span and at -span, where levels are not symmetric. Each way takes from the sum of squares
  * what the projection on its levels has. */
-static void fit_scale(block *b, int g, vf spans) {
+INLINE void fit_scale(const recipe *r, block *b, int g, vf spans) {
     vf zero = vf_zero();
-    sums t = fit(b, g, vf_mul(spans, vf_set1(inverse_of(b->size[g]))), zero);
+    sums t = fit(r, b, g, vf_mul(spans, vf_set1(inverse_of(b->size[g]))), zero);
     vf s = vf_div(vf_pick(t.vv, zero, t.xv, zero), vf_pick(t.vv, zero, t.vv, vf_set1(1)));
     vf gain = vf_mul(s, t.xv);
     b->s[g] = lane_of(s, vf_first(gain, vf_highest(gain)));
@@ -265,9 +253,9 @@ static void fit_scale(block *b, int g, vf spans) {
 
 /* With one: the range of the weights is `span` levels wide, and what is beyond the levels (or left of them) is below, on both sides, or
  * above: offsets. x is counted from the middle of the range. */
-static void fit_scale_min(block *b, int g, vf spans, vf offsets) {
+INLINE void fit_scale_min(const recipe *r, block *b, int g, vf spans, vf offsets) {
     vf zero = vf_zero(), sw = vf_set1(b->sw[g]), sx = vf_set1(b->sx[g]);
-    sums t = fit(b, g, vf_mul(spans, vf_set1(inverse_of(b->size[g]))), offsets);
+    sums t = fit(r, b, g, vf_mul(spans, vf_set1(inverse_of(b->size[g]))), offsets);
     vf all = vf_mul(t.vv, sw), det = vf_sub(all, vf_mul(t.v, t.v)),
        least = vf_mul(all, vf_set1(1e-5f));
     vf d = vf_pick(det, least, det, vf_set1(1));
@@ -282,43 +270,33 @@ static void fit_scale_min(block *b, int g, vf spans, vf offsets) {
 
 /* Levels anew for the s and m of group g: returns the error, and s and m become those that least squares has for these levels. Sums are
  * of residuals, not of x, so that nothing cancels where the error is a millionth of x. */
-INLINE float settle_with(const block *b, const int8_t *book, bool has_min, int g, float *s,
-                         float *m) {
-    const float *x = b->x + g * b->r->group, *w = b->w + g * b->r->group;
+INLINE float settle(const recipe *r, const block *b, int g, float *s, float *m) {
+    const float *x = b->x + g * r->group, *w = b->w + g * r->group;
     vf rr = vf_zero(), sr = rr, rv = rr, sv = rr, vv = rr;
-    vf lo = vf_set1(b->r->lo), hi = vf_set1(b->r->hi);
     vf is = vf_set1(inverse_of(*s)), minus_s = vf_set1(-*s), min = vf_set1(*m - b->middle[g]);
-    for (int i = 0; i < b->r->group; i += 16) {
+    for (int i = 0; i < r->group; i += 16) {
         vf wi = vf_load(w + i), xi = vf_sub(vf_load(x + i), min);
-        vf v = nearest(book, false, vf_mul(xi, is), lo, hi);
+        vf v = nearest(r, false, vf_mul(xi, is));
         vf e = vf_fma(v, minus_s, xi), we = vf_mul(wi, e), wv = vf_mul(wi, v);
         rr = vf_fma(we, e, rr);
         rv = vf_fma(we, v, rv);
         vv = vf_fma(wv, v, vv);
-        if (has_min) sr = vf_add(sr, we), sv = vf_add(sv, wv);
+        if (r->has_min) sr = vf_add(sr, we), sv = vf_add(sv, wv);
     }
     float a = vf_fold(rv), v2 = vf_fold(vv);
-    if (!has_min) {
+    if (!r->has_min) {
         if (v2 > 0) *s += a / v2;
         return vf_fold(rr);
     }
-    float r = vf_fold(sr), v1 = vf_fold(sv), sw = b->sw[g], det = v2 * sw - v1 * v1;
+    float v0 = vf_fold(sr), v1 = vf_fold(sv), sw = b->sw[g], det = v2 * sw - v1 * v1;
     bool ok = det > 1e-5f * v2 * sw;
-    if (ok) *s += (a * sw - r * v1) / det;
-    *m += ok ? (r * v2 - a * v1) / det : r / sw;
+    if (ok) *s += (a * sw - v0 * v1) / det;
+    *m += ok ? (v0 * v2 - a * v1) / det : v0 / sw;
     return vf_fold(rr);
 }
 
-static float settle(const block *b, int g, float *s, float *m) {
-    if (b->r->has_min) return settle_with(b, NULL, true, g, s, m);
-    if (b->r->book == iq4_book) return settle_with(b, iq4_book, false, g, s, m);
-    if (b->r->book == mxfp4_book) return settle_with(b, mxfp4_book, false, g, s, m);
-    return settle_with(b, NULL, false, g, s, m);
-}
-
 /* The starts are the same for all groups. With minima the first way is all levels for all of the range. */
-static void fit_groups(block *b) {
-    const recipe *r = b->r;
+INLINE void fit_groups(const recipe *r, block *b) {
     float spans[WAYS], offsets[WAYS];
     bool symmetric = r->lo == -r->hi;
     for (int i = 0; i < WAYS; i++) {
@@ -329,9 +307,9 @@ static void fit_groups(block *b) {
     }
     for (int g = 0; g < r->n_groups; g++) {
         if (r->has_min) {
-            fit_scale_min(b, g, vf_load(spans), vf_load(offsets));
+            fit_scale_min(r, b, g, vf_load(spans), vf_load(offsets));
         } else {
-            fit_scale(b, g, vf_load(spans));
+            fit_scale(r, b, g, vf_load(spans));
         }
     }
 }
@@ -344,19 +322,19 @@ typedef struct scales {
     float d, m;
 } scales;
 
-static scales from_bits(const block *b, uint16_t d, uint16_t m) {
+INLINE scales from_bits(const recipe *r, const block *b, uint16_t d, uint16_t m) {
     scales y = {.d_bits = d, .m_bits = m};
-    y.d = (float)((double)scale_value(b->r, d) / b->unit);
-    if (b->r->has_min) y.m = (float)((double)scale_value(b->r, m) / b->unit);
+    y.d = (float)((double)scale_value(r, d) / b->unit);
+    if (r->has_min) y.m = (float)((double)scale_value(r, m) / b->unit);
     return y;
 }
 
-static uint16_t stored_bits(const block *b, float x) {
+INLINE uint16_t stored_bits(const block *b, float x) {
     return f16_from(x == x ? (double)x * b->unit : 0);
 }
 
-static scales stored(const block *b, float d, float m) {
-    return from_bits(b, stored_bits(b, d), b->r->has_min ? stored_bits(b, m) : 0);
+INLINE scales stored(const recipe *r, const block *b, float d, float m) {
+    return from_bits(r, b, stored_bits(b, d), r->has_min ? stored_bits(b, m) : 0);
 }
 
 typedef struct solution {
@@ -366,33 +344,34 @@ typedef struct solution {
 } solution;
 
 /* The error with these scales. */
-static float error_of(const block *b, const scales *y) {
+INLINE float error_of(const recipe *r, const block *b, const scales *y) {
     float d = y->d, m = y->m;
-    return settle(b, 0, &d, &m);
+    return settle(r, b, 0, &d, &m);
 }
 
 /* Whether the last bit of a scale or minimum is small beside the error, as for most blocks without importance. */
-static bool is_fine(const block *b, slm_type type, const scales *y) {
+INLINE bool is_fine(const recipe *r, const block *b, slm_type type, const scales *y) {
     int d = y->d_bits & 0x7fff, m = y->m_bits & 0x7fff;
     if (b->weighted || type == SLM_Q8_0 || d < 0x400 || d == 0x7bff || m == 0x7bff) return false;
-    return !b->r->has_min || fabsf(y->m) < 32 * fabsf(y->d);
+    return !r->has_min || fabsf(y->m) < 32 * fabsf(y->d);
 }
 
 /* What the published rounding begins with is one of the 16 ways, so what they lead to is not worse; where the last bits of scales could
  * make it so, that is measured. */
-static scales settle_single(const block *b, slm_type type, const float *x, float min, float max) {
+INLINE scales settle_single(const recipe *r, const block *b, slm_type type, const float *x,
+                            float min, float max) {
     float d = b->s[0], m = b->m[0];
     slm_parts plain;
-    settle(b, 0, &d, &m);
-    scales y = stored(b, d, m);
-    if (b->r->book || is_fine(b, type, &y)) return y;
+    settle(r, b, 0, &d, &m);
+    scales y = stored(r, b, d, m);
+    if (r->book || is_fine(r, b, type, &y)) return y;
     slm__plain_scales(type, x, min, max, &plain, &d, &m);
-    scales z = from_bits(b, plain.d, plain.m);
-    return error_of(b, &z) < error_of(b, &y) ? z : y;
+    scales z = from_bits(r, b, plain.d, plain.m);
+    return error_of(r, b, &z) < error_of(r, b, &y) ? z : y;
 }
 
 /* A power of two: that of the published rounding, and those beside it. */
-static scales settle_mx(const block *b, const float *x, float min, float max) {
+INLINE scales settle_mx(const recipe *r, const block *b, const float *x, float min, float max) {
     float least = INFINITY, unused;
     slm_parts plain;
     scales best = {0};
@@ -400,8 +379,8 @@ static scales settle_mx(const block *b, const float *x, float min, float max) {
     for (int i = 0; i < 3; i++) {
         int e = plain.d + (i == 2 ? -1 : i);
         if (e < 0 || e > 252) continue; /* 12 * 2^124 is finite */
-        scales y = from_bits(b, (uint16_t)e, 0);
-        float error = error_of(b, &y);
+        scales y = from_bits(r, b, (uint16_t)e, 0);
+        float error = error_of(r, b, &y);
         if (!(error < least)) continue;
         least = error;
         best = y;
@@ -422,7 +401,7 @@ typedef struct attempt {
     double rd, rm, dd, dm, mm; /* the normal equations for d and dmin */
 } attempt;
 
-static int held(float x, int lo, int hi) {
+INLINE int held(float x, int lo, int hi) {
     if (!(x > (float)lo)) return lo;
     if (x >= (float)hi) return hi;
     return (int)((x + SLM_ROUND) - SLM_ROUND);
@@ -435,10 +414,9 @@ typedef struct ways {
     float scale[WAYS], minimum[WAYS]; /* s and m, x counted from the middle */
 } ways;
 
-static int within(int x, int lo, int hi) { return x < lo ? lo : x > hi ? hi : x; }
+INLINE int within(int x, int lo, int hi) { return x < lo ? lo : x > hi ? hi : x; }
 
-static void list_ways(const block *b, int g, const attempt *tries, ways *a) {
-    const recipe *r = b->r;
+INLINE void list_ways(const recipe *r, const block *b, int g, const attempt *tries, ways *a) {
     for (int t = 0; t < a->n_tries; t++) {
         const scales *y = &tries[t].found.y;
         int sc = held(b->s[g] * tries[t].inverse_d, r->sc_lo, r->sc_hi);
@@ -454,10 +432,10 @@ static void list_ways(const block *b, int g, const attempt *tries, ways *a) {
 }
 
 /* The best of its ways, for each try. */
-static void take_ways(const block *b, int g, attempt *tries, const ways *a) {
+INLINE void take_ways(const recipe *r, const block *b, int g, attempt *tries, const ways *a) {
     float errors[WAYS], v1[WAYS], xv[WAYS], vv[WAYS], sx = b->sx[g], sw = b->sw[g];
     vf s = vf_load(a->scale), m = vf_load(a->minimum), is = inverses_of(s), two = vf_set1(2);
-    sums t = fit(b, g, is, vf_mul(vf_sub(vf_zero(), m), is));
+    sums t = fit(r, b, g, is, vf_mul(vf_sub(vf_zero(), m), is));
     /* sxx + s (s vv - 2 xv + 2 m v) + m (m sw - 2 sx) */
     vf of_s = vf_fma(s, t.vv, vf_mul(two, vf_sub(vf_mul(m, t.v), t.xv)));
     vf of_m = vf_fma(m, vf_set1(sw), vf_set1(-2 * sx));
@@ -474,7 +452,7 @@ static void take_ways(const block *b, int g, attempt *tries, const ways *a) {
         to->found.error += (double)errors[best];
         to->rd += sc * (double)(xv[best] - s1 * vv[best] - m1 * v1[best]);
         to->dd += sc * sc * (double)vv[best];
-        if (!b->r->has_min) continue;
+        if (!r->has_min) continue;
         to->rm += mn * (double)(sx - s1 * v1[best] - m1 * sw);
         to->dm += sc * mn * (double)v1[best];
         to->mm += mn * mn * (double)sw;
@@ -497,20 +475,20 @@ static void improve(const attempt *a, float *d, float *m) {
 
 /* Blocks with d, d * (1 + step), ... from `first` steps on; d and m become what is to be tried next, and the groups' scales those of the
  * best. */
-static void try_integers(block *b, float step, int first, float *d, float *m, solution *best) {
-    const recipe *r = b->r;
+INLINE void try_integers(const recipe *r, block *b, float step, int first, float *d, float *m,
+                         solution *best) {
     attempt tries[TRIES];
     ways a = {.n_tries = r->has_min ? TRIES_MIN : TRIES, .n_near = r->has_min ? NEAR_MIN : NEAR};
     int k = 0;
     for (int i = 0; i < a.n_tries; i++) {
         float f = 1 + step * (float)(i + first);
-        tries[i] = (attempt){.found.y = stored(b, *d * f, *m * f)};
+        tries[i] = (attempt){.found.y = stored(r, b, *d * f, *m * f)};
         tries[i].inverse_d = inverse_of(tries[i].found.y.d);
         tries[i].inverse_m = inverse_of(tries[i].found.y.m);
     }
     for (int g = 0; g < r->n_groups; g++) {
-        list_ways(b, g, tries, &a);
-        take_ways(b, g, tries, &a);
+        list_ways(r, b, g, tries, &a);
+        take_ways(r, b, g, tries, &a);
     }
     for (int i = 1; i < a.n_tries; i++) k = tries[i].found.error < tries[k].found.error ? i : k;
     if (tries[k].found.error < best->error) *best = tries[k].found;
@@ -522,8 +500,7 @@ static void try_integers(block *b, float step, int first, float *d, float *m, so
 }
 
 /* d and m to begin with: the group of largest scale gets the largest integer, the same for minima. */
-static solution settle_groups(block *b) {
-    const recipe *r = b->r;
+INLINE solution settle_groups(const recipe *r, block *b) {
     solution best = {.error = INFINITY};
     float d = b->s[0], m = b->m[0];
     for (int g = 1; g < r->n_groups; g++) {
@@ -532,54 +509,64 @@ static solution settle_groups(block *b) {
     }
     d /= (float)(r->sc_lo < 0 ? r->sc_lo : r->sc_hi);
     m = r->has_min && m < 0 ? m / (float)-r->mn_hi : 0;
-    try_integers(b, 0.03f, 0, &d, &m, &best);
-    try_integers(b, 0.01f, r->has_min ? 0 : -2, &d, &m, &best);
+    for (int again = 0; again < 2; again++)
+        try_integers(r, b, again ? 0.01f : 0.03f, again && !r->has_min ? -2 : 0, &d, &m, &best);
     return best;
 }
 
 /* ---- Codes ---- */
 
-INLINE void codes_with(const block *b, const int8_t *book, const solution *y, uint8_t *code) {
-    const recipe *r = b->r;
-    vf lo = vf_set1(r->lo), hi = vf_set1(r->hi);
+INLINE void take_codes(const recipe *r, const block *b, const solution *y, slm_parts *p) {
+    p->d = y->y.d_bits, p->m = y->y.m_bits;
+    memcpy(p->sc, y->sc, sizeof p->sc);
+    memcpy(p->mn, y->mn, sizeof p->mn);
+    vf lowest = vf_set1(r->book ? 0 : r->lo);
     for (int g = 0; g < r->n_groups; g++) {
         vf is = vf_set1(inverse_of(y->y.d * (float)y->sc[g]));
         vf m = vf_set1((has_integers(r) ? -y->y.m * (float)y->mn[g] : y->y.m) - b->middle[g]);
         for (int i = g * r->group; i < (g + 1) * r->group; i += 16) {
-            vf v = nearest(book, true, vf_mul(vf_sub(vf_load(b->x + i), m), is), lo, hi);
-            vi_store_i8((int8_t *)code + i, vi_round(v));
+            vf v = nearest(r, true, vf_mul(vf_sub(vf_load(b->x + i), m), is));
+            vi_store_i8((int8_t *)p->code + i, vi_round(vf_sub(v, lowest)));
         }
     }
-    if (book || r->lo == 0) return;
-    for (int i = 0; i < r->n_groups * r->group; i += 16)
-        for (int j = 0; j < 16; j++) code[i + j] = (uint8_t)(code[i + j] - (int)r->lo);
 }
 
-static void take_codes(const block *b, const solution *y, slm_parts *p) {
-    p->d = y->y.d_bits, p->m = y->y.m_bits;
-    memcpy(p->sc, y->sc, sizeof p->sc);
-    memcpy(p->mn, y->mn, sizeof p->mn);
-    if (b->r->book == iq4_book)
-        codes_with(b, iq4_book, y, p->code);
-    else if (b->r->book == mxfp4_book)
-        codes_with(b, mxfp4_book, y, p->code);
-    else
-        codes_with(b, NULL, y, p->code);
-}
+/* ---- Each type by itself, so that the compiler knows its numbers; one code for all where speed is no matter ---- */
 
-void SLM_SEARCH(slm_type type, const float *x, const float *w, slm_parts *p) {
+INLINE void search(slm_type type, const float *x, const float *w, slm_parts *p) {
+    const recipe *r = &recipes[type];
     block b;
     float min, max;
-    b.r = &recipes[type];
-    range_of(x, b.r->n_groups * b.r->group, &min, &max);
-    load_block(&b, x, w, min, max);
-    if (!is_mx(b.r)) fit_groups(&b);
+    range_of(x, r->n_groups * r->group, &min, &max);
+    load_block(r, &b, x, w, min, max);
+    if (!is_mx(r)) fit_groups(r, &b);
     solution y;
-    if (has_integers(b.r)) {
-        y = settle_groups(&b);
+    if (has_integers(r)) {
+        y = settle_groups(r, &b);
     } else {
         y = (solution){.sc = {1}};
-        y.y = is_mx(b.r) ? settle_mx(&b, x, min, max) : settle_single(&b, type, x, min, max);
+        y.y = is_mx(r) ? settle_mx(r, &b, x, min, max) : settle_single(r, &b, type, x, min, max);
     }
-    take_codes(&b, &y, p);
+    take_codes(r, &b, &y, p);
 }
+
+#ifdef SLM_ONE_SEARCH
+void SLM_SEARCH(slm_type type, const float *x, const float *w, slm_parts *p) {
+    search(type, x, w, p);
+}
+#else
+#define X(name, ...)                                                          \
+    static void search_##name(const float *x, const float *w, slm_parts *p) { \
+        search(SLM_##name, x, w, p);                                          \
+    }
+SLM_QUANT_TYPES(X)
+#undef X
+
+void SLM_SEARCH(slm_type type, const float *x, const float *w, slm_parts *p) {
+#define X(name, ...) [SLM_##name] = search_##name,
+    static void (*const searches[SLM_N_TYPES])(const float *, const float *,
+                                               slm_parts *) = {SLM_QUANT_TYPES(X)};
+#undef X
+    searches[type](x, w, p);
+}
+#endif

@@ -131,10 +131,12 @@ INLINE vf vf_from_bits(vi a) { return (vf){_mm256_castsi256_ps(a.a), _mm256_cast
 INLINE vi vi_round(vf a) { /* to nearest, ties to even */
     return (vi){_mm256_cvtps_epi32(a.a), _mm256_cvtps_epi32(a.b)};
 }
-INLINE void vi_store_i8(int8_t *p, vi a) { /* values fit 8 bits: saturation never acts */
-    __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a.a, a.b), 0xd8);
-    _mm_storeu_si128((__m128i *)p, _mm_packs_epi16(_mm256_castsi256_si128(words),
-                                                   _mm256_extracti128_si256(words, 1)));
+INLINE void vi_store_i8(int8_t *p, vi a) { /* the low 8 bits, so that saturation never acts */
+    __m256i low = _mm256_set1_epi32(255);
+    __m256i words = _mm256_packus_epi32(_mm256_and_si256(a.a, low), _mm256_and_si256(a.b, low));
+    words = _mm256_permute4x64_epi64(words, 0xd8);
+    _mm_storeu_si128((__m128i *)p, _mm_packus_epi16(_mm256_castsi256_si128(words),
+                                                    _mm256_extracti128_si256(words, 1)));
 }
 INLINE int32_t vi_sum(vi a) {
     __m256i x = _mm256_add_epi32(a.a, a.b);

@@ -52,8 +52,8 @@ INLINE int vf_first(vf a, float top) {
     return i;
 }
 INLINE vi vi_round(vf a) { EACH(vi, (int32_t)((a.v[lane] + SLM_ROUND) - SLM_ROUND)); }
-INLINE void vi_store_i8(int8_t *p, vi a) { /* values fit 8 bits */
-    for (int i = 0; i < 16; i++) p[i] = (int8_t)a.v[i];
+INLINE void vi_store_i8(int8_t *p, vi a) { /* the low 8 bits */
+    for (int i = 0; i < 16; i++) ((uint8_t *)p)[i] = (uint8_t)a.v[i];
 }
 
 #endif

@@ -167,7 +167,7 @@ INLINE vf vf_from_bits(vi x) {
 INLINE vi vi_round(vf x) { /* to nearest, ties to even */
     return (vi){vcvtnq_s32_f32(x.a), vcvtnq_s32_f32(x.b), vcvtnq_s32_f32(x.c), vcvtnq_s32_f32(x.d)};
 }
-INLINE void vi_store_i8(int8_t *p, vi x) { /* values fit 8 bits */
+INLINE void vi_store_i8(int8_t *p, vi x) { /* the low 8 bits */
     int16x8_t low = vcombine_s16(vmovn_s32(x.a), vmovn_s32(x.b));
     int16x8_t high = vcombine_s16(vmovn_s32(x.c), vmovn_s32(x.d));
     vst1q_s8(p, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));

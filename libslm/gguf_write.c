@@ -54,14 +54,21 @@ static const slm__key *find_key(const slm__key *keys, int32_t n, slm__str name) 
     return NULL;
 }
 
+static bool is_dropped(const slm__gguf_change *c, slm__str name) {
+    size_t n = c->dropped ? strlen(c->dropped) : 0;
+    return n > 0 && name.len >= n && memcmp(name.ptr, c->dropped, n) == 0;
+}
+
 /* Returns their number. */
 static uint64_t put_keys(pen *p, const slm__gguf_change *c) {
     const slm__key *from = c->from ? c->from->keys : NULL;
     int32_t n_from = c->from ? c->from->n_keys : 0;
-    uint64_t n = (uint64_t)n_from;
+    uint64_t n = 0;
     for (int32_t i = 0; i < n_from; i++) {
-        const slm__key *changed = find_key(c->keys, c->n_keys, from[i].name);
-        put_key(p, changed ? changed : &from[i]);
+        const slm__key *key = find_key(c->keys, c->n_keys, from[i].name);
+        if (!key && is_dropped(c, from[i].name)) continue;
+        put_key(p, key ? key : &from[i]);
+        n++;
     }
     for (int32_t i = 0; i < c->n_keys; i++) {
         if (find_key(from, n_from, c->keys[i].name)) continue;

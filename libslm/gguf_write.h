@@ -8,6 +8,7 @@ enum { SLM__GGUF_ALIGNMENT = 32 }; /* of a file that does not say */
 
 typedef struct slm__gguf_change {
     const slm__gguf *from; /* whose keys stay, and its alignment; NULL: none */
+    const char *dropped;   /* but for those whose names begin with that; NULL: all stay */
     /* In the place of keys of the same name, or behind all others. A string is its bytes behind a u64, as it lies in a file. */
     const slm__key *keys;
     int32_t n_keys;

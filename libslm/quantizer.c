@@ -186,6 +186,7 @@ static slm_status make_plan(slm_quantizer *q, const slm_quantize_params *p, slm_
         SLM_TRY(fit_type(q, i, q->wanted[i], &q->types[i], err));
     SLM_TRY(make_keys(q, p, err));
     q->change = (slm__gguf_change){.from = g,
+                                   .dropped = "quantize.imatrix.", /* tells of the old weights */
                                    .keys = q->keys,
                                    .n_keys = q->n_keys,
                                    .tensors = g->tensors,
@@ -280,7 +281,8 @@ slm_status slm_quantizer_get_tensor(const slm_quantizer *q, int32_t index,
                                    .wanted = slm__type_info[q->wanted[index]].name,
                                    .n_dims = t->n_dims,
                                    .n_bytes_from = t->n_bytes,
-                                   .n_bytes = slm__gguf_changed_bytes(&q->change, index)};
+                                   .n_bytes = slm__gguf_changed_bytes(&q->change, index),
+                                   .quantizable = slm__is_quantizable(t)};
     memcpy(info->dims, t->dims, sizeof info->dims);
     return SLM_OK;
 }

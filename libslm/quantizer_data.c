@@ -2,7 +2,7 @@
  *
  * Rows are whole blocks of the type that they have and of the one that they get, so the weights of a tensor are one stream (of each of
  * its matrices, where they have an importance), cut into pieces that are whole blocks of every type. Pieces do not depend on each
- * other: threads never change a byte. All threads quantize the pieces of a slice, and the caller takes it from them. */
+ * other: threads never change a byte. All threads quantize the pieces of a slice, and one of them writes the slice before meanwhile. */
 #include <math.h>
 #include <sys/stat.h>
 
@@ -33,8 +33,12 @@ typedef struct work {
     slm__pool *pool;
     float *buffers; /* [n_threads, BUFFERS, PIECE]       */
     int32_t n_pieces;
-    piece *pieces;     /* [n_pieces]                        */
-    uint8_t *out;      /* [n_pieces, PIECE] of the largest type */
+    piece *pieces; /* [n_pieces]                        */
+    uint8_t *out;  /* [n_pieces, PIECE] of the largest type */
+    uint8_t *full; /* the same: n_full bytes of the slice before, on their way to the file */
+    uint64_t n_full;
+    slm_status written; /* what became of them, and the message */
+    slm_error *write_error;
     float *importance; /* [longest row], or NULL: nobody knows any */
     /* Where blocks go: to a file, or nowhere, and the loss is added up. */
     slm__outfile *file;
@@ -80,8 +84,7 @@ static void find_bad(const float *x, int64_t n, piece *p) {
     p->bad_value = i < n ? x[i] : 0;
 }
 
-static void quantize_piece(void *arg, int32_t chunk, int32_t thread) {
-    work *w = arg;
+static void quantize_piece(work *w, int32_t chunk, int32_t thread) {
     piece *p = &w->pieces[chunk];
     uint64_t first = w->first + (uint64_t)chunk * PIECE;
     int64_t n = (int64_t)(w->end - first < PIECE ? w->end - first : PIECE);
@@ -126,10 +129,33 @@ static slm_status report(work *w, uint64_t n, slm_error *err) {
     return slm__fail(err, SLM_ERR_CANCELLED, "cancelled");
 }
 
+static void write_full(work *w) {
+    uint64_t n = w->n_full;
+    w->n_full = 0;
+    if (n > 0) w->written = slm__outfile_write(w->file, w->full, n, w->write_error);
+}
+
+/* Chunk 0 is taken first. */
+static void slice_chunk(void *arg, int32_t chunk, int32_t thread) {
+    if (chunk == 0)
+        write_full(arg);
+    else
+        quantize_piece(arg, chunk - 1, thread);
+}
+
+/* Nothing is on its way then. */
+static slm_status flush(work *w, slm_error *err) {
+    w->write_error = err;
+    write_full(w);
+    return w->written;
+}
+
 static slm_status pass_slice(work *w, slm_error *err) {
     uint64_t n = w->end - w->first;
     int32_t n_pieces = (int32_t)((n + PIECE - 1) / PIECE);
-    slm__pool_run(w->pool, n_pieces, quantize_piece, w);
+    w->write_error = err;
+    slm__pool_run(w->pool, n_pieces + 1, slice_chunk, w);
+    SLM_TRY(w->written);
     SLM_TRY(slm__guard_check(w->q->model->gguf.guard, SLM_OK, err));
     for (int32_t i = 0; i < n_pieces; i++)
         if (w->pieces[i].bad >= 0) return fail_piece(w, i, err);
@@ -137,7 +163,12 @@ static slm_status pass_slice(work *w, slm_error *err) {
         w->loss->error += w->pieces[i].error;
         w->loss->square += w->pieces[i].square;
     }
-    if (w->file) SLM_TRY(slm__outfile_write(w->file, w->out, slm__type_bytes(w->type, n), err));
+    if (w->file) {
+        uint8_t *out = w->out;
+        w->out = w->full;
+        w->full = out;
+        w->n_full = slm__type_bytes(w->type, n);
+    }
     return report(w, n, err);
 }
 
@@ -188,6 +219,7 @@ static void free_work(work *w) {
     slm__free(a, w->buffers);
     slm__free(a, w->pieces);
     slm__free(a, w->out);
+    slm__free(a, w->full);
     slm__free(a, w->importance);
     if (w->pool != w->q->threads) slm__pool_free(w->pool);
 }
@@ -202,8 +234,9 @@ static slm_status create_work(work *w, const slm_quantizer *q, int64_t row, slm_
     w->buffers = slm__alloc_array(a, (uint64_t)q->n_threads * BUFFERS * PIECE, sizeof *w->buffers);
     w->pieces = slm__alloc_array(a, (uint64_t)w->n_pieces, sizeof *w->pieces);
     w->out = slm__alloc_array(a, (uint64_t)w->n_pieces * PIECE, sizeof(float));
+    w->full = slm__alloc_array(a, (uint64_t)w->n_pieces * PIECE, sizeof(float));
     if (row > 0) w->importance = slm__alloc_array(a, (uint64_t)row, sizeof *w->importance);
-    if (w->buffers && w->pieces && w->out && (w->importance || row == 0)) return SLM_OK;
+    if (w->buffers && w->pieces && w->out && w->full && (w->importance || row == 0)) return SLM_OK;
     free_work(w);
     return slm__fail(err, SLM_ERR_NOMEM, "no memory to quantize");
 }
@@ -236,6 +269,7 @@ slm_status slm_quantizer_tensor_loss(const slm_quantizer *q, int32_t index, cons
 /* Zeros behind the n bytes of a tensor. */
 static slm_status write_padding(work *w, uint64_t n, slm_error *err) {
     uint64_t left = slm__align_up(n, w->q->model->gguf.alignment) - n;
+    if (left > 0) SLM_TRY(flush(w, err));
     while (left > 0) {
         uint64_t part = left < PIECE ? left : PIECE;
         memset(w->out, 0, (size_t)part);
@@ -271,7 +305,7 @@ static slm_status write_all(work *w, slm_error *err) {
         SLM_TRY(pass_tensor(w, i, q->types[i], err));
         SLM_TRY(write_padding(w, slm__gguf_changed_bytes(&q->change, i), err));
     }
-    return SLM_OK;
+    return flush(w, err);
 }
 
 static int64_t longest_row(const slm_quantizer *q) {

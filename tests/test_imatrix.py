@@ -167,6 +167,9 @@ class Use(Imatrix):
         # once more: keys are set in their place
         self.good("quantize", out, plain, *args, "--imatrix", self.path("use.gguf"))
         self.assertEqual(self.good("inspect", plain).text.count("quantize.imatrix"), 4)
+        # and without a matrix: the new weights were made with none
+        self.good("quantize", plain, out, "Q5_1", "--requantize")
+        self.assertNotIn("quantize.imatrix", self.good("inspect", out).text)
 
 
 class Faults(Imatrix):

@@ -120,6 +120,17 @@ class Found(Mix):
         self.assertEqual({t for n, t in types.items() if n.startswith("blk.1.") and "norm" not in n}, {"Q8_0"})
         self.assertEqual(types["output.weight"], "F16")
 
+    def test_a_saved_plan_is_found_again(self):
+        out, plan, importance = self.path("planned.gguf"), self.path("plan.txt"), self.path("importance.gguf")
+        self.good("imatrix", "-m", self.exact, "-f", self.text, "-o", importance)
+        found, _ = self.mix(out, "--bits", 5, "--imatrix", importance, "--save-plan", plan)
+        remark, *lines = read(plan).decode().splitlines()
+        self.assertEqual(dict(line.split("=") for line in lines), found)
+        type_ = remark.removeprefix("# slm quantize IN OUT ").removesuffix(" --plan FILE")
+        again = self.path("again.gguf")
+        self.good("quantize", self.exact, again, type_, "--plan", plan, "--imatrix", importance)
+        self.assertEqual(read(again), read(out))
+
     def test_the_file_says_what_most_weights_are(self):
         out = self.path("type.gguf")
         self.mix(out, "--target-size", "10GB")
@@ -226,7 +237,7 @@ class Faults(Mix):
     @staticmethod
     def has_copy(pid):
         with open(f"/proc/{pid}/maps") as f:
-            return "f32.gguf (deleted)" in f.read()
+            return "work.gguf (deleted)" in f.read()
 
 
 class Progress(terminal.Case, Mix):

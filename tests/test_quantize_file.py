@@ -92,6 +92,26 @@ class Output(Quantize):
             self.good("quantize", self.model, path, "Q4_K_M", "--requantize", "-t", t)
         self.assertEqual(read(out[0]), read(out[1]))
 
+    def test_a_plan_is_read_as_the_choices_that_it_has(self):
+        """Behind those of the command line, the first that fits counts; what was saved makes the same file again."""
+        plan = self.file("plan.txt", "# a remark\n\nblk.0.*=Q8_0\r\n*ffn_up*=Q5_1\nblk.*=Q4_0")
+        one, two, saved, again = (self.path(n) for n in ("one", "two", "saved.txt", "again.txt"))
+        args = ["--requantize", "--tensor", "blk.1.attn_q*=Q5_0"]
+        self.good("quantize", self.model, one, "Q4_1", *args, "--tensor=blk.0.*=Q8_0", "--tensor=*ffn_up*=Q5_1", "--tensor=blk.*=Q4_0")
+        self.good("quantize", self.model, two, "Q4_1", *args, "--plan", plan, "--save-plan", saved)
+        self.assertEqual(read(one), read(two))
+        remark, *lines = read(saved).decode().splitlines()
+        self.assertEqual(remark, "# slm quantize IN OUT Q4_1 --plan FILE")
+        types = dict(line.split("=") for line in lines)
+        self.assertEqual((types["blk.0.ffn_up.weight"], types["blk.1.ffn_up.weight"], types["blk.1.attn_q.weight"]), ("Q8_0", "Q5_1", "Q5_0"))
+        self.assertFalse([name for name in types if "norm" in name])
+        self.good("quantize", self.model, two, "Q4_1", "--requantize", "--plan", saved, "--save-plan", again)
+        self.assertEqual(read(one), read(two))
+        self.assertEqual(read(saved), read(again))
+        os.unlink(again)
+        self.good("quantize", self.model, self.path("none"), "Q4_1", "--requantize", "--plan", saved, "--save-plan", again, "--dry-run")
+        self.assertEqual(read(saved), read(again))
+
     def test_types_are_listed_in_the_help(self):
         known = self.fails("quantize", self.model, "x", "Q9").message
         names = known[known.index("known: ") + 7:known.rindex(" (SLM")].split(", ")
@@ -135,12 +155,23 @@ class Faults(Quantize):
         m, out = self.model, self.path("out.gguf")
         small = self.file("small.bin", read(m)[:-100])
         nan = self.file("nan.gguf", floats(float("nan"), name="blk.3.attn_q.weight"))
+        plan, bad, none = (self.file(n, t) for n, t in (("p", "*=Q8_0"), ("bad", "# x\n*=Q8_0\nblk.0"), ("typo", "blok.*=Q8_0")))
+        many, strange = self.file("many", "a=b\n" * 65537), self.file("strange.gguf", floats(name="a\nb.weight"))
         self.before = set(os.listdir(self.folder.name))
         for args, word in (
             ([m, out, "Q4_K_X"], "unknown type Q4_K_X, known: F32, F16"),
             ([m, out, "Q4_K_M"], "is quantized already"),
             ([m, out, "Q8_0", "--requantize", "--tensor", "nothing*=Q4_0"], "nothing* matches no tensor"),
             ([m, out, "Q8_0", "--requantize", "--tensor", "*=Q4_K_M"], "unknown type Q4_K_M"),
+            ([m, out, "Q8_0", "--requantize", "--plan", bad], "line 3: expected PATTERN=TYPE"),
+            ([m, out, "Q8_0", "--requantize", "--plan", none], "blok.* matches no tensor"),
+            ([m, out, "Q8_0", "--requantize", "--plan", many], "more than 65536 choices"),
+            ([m, out, "Q8_0", "--requantize", "--plan", self.path("no")], "No such file"),
+            ([m, out, "Q8_0", "--requantize", "--plan", plan, "--save-plan", plan], "is the plan itself"),
+            ([m, out, "Q8_0", "--requantize", "--save-plan", m], "is the model itself"),
+            ([m, out, "Q8_0", "--requantize", "--save-plan", out], "is the new model itself"),
+            ([m, out, "Q8_0", "--requantize", "--save-plan", self.path("none/plan")], "No such file"),
+            ([strange, out, "Q8_0", "--dry-run", "--save-plan", self.path("s")], "the name of tensor 0 does not fit in a line"),
             ([m, m, "Q8_0", "--requantize"], "is the model itself"),
             ([m, self.path("none/out"), "Q8_0", "--requantize"], "No such file"),
             ([m, self.folder.name, "Q8_0", "--requantize"], "no regular file"),

@@ -69,8 +69,7 @@ static int find_tensors(mix *m) {
     m->tensors = calloc((size_t)n + 1, sizeof *m->tensors);
     m->items = calloc((size_t)n + 1, sizeof *m->items);
     m->picks = calloc((size_t)n + 1, sizeof *m->picks);
-    m->applied = calloc((size_t)n + 1, sizeof *m->applied);
-    bool good = m->tensors && m->items && m->picks && m->applied;
+    bool good = m->tensors && m->items && m->picks;
     for (int32_t i = 0; good && i < n; i++) {
         slm_quantized_tensor a = tensor_at(m->quantizer, i), b = tensor_at(other, i);
         if (strcmp(a.wanted, b.wanted) == 0) continue;
@@ -88,27 +87,25 @@ static int find_tensors(mix *m) {
     return EXIT_DONE;
 }
 
-/* ---- A copy in F32, which nobody else can change or cut short while its weights are mapped ---- */
+/* ---- Files beside OUT, which nobody else can change or cut short while their weights are mapped ---- */
 
-static int write_copy(mix *m, const slm_quantizer *exact, const char *out) {
-    slm_error err;
-    if (asprintf(&m->work_folder, "%s.XXXXXX", out) < 0) return fail("no memory");
+static int make_work_path(mix *m) {
+    if (asprintf(&m->work_folder, "%s.XXXXXX", m->out) < 0) {
+        m->work_folder = NULL;
+        return fail("no memory");
+    }
     if (!mkdtemp(m->work_folder)) {
         int error = errno;
         free(m->work_folder);
         m->work_folder = NULL;
-        return fail("cannot create a folder beside %s: %s", out, strerror(error));
+        return fail("cannot create a folder beside %s: %s", m->out, strerror(error));
     }
-    if (asprintf(&m->work_path, "%s/f32.gguf", m->work_folder) < 0) {
-        m->work_path = NULL;
-        return fail("no memory");
-    }
-    return slm_quantizer_write(exact, m->work_path, &err) == SLM_OK
-               ? EXIT_DONE
-               : fail_with("a copy in F32", &err);
+    if (asprintf(&m->work_path, "%s/work.gguf", m->work_folder) >= 0) return EXIT_DONE;
+    m->work_path = NULL;
+    return fail("no memory");
 }
 
-static void remove_copy(mix *m) {
+static void remove_work(mix *m) {
     if (m->work_path) unlink(m->work_path);
     if (m->work_folder) rmdir(m->work_folder);
     free(m->work_path);
@@ -116,9 +113,23 @@ static void remove_copy(mix *m) {
     m->work_path = m->work_folder = NULL;
 }
 
-static int open_probe(mix *m, const char *text, const char *out) {
+/* What `q` makes, in a file without a name that *fd is open on. */
+static int write_work(mix *m, const slm_quantizer *q, int *fd) {
+    slm_error err;
+    *fd = -1;
+    int code = make_work_path(m);
+    if (code == EXIT_DONE && slm_quantizer_write(q, m->work_path, &err) != SLM_OK)
+        code = fail_with("a file to measure", &err);
+    if (code == EXIT_DONE && (*fd = open(m->work_path, O_RDONLY | O_CLOEXEC)) < 0)
+        code = fail("cannot open %s: %s", m->work_path, strerror(errno));
+    remove_work(m); /* open, or of no use */
+    return code;
+}
+
+static int open_probe(mix *m, const char *text) {
     slm_error err;
     slm_quantizer *exact;
+    int fd;
     slm_quantize_params p = slm_quantize_defaults();
     p.type = "F32";
     p.requantize = true;
@@ -127,14 +138,10 @@ static int open_probe(mix *m, const char *text, const char *out) {
     p.progress_user = &m->span;
     show(m, "copying", 0, 1);
     if (slm_quantizer_create(m->model, &p, &exact, &err) != SLM_OK) return fail_with(m->path, &err);
-    int code = write_copy(m, exact, out);
+    int code = write_work(m, exact, &fd);
     slm_quantizer_free(exact);
     progress_end(&m->bar);
     show(m, "reading", 0, 1);
-    int fd = -1;
-    if (code == EXIT_DONE && (fd = open(m->work_path, O_RDONLY | O_CLOEXEC)) < 0)
-        code = fail("cannot open %s: %s", m->work_path, strerror(errno));
-    remove_copy(m); /* open, or of no use */
     if (code == EXIT_DONE) code = probe_open(&m->probe, fd, m->path, text, m->threads, &m->span);
     if (fd >= 0) close(fd);
     progress_end(&m->bar);
@@ -194,19 +201,19 @@ static int measure_losses(mix *m) {
 }
 
 /* Overwrite a tensor of the probe by what the type makes of it. */
-static int apply(mix *m, int32_t index, const char *type, double *error) {
+static int apply(mix *m, mix_tensor *t, const char *type) {
     slm_error err;
     slm_tensor_loss loss = {.size = sizeof loss};
-    float *weights = probe_tensor(&m->probe, index, tensor_at(m->quantizer, index).name);
+    float *weights = probe_tensor(&m->probe, t->index, tensor_at(m->quantizer, t->index).name);
     if (!weights) return EXIT_FAILED;
-    if (slm_quantizer_tensor_loss(m->quantizer, index, type, weights, &loss, &err) != SLM_OK)
+    if (slm_quantizer_tensor_loss(m->quantizer, t->index, type, weights, &loss, &err) != SLM_OK)
         return fail_with("cannot quantize", &err);
-    if (error) *error = loss.error;
+    t->measured_error = loss.error;
     return EXIT_DONE;
 }
 
 static int measure_tensor(mix *m, mix_tensor *t) {
-    int code = apply(m, t->index, measured_type, &t->measured_error);
+    int code = apply(m, t, measured_type);
     if (code == EXIT_DONE) code = probe_kl(&m->probe, &t->kl);
     if (code == EXIT_DONE && !probe_restore(&m->probe, t->index)) code = EXIT_FAILED;
     return code;
@@ -236,20 +243,18 @@ static void take_picks(mix *m) {
     for (int32_t i = 0; i < m->n; i++) m->predicted += m->items[i].loss[m->picks[i]];
 }
 
-/* All of the mixture at once, with what the caller chose. */
+/* All of the mixture at once, with what the caller chose: the file, in reference mode, so that its weights take no memory as floats. */
 static int measure_mix(mix *m) {
-    int code = EXIT_DONE;
+    int code = EXIT_DONE, fd = -1;
     for (int32_t i = 0; i < m->n && code == EXIT_DONE; i++)
         code = set_type(m, i, m->tensors[i].types[m->picks[i]]);
-    int32_t n = slm_model_n_tensors(m->model);
-    for (int32_t i = 0; i < n && code == EXIT_DONE; i++) {
-        slm_quantized_tensor t = tensor_at(m->quantizer, i);
-        show(m, "checking", (double)i / n, 1.0 / n);
-        if (strcmp(t.to, "F32") == 0 || t.to == m->applied[i]) continue;
-        m->applied[i] = t.to;
-        code = apply(m, i, t.to, NULL);
-    }
-    return code == EXIT_DONE ? probe_kl(&m->probe, &m->measured) : code;
+    show(m, "checking", 0, 0.5);
+    if (code == EXIT_DONE) code = write_work(m, m->quantizer, &fd);
+    if (code == EXIT_DONE) code = probe_exchange(&m->probe, fd, m->path);
+    show(m, "checking", 0.5, 0.5);
+    if (code == EXIT_DONE) code = probe_kl(&m->probe, &m->measured);
+    if (fd >= 0) close(fd);
+    return code;
 }
 
 static int choose_size(mix *m, const knapsack *c, const mix_goal *goal) {
@@ -325,7 +330,7 @@ static int choose(mix *m, const mix_goal *goal) {
 int mix_find(mix *m, const char *path, const slm_model *model, const slm_quantize_params *params,
              const mix_goal *goal, const char *text, const char *out) {
     slm_error err;
-    *m = (mix){.path = path, .model = model, .params = *params};
+    *m = (mix){.path = path, .out = out, .model = model, .params = *params};
     if (slm_threads_create(params->n_threads, NULL, &m->threads, &err) != SLM_OK)
         return fail_with("threads", &err);
     m->params.threads = m->threads;
@@ -336,7 +341,7 @@ int mix_find(mix *m, const char *path, const slm_model *model, const slm_quantiz
     m->params.progress = progress_in_span;
     m->params.progress_user = &m->span;
     int code = find_tensors(m);
-    if (code == EXIT_DONE) code = open_probe(m, text, out);
+    if (code == EXIT_DONE) code = open_probe(m, text);
     if (code == EXIT_DONE) code = measure_losses(m);
     progress_end(&m->bar);
     if (code == EXIT_DONE) code = measure_tensors(m);
@@ -349,12 +354,11 @@ int mix_find(mix *m, const char *path, const slm_model *model, const slm_quantiz
 void mix_free(mix *m) {
     slm_quantizer_free(m->quantizer);
     probe_close(&m->probe);
-    remove_copy(m);
+    remove_work(m);
     slm_threads_free(m->threads);
     free(m->tensors);
     free(m->items);
     free(m->picks);
-    free(m->applied);
 }
 
 /* ---- Output ---- */

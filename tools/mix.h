@@ -23,7 +23,7 @@ typedef struct mix_tensor {
 } mix_tensor;
 
 typedef struct mix {
-    const char *path; /* of the model */
+    const char *path, *out; /* of the model, and of the file that it becomes */
     const slm_model *model;
     slm_quantize_params
         params; /* for the quantizer that writes the mixture: type, threads, importance */
@@ -32,14 +32,13 @@ typedef struct mix {
     probe probe;
     progress_bar bar;
     progress_span span;
-    char *work_path, *work_folder; /* of the copy of the model in F32, until it is open */
+    char *work_path, *work_folder; /* of a file to measure, until it is open */
     int32_t n;                     /* tensors whose type is chosen */
     mix_tensor *tensors;           /* [n] */
     choice_item *items;            /* [n] bytes in the file, predicted divergence */
     int32_t *picks;                /* [n] options */
     uint64_t fixed_bytes;          /* of the file, without them */
-    const char **applied; /* [all tensors] the type that the probe's weights have; NULL: exact */
-    double predicted, measured; /* divergence of the whole mixture */
+    double predicted, measured;    /* divergence of the whole mixture */
 } mix;
 
 /*
@@ -47,7 +46,8 @@ typedef struct mix {
  *
  * model   of the file at `path`, with keys and tensors
  * params  choices that are kept, n_threads, requantize, importance (NULL: found on the text); type is not looked at
- * out     path of the file that will be written: a copy in F32 lies beside it, in a folder of its own until it is open and without a name then
+ * out     path of the file that will be written: a copy in F32, and later mixtures that are measured, lie beside it, in a folder of their own
+ *         until they are open and without a name then
  *
  * EXIT_DONE, or the code to exit with after a message; mix_free() in any case.
  */

@@ -101,15 +101,15 @@ static float largest(const float *logits, int32_t n_vocab) {
     return most;
 }
 
-/* Sum of e^(logit - most) of all tokens that are not kept. */
-static double sum_of_others(const base_row *b, const float *logits, int32_t n_vocab, double most) {
+/* Sum of e^(logit - most) of all tokens that are not kept: single precision is enough for each of so many that are so small. */
+static double sum_of_others(const base_row *b, const float *logits, int32_t n_vocab, float most) {
     double sum = 0;
     size_t k = 0;
     for (int32_t t = 0; t < n_vocab; t++) {
         if (k < b->n && b->kept[k].token == t)
             k++;
         else
-            sum += exp((double)logits[t] - most);
+            sum += (double)expf(logits[t] - most);
     }
     return sum;
 }
@@ -125,11 +125,12 @@ static double change_of(const base_row *b, size_t i, const float *logits) {
 /* KL(p || q) = ln sum p e^d - sum p d, where d is what a logit has changed by; with d less its mean (of p) the second term is 0, and
  * the first is exact for small d. All tokens that are not kept are one, whose logit is that of their sum. */
 static double kl_of_row(const base_row *b, const float *logits, int32_t n_vocab) {
-    double most = (double)largest(logits, n_vocab), p_others = b->others / b->sum, d_others = 0;
+    float most = largest(logits, n_vocab);
+    double p_others = b->others / b->sum, d_others = 0;
     if (p_others > 0) {
         double others = sum_of_others(b, logits, n_vocab, most);
         others = others < DBL_MIN ? DBL_MIN : others;
-        d_others = log(others) + most - (log(b->others) + b->most);
+        d_others = log(others) + (double)most - (log(b->others) + b->most);
     }
     double mean = p_others * d_others;
     for (size_t i = 0; i < b->n; i++) mean += p_of(b, i) * change_of(b, i, logits);
@@ -182,7 +183,7 @@ static bool keep_row(base_row *b, const float *logits, int32_t n_vocab, size_t m
     if (!b->kept) return false;
     for (int32_t t = 0; t < n_vocab && b->n < n; t++)
         if (logits[t] >= most - range) b->kept[b->n++] = (base_token){t, logits[t]};
-    b->sum = b->others = sum_of_others(b, logits, n_vocab, b->most);
+    b->sum = b->others = sum_of_others(b, logits, n_vocab, most);
     for (size_t i = 0; i < b->n; i++) b->sum += exp((double)b->kept[i].logit - b->most);
     return true;
 }
@@ -260,7 +261,7 @@ static int cut_text(probe *p, const char *text) {
     return code;
 }
 
-static int make_context(probe *p, slm_threads *threads) {
+static int make_context(probe *p) {
     size_t rows = LOGITS_BYTES / (2 * sizeof(float) * (size_t)p->n_vocab);
     p->max_rows = rows < 1 ? 1 : rows < MOST_ROWS ? (int32_t)rows : MOST_ROWS;
     slm_context_params params = slm_context_defaults();
@@ -269,7 +270,7 @@ static int make_context(probe *p, slm_threads *threads) {
     params.n_logits = p->max_rows;
     params.kv_type = SLM_KV_F32;
     params.reference = true;
-    params.threads = threads;
+    params.threads = p->threads;
     params.observe = observe;
     params.observe_user = p;
     params.progress = progress_in_group;
@@ -277,17 +278,33 @@ static int make_context(probe *p, slm_threads *threads) {
     return create_context(p->model, &params, NULL, &p->ctx);
 }
 
+static int open_weights(probe *p, int fd, const char *name) {
+    slm_error err;
+    slm_model_params params = slm_model_defaults();
+    int code = map_file(p, fd, name);
+    if (code != EXIT_DONE) return code;
+    return slm_model_open_memory(p->data, p->n_bytes, &params, &p->model, &err) == SLM_OK
+               ? EXIT_DONE
+               : fail_with(name, &err);
+}
+
+static void close_weights(probe *p) {
+    slm_context_free(p->ctx);
+    slm_model_close(p->model);
+    if (p->data) munmap(p->data, p->n_bytes);
+    p->ctx = NULL;
+    p->model = NULL;
+    p->data = NULL;
+}
+
 int probe_open(probe *p, int fd, const char *name, const char *text, slm_threads *threads,
                progress_span *progress) {
     slm_error err;
-    slm_model_params params = slm_model_defaults();
     slm_imatrix_params sums = slm_imatrix_defaults();
     sums.output_matrix = true;
-    *p = (probe){.progress = progress};
-    int code = map_file(p, fd, name);
+    *p = (probe){.progress = progress, .threads = threads};
+    int code = open_weights(p, fd, name);
     if (code != EXIT_DONE) return code;
-    if (slm_model_open_memory(p->data, p->n_bytes, &params, &p->model, &err) != SLM_OK)
-        return fail_with(name, &err);
     slm_model_info info = {.size = sizeof info};
     slm_model_get_info(p->model, &info); /* cannot fail: both pointers and the size are good */
     p->n_vocab = info.n_vocab;
@@ -298,14 +315,18 @@ int probe_open(probe *p, int fd, const char *name, const char *text, slm_threads
     if (slm_imatrix_create(p->model, &sums, &p->imatrix, &err) != SLM_OK)
         return fail_with(name, &err);
     code = cut_text(p, text);
-    if (code == EXIT_DONE) code = make_context(p, threads);
+    if (code == EXIT_DONE) code = make_context(p);
     return code == EXIT_DONE ? measure_base(p) : code;
 }
 
+int probe_exchange(probe *p, int fd, const char *name) {
+    close_weights(p);
+    int code = open_weights(p, fd, name);
+    return code == EXIT_DONE ? make_context(p) : code;
+}
+
 void probe_close(probe *p) {
-    slm_context_free(p->ctx);
-    slm_model_close(p->model);
-    if (p->data) munmap(p->data, p->n_bytes);
+    close_weights(p);
     slm_imatrix_free(p->imatrix);
     for (int32_t i = 0; p->rows && i < MOST_ROWS; i++) {
         free(p->rows[i].kept);

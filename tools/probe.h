@@ -32,6 +32,7 @@ typedef struct probe {
     size_t n_bytes;
     slm_model *model;
     slm_context *ctx;
+    slm_threads *threads;
     windows windows;
     int32_t n_vocab, n_rows, n_groups;
     slm_token *tokens; /* of the group at work */
@@ -52,6 +53,9 @@ typedef struct probe {
 int probe_open(probe *p, int fd, const char *name, const char *text, slm_threads *threads,
                progress_span *progress);
 void probe_close(probe *p);
+
+/* Go on with the same model in other types, from the file `fd`; the weights before, and their memory, are gone. Codes as above. */
+int probe_exchange(probe *p, int fd, const char *name);
 
 /* An slm_importance_fn of it. */
 bool probe_importance(void *probe, const char *tensor, int64_t matrix, int64_t n, float *out);

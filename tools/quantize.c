@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mix.h"
+#include "plan.h"
 #include "text.h"
 
 typedef struct quantize_options {
@@ -12,7 +13,7 @@ typedef struct quantize_options {
     const char *imatrix;
     int32_t n_threads;
     bool requantize, dry_run;
-    const char *target_size, *file;
+    const char *target_size, *file, *plan, *save_plan;
     float max_kl, bits;
 } quantize_options;
 
@@ -20,6 +21,10 @@ static const option options[] = {
     {"--tensor", "PATTERN=TYPE", OPT_TEXTS, offsetof(quantize_options, tensors), 0, 0,
      "this type for tensors whose name fits (* any text, ? any character); may be given several "
      "times, the first that fits counts"},
+    {"--plan", "FILE", OPT_TEXT, offsetof(quantize_options, plan), 0, 0,
+     "the same from a file with a line PATTERN=TYPE for each, behind those of --tensor"},
+    {"--save-plan", "FILE", OPT_TEXT, offsetof(quantize_options, save_plan), 0, 0,
+     "write what each tensor becomes into a file for --plan"},
     {"--target-size", "SIZE", OPT_TEXT, offsetof(quantize_options, target_size), 0, 0,
      "instead of TYPE: the mixture of types that costs this model least, in a file of at most "
      "SIZE: "
@@ -56,23 +61,6 @@ typedef struct quantization {
     progress_bar bar;
 } quantization;
 
-/* ---- Choices ---- */
-
-/* Split at the last '=', where the types are that follow it. */
-static int parse_choices(const command *self, const text_list *list, slm_tensor_choice *out,
-                         char **copies) {
-    for (int32_t i = 0; i < list->n; i++) {
-        const char *equals = strrchr(list->v[i], '=');
-        if (!equals || equals == list->v[i] || !equals[1])
-            return usage_error(self, "--tensor %s: expected PATTERN=TYPE", list->v[i]);
-        copies[i] = strdup(list->v[i]);
-        if (!copies[i]) return fail("no memory");
-        copies[i][equals - list->v[i]] = '\0';
-        out[i] = (slm_tensor_choice){copies[i], equals + 1};
-    }
-    return EXIT_DONE;
-}
-
 /* ---- Importance ---- */
 
 /* What llama-quantize notes in the new file, but for the folder. `dataset` is a copy, to be freed. */
@@ -108,18 +96,19 @@ static int use_imatrix(quantization *z, slm_quantize_params *p, slm_new_key *key
 
 static int create_quantizer(const command *self, quantization *z) {
     slm_error err;
-    slm_tensor_choice choices[MAX_LIST];
+    choice_list choices = {0};
     slm_new_key keys[IMATRIX_KEYS];
-    char *copies[MAX_LIST] = {0}, *dataset = NULL;
+    char *dataset = NULL;
     slm_quantize_params p = slm_quantize_defaults();
     p.type = z->operands[TYPE];
-    p.choices = choices;
-    p.n_choices = z->o.tensors.n;
     p.n_threads = z->o.n_threads;
     p.requantize = z->o.requantize;
     p.progress = progress_update;
     p.progress_user = &z->bar;
-    int code = parse_choices(self, &z->o.tensors, choices, copies);
+    int code = choices_parse(&choices, self, &z->o.tensors);
+    if (code == EXIT_DONE && z->o.plan) code = plan_read(&choices, z->o.plan);
+    p.choices = choices.v;
+    p.n_choices = choices.n;
     if (code == EXIT_DONE) code = open_model(z->operands[IN], OPEN_KEYS, &z->model);
     if (code == EXIT_DONE) code = use_imatrix(z, &p, keys, &dataset);
     if (code == EXIT_DONE && z->operands[TYPE]) {
@@ -130,7 +119,7 @@ static int create_quantizer(const command *self, quantization *z) {
             mix_find(&z->mix, z->operands[IN], z->model, &p, &z->goal, z->o.file, z->operands[OUT]);
         z->quantizer = z->mix.quantizer;
     }
-    for (int32_t i = 0; i < MAX_LIST; i++) free(copies[i]);
+    choices_free(&choices);
     free(dataset);
     if (code != EXIT_DONE) return code;
     z->info.size = sizeof z->info;
@@ -229,12 +218,26 @@ static int parse_goal(const command *self, quantization *z) {
 
 /* ---- The whole ---- */
 
+/* Before the long work: whether its files can be written, and are none that are read. */
+static int check_files(const quantization *z) {
+    const char *out = z->operands[OUT], *save = z->o.save_plan;
+    const input_file in[] = {{z->operands[IN], "model"},
+                             {z->o.file, "text"},
+                             {z->o.imatrix, "importance matrix"},
+                             {z->o.plan, "plan"},
+                             {out, "new model"}};
+    enum { N_IN = sizeof in / sizeof *in };
+    int code = z->o.dry_run ? EXIT_DONE : check_out(out, in, N_IN - 1);
+    if (code != EXIT_DONE || !save) return code;
+    if (strcmp(save, out) == 0) return fail("%s is the new model itself", save);
+    return check_out(save, in, N_IN);
+}
+
 static int quantize(const command *self, quantization *z) {
     slm_error err;
-    const input_file in[] = {
-        {z->operands[IN], "model"}, {z->o.file, "text"}, {z->o.imatrix, "importance matrix"}};
-    int code = z->o.dry_run ? EXIT_DONE : check_out(z->operands[OUT], in, sizeof in / sizeof *in);
+    int code = check_files(z);
     if (code == EXIT_DONE) code = create_quantizer(self, z);
+    if (code == EXIT_DONE && z->o.save_plan) code = plan_write(z->o.save_plan, z->quantizer);
     if (code != EXIT_DONE) return code;
     if (z->o.dry_run) {
         print_tensors(z);
