@@ -143,7 +143,7 @@ class Faults(Quantize):
             ([m, out, "Q8_0", "--requantize", "--tensor", "*=Q4_K_M"], "unknown type Q4_K_M"),
             ([m, m, "Q8_0", "--requantize"], "is the model itself"),
             ([m, self.path("none/out"), "Q8_0", "--requantize"], "No such file"),
-            ([m, self.folder.name, "Q8_0", "--requantize"], "no regular file"),
+            ([m, self.folder.name, "Q8_0", "--requantize"], "Is a directory"),
             ([m, "/proc/out", "Q8_0", "--requantize"], "/proc/out: "),  # nobody may write there
             ([m, "/dev/full", "Q8_0", "--requantize"], "no regular file"),
             ([self.path("none.gguf"), out, "Q8_0"], "No such file"),
