@@ -508,6 +508,7 @@ class Errors(Compare):
         for other in ("same", "./same", "../" + os.path.basename(self.folder.name) + "/same"):
             self.assertIn("is the JSON report itself", self.message(*good, "--html", self.path(other), "--json", self.path("same")))
         self.assertIn("nowhere", self.message(*good, "--json", self.path("nowhere/x.json")))
+        self.assertIn("Is a directory", self.message(*good, "--json", self.folder.name))
         self.assertEqual(small(), before)
         self.assertFalse(os.path.exists(self.path("same")))
         self.message("--reference", self.exact, "-f", self.path("none.txt"), self.small, "--json", self.path("left.json"))

@@ -207,7 +207,7 @@ class Faults(Imatrix):
             ([*new[:5], "-o", self.path("none/x")], "cannot write"),
             ([*new[:5], "-o", self.model], "is the model itself"),
             ([*new[:5], "-o", self.text], "is the text itself"),
-            ([*new[:5], "-o", self.folder.name], "no regular file"),
+            ([*new[:5], "-o", self.folder.name], "Is a directory"),
             (["imatrix", "-m", t, "-f", t, "-o", out], "no GGUF file"),
             ([*new, "--in", m], "none of 21 tensors"),
             (["imatrix", "--show", m], "none of 21 tensors is called NAME.in_sum2"),

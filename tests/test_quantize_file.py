@@ -174,7 +174,7 @@ class Faults(Quantize):
             ([strange, out, "Q8_0", "--dry-run", "--save-plan", self.path("s")], "the name of tensor 0 does not fit in a line"),
             ([m, m, "Q8_0", "--requantize"], "is the model itself"),
             ([m, self.path("none/out"), "Q8_0", "--requantize"], "No such file"),
-            ([m, self.folder.name, "Q8_0", "--requantize"], "no regular file"),
+            ([m, self.folder.name, "Q8_0", "--requantize"], "Is a directory"),
             ([m, "/proc/out", "Q8_0", "--requantize"], "/proc/out: "),  # nobody may write there
             ([m, "/dev/full", "Q8_0", "--requantize"], "no regular file"),
             ([self.path("none.gguf"), out, "Q8_0"], "No such file"),

@@ -42,6 +42,10 @@ static bool can_write(const char *out) {
     struct stat st;
     bool is_there = stat(out, &st) == 0;
     if (is_there && access(out, W_OK) != 0) return false;
+    if (is_there && S_ISDIR(st.st_mode)) {
+        errno = EISDIR;
+        return false;
+    }
     if (is_there && !S_ISREG(st.st_mode)) return true;
     char *target = is_there ? realpath(out, NULL) : strdup(out);
     char *folder = target ? folder_of(target) : NULL;
