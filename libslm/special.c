@@ -1,7 +1,7 @@
 #include "special.h"
 
-/* Bytes of all texts together: vocabularies have up to a hundred thousand. Texts that end each other ("a", "aa" ...): each may be found
- * at every byte of a text, so their number bounds the memory of a call; real ones have two or three. */
+/* Bytes of all texts together: vocabularies have up to a hundred thousand. Texts that end each other ("a", "aa" ...): each may be tried
+ * at every byte of a text, so their number bounds the time of a call; real ones have up to 31 (Gemma's line ends). */
 enum { MAX_BYTES = 1 << 17, MAX_NESTED = 32 };
 
 /* ---- Building ---- */
@@ -74,98 +74,178 @@ void slm__special_free(slm__special *s, const slm_allocator *allocator) {
     *s = (slm__special){0};
 }
 
-/* ---- Finding ---- */
+/* ---- Finding ----
+ *
+ * A byte of the text is the last one of several matches if tokens end each other, but at most one of them gets its place. So each such end has
+ * one match: the longest that counts and, when somebody has the first byte of that, the next shorter one. Tokens are served one after the other,
+ * longest first; the ends whose match is of the same token are a list.
+ */
 
-typedef struct matches {
+static const uint32_t NONE = UINT32_MAX;
+
+typedef struct end_list {
+    uint32_t first, last; /* NONE: empty */
+} end_list;
+
+typedef struct finder {
+    const slm__special *special;
     const slm_allocator *allocator;
+    const char *text;
+    size_t n_bytes;
+    bool all;
+    const uint8_t *marks;
     slm__span
-        *spans; /* `token` is an index into the special tokens for now; in order of their ends */
-    size_t n, capacity;
-} matches;
+        *ends; /* [n] matches by rising end; `token` is an index into the special tokens for now */
+    uint32_t n, capacity;
+    uint32_t *next;  /* [n] in the list of its token */
+    end_list *lists; /* [n_tokens]               */
+    uint8_t *taken;  /* [n_bytes] bits           */
+} finder;
 
-static bool add_match(matches *m, slm__span span) {
-    if (m->n == m->capacity) {
-        size_t capacity = m->capacity ? m->capacity * 2 : 16;
-        slm__span *spans = slm__alloc_array(m->allocator, capacity, sizeof *spans);
-        if (!spans) return false;
-        if (m->n) memcpy(spans, m->spans, m->n * sizeof *spans);
-        slm__free(m->allocator, m->spans);
-        m->spans = spans;
-        m->capacity = capacity;
-    }
-    m->spans[m->n++] = span;
+static bool counts(const finder *f, int32_t k, uint32_t end) {
+    const slm__special_token *t = &f->special->tokens[k];
+    uint32_t len = (uint32_t)t->text.len;
+    return t->plain || (f->all && !(f->marks && memchr(f->marks + end - len, 1, len)));
+}
+
+/* The match that ends at `end`: that of token k or of the longest within it that counts. False: of none. */
+static bool set_match(const finder *f, int32_t k, uint32_t end, slm__span *match) {
+    while (k >= 0 && !counts(f, k, end)) k = slm__strings_within(&f->special->strings, k);
+    if (k < 0) return false;
+    uint32_t len = (uint32_t)f->special->tokens[k].text.len;
+    *match = (slm__span){end - len, len, (slm_token)k};
     return true;
 }
 
-static bool find_all(const slm__special *s, const uint8_t *text, size_t n, bool all,
-                     const uint8_t *marks, matches *m) {
-    const slm__strings *strings = &s->strings;
+static bool add_end(finder *f, slm__span match) {
+    if (f->n == f->capacity) {
+        uint32_t capacity = f->capacity ? f->capacity * 2 : 16;
+        slm__span *ends = slm__alloc_array(f->allocator, capacity, sizeof *ends);
+        if (!ends) return false;
+        if (f->n) memcpy(ends, f->ends, f->n * sizeof *ends);
+        slm__free(f->allocator, f->ends);
+        f->ends = ends;
+        f->capacity = capacity;
+    }
+    f->ends[f->n++] = match;
+    return true;
+}
+
+static bool find_ends(finder *f) {
+    const slm__strings *strings = &f->special->strings;
+    const uint8_t *text = (const uint8_t *)f->text;
     int32_t state = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < f->n_bytes; i++) {
         if (state == 0) {
-            while (i < n && strings->root[text[i]] == 0) i++;
-            if (i == n) break;
+            while (i < f->n_bytes && strings->root[text[i]] == 0) i++;
+            if (i == f->n_bytes) break;
         }
         state = slm__strings_next(strings, state, text[i]);
-        for (int32_t k = strings->nodes[state].found; k >= 0; k = slm__strings_within(strings, k)) {
-            const slm__special_token *t = &s->tokens[k];
-            uint32_t len = (uint32_t)t->text.len;
-            bool counts = t->plain || (all && !(marks && memchr(marks + i + 1 - len, 1, len)));
-            if (counts && !add_match(m, (slm__span){(uint32_t)(i + 1) - len, len, (slm_token)k}))
-                return false;
-        }
+        slm__span match;
+        if (set_match(f, strings->nodes[state].found, (uint32_t)i + 1, &match) &&
+            !add_end(f, match))
+            return false;
     }
     return true;
 }
 
-/* Places of the matches in the order of their tokens (so longest first), then of the text. */
-static bool sort_by_token(const slm__special *s, const matches *m, uint32_t *order) {
-    uint32_t *start = slm__alloc_array(m->allocator, s->n_tokens, sizeof *start);
-    if (!start) return false;
-    for (size_t i = 0; i < m->n; i++) start[m->spans[i].token]++;
-    for (uint32_t t = 0, sum = 0; t < s->n_tokens; t++) {
-        uint32_t n = start[t];
-        start[t] = sum;
-        sum += n;
-    }
-    for (size_t i = 0; i < m->n; i++) order[start[m->spans[i].token]++] = (uint32_t)i;
-    slm__free(m->allocator, start);
-    return true;
+/* ---- Lists of ends ---- */
+
+static void list_end(finder *f, uint32_t i) {
+    end_list *list = &f->lists[f->ends[i].token];
+    f->next[i] = NONE;
+    if (list->first == NONE)
+        list->first = i;
+    else
+        f->next[list->last] = i;
+    list->last = i;
 }
+
+static uint32_t merge(uint32_t *next, uint32_t a, uint32_t b) {
+    uint32_t first = NONE, *to = &first;
+    while (a != NONE && b != NONE) {
+        uint32_t *least = a < b ? &a : &b;
+        *to = *least;
+        to = &next[*least];
+        *least = *to;
+    }
+    *to = a != NONE ? a : b;
+    return first;
+}
+
+/* The list in the order of the text. It is made of runs that are sorted, usually of two: those that came here first and those that had a longer
+ * match. runs[k] holds 2^k of them (bottom-up merge sort, Knuth, TAOCP 3, 5.2.4). */
+static uint32_t sorted(uint32_t *next, uint32_t first) {
+    uint32_t runs[33], all = NONE;
+    for (int k = 0; k < 33; k++) runs[k] = NONE;
+    while (first != NONE) {
+        uint32_t run = first, last = first;
+        while (next[last] != NONE && next[last] > last) last = next[last];
+        first = next[last];
+        next[last] = NONE;
+        int k = 0;
+        for (; runs[k] != NONE; k++) {
+            run = merge(next, runs[k], run);
+            runs[k] = NONE;
+        }
+        runs[k] = run;
+    }
+    for (int k = 0; k < 33; k++) all = merge(next, all, runs[k]);
+    return all;
+}
+
+/* ---- Choosing ---- */
 
 static bool bit(const uint8_t *bits, uint32_t i) { return bits[i >> 3] >> (i & 7) & 1; }
 
 static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 /* Add the free spaces around it that the token takes along. */
-static void strip(const slm__special_token *t, slm__span *span, const char *text, size_t n_bytes,
-                  const uint8_t *taken) {
-    while (t->strip_left && span->at > 0 && is_space(text[span->at - 1]) &&
-           !bit(taken, span->at - 1))
+static void strip(const finder *f, const slm__special_token *t, slm__span *span) {
+    while (t->strip_left && span->at > 0 && is_space(f->text[span->at - 1]) &&
+           !bit(f->taken, span->at - 1))
         span->at--, span->len++;
-    while (t->strip_right && span->at + span->len < n_bytes &&
-           is_space(text[span->at + span->len]) && !bit(taken, span->at + span->len))
+    while (t->strip_right && span->at + span->len < f->n_bytes &&
+           is_space(f->text[span->at + span->len]) && !bit(f->taken, span->at + span->len))
         span->len++;
 }
 
-/* Keep those that get their place; the others' length becomes 0. Whoever came before is at least as long, so an overlap
- * shows at the first or the last byte. */
-static bool choose(const slm__special *s, matches *m, const char *text, size_t n_bytes) {
-    uint32_t *order = slm__alloc_array(m->allocator, m->n, sizeof *order);
-    uint8_t *taken = slm__alloc(m->allocator, n_bytes / 8 + 1);
-    bool ok = order && taken && sort_by_token(s, m, order);
-    for (size_t i = 0; i < m->n && ok; i++) {
-        slm__span *span = &m->spans[order[i]];
-        if (bit(taken, span->at) || bit(taken, span->at + span->len - 1)) {
-            span->len = 0;
-            continue;
-        }
-        strip(&s->tokens[span->token], span, text, n_bytes, taken);
-        for (uint32_t k = span->at; k < span->at + span->len; k++)
-            taken[k >> 3] |= (uint8_t)(1 << (k & 7));
+/* The match of end i gets its place, or the end a shorter match, or, where its last byte is taken, none: its length is 0 then. Whoever came
+ * before is at least as long, so an overlap shows at the first or the last byte. */
+static void place(finder *f, uint32_t i) {
+    slm__span *match = &f->ends[i];
+    int32_t token = match->token;
+    uint32_t end = match->at + match->len;
+    if (bit(f->taken, end - 1)) {
+        match->len = 0;
+    } else if (!bit(f->taken, match->at)) {
+        strip(f, &f->special->tokens[token], match);
+        for (uint32_t k = match->at; k < match->at + match->len; k++)
+            f->taken[k >> 3] |= (uint8_t)(1 << (k & 7));
+    } else if (set_match(f, slm__strings_within(&f->special->strings, token), end, match)) {
+        list_end(f, i);
+    } else {
+        match->len = 0;
     }
-    slm__free(m->allocator, order);
-    slm__free(m->allocator, taken);
+}
+
+static bool choose(finder *f) {
+    uint32_t n_tokens = f->special->n_tokens;
+    f->next = slm__alloc_array(f->allocator, f->n, sizeof *f->next);
+    f->lists = slm__alloc_array(f->allocator, n_tokens, sizeof *f->lists);
+    f->taken = slm__alloc(f->allocator, f->n_bytes / 8 + 1);
+    bool ok = f->next && f->lists && f->taken;
+    for (uint32_t t = 0; t < n_tokens && ok; t++) f->lists[t] = (end_list){NONE, NONE};
+    for (uint32_t i = 0; i < f->n && ok; i++) list_end(f, i);
+    for (uint32_t t = 0; t < n_tokens && ok; t++) {
+        for (uint32_t i = sorted(f->next, f->lists[t].first), then; i != NONE; i = then) {
+            then = f->next[i];
+            place(f, i);
+        }
+    }
+    slm__free(f->allocator, f->next);
+    slm__free(f->allocator, f->lists);
+    slm__free(f->allocator, f->taken);
     return ok;
 }
 
@@ -175,19 +255,24 @@ bool slm__special_find(const slm__special *s, const char *text, size_t n_bytes, 
     *spans = NULL;
     *n = 0;
     if (s->n_tokens == 0 || (!all && !s->any_plain)) return true;
-    matches m = {.allocator = allocator};
-    bool ok = find_all(s, (const uint8_t *)text, n_bytes, all, marks, &m);
-    if (ok && m.n > 0) ok = choose(s, &m, text, n_bytes);
+    finder f = {.special = s,
+                .allocator = allocator,
+                .text = text,
+                .n_bytes = n_bytes,
+                .all = all,
+                .marks = marks};
+    bool ok = find_ends(&f);
+    if (ok && f.n > 0) ok = choose(&f);
     if (!ok) {
-        slm__free(allocator, m.spans);
+        slm__free(allocator, f.ends);
         return false;
     }
-    for (size_t i = 0; i < m.n; i++) {
-        if (m.spans[i].len == 0) continue;
-        m.spans[*n] = m.spans[i];
-        m.spans[*n].token = s->tokens[m.spans[i].token].token;
+    for (uint32_t i = 0; i < f.n; i++) {
+        if (f.ends[i].len == 0) continue;
+        f.ends[*n] = f.ends[i];
+        f.ends[*n].token = s->tokens[f.ends[i].token].token;
         (*n)++;
     }
-    *spans = m.spans;
+    *spans = f.ends;
     return true;
 }

@@ -302,6 +302,42 @@ START_TEST(test_special_tokens_that_end_each_other_have_a_limit) {
 }
 END_TEST
 
+/* Line ends of Gemma are tokens of 1 to 31: as many may end at each byte of a run of them. */
+START_TEST(test_fault_48_long_run_of_special_tokens) {
+    enum { N = 128 << 10 };
+    char text[64] = "";
+    for (int i = 0; i < 31; i++) {
+        text[i] = '\n';
+        vb_token(&v, text, VB_USER);
+    }
+    check_alloc counts = {0};
+    slm_allocator allocator = check_allocator(&counts);
+    slm_model *m;
+    ck_assert_int_eq(vb_try_open(&v, &allocator, &m, &err), SLM_OK);
+    uint64_t held = counts.n_bytes;
+    counts.peak = held;
+    static char run[N];
+    static slm_token out[N];
+    memset(run, '\n', N);
+    size_t n;
+    double best = 1;
+    for (int i = 0; i < 20 && best >= .05; i++) {
+        clock_t begin = clock();
+        ck_assert_int_eq(slm_tokenize(m, run, N, 0, out, N, &n, &err), SLM_OK);
+        double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
+        if (seconds < best) best = seconds;
+    }
+    ck_assert_msg(best < (sanitized() ? 1 : .05), "%.0f ms", best * 1e3);
+    ck_assert_msg(counts.peak - held < 64 * N, "%.0f bytes a byte",
+                  (double)(counts.peak - held) / N);
+    ck_assert_uint_eq(n, N / 31 + 1); /* N = 4228 * 31 + 4 */
+    for (size_t i = 0; i + 1 < n; i++) ck_assert_int_eq(out[i], 256 + 30);
+    ck_assert_int_eq(out[n - 1], 256 + 3);
+    slm_model_close(m);
+    ck_assert_int_eq(counts.n_live, 0);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("vocab_limits");
     TCase *c = tcase_create("vocab_limits");
@@ -315,6 +351,7 @@ int main(void) {
     tcase_add_test(c, test_special_tokens_have_a_number);
     tcase_add_test(c, test_special_tokens_have_a_limit);
     tcase_add_test(c, test_special_tokens_that_end_each_other_have_a_limit);
+    tcase_add_test(c, test_fault_48_long_run_of_special_tokens);
     suite_add_tcase(suite, c);
     return run_suite(suite);
 }
