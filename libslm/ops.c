@@ -32,7 +32,8 @@ static void token_chunk(void *arg, int32_t chunk, int32_t thread) {
 
 static void for_tokens(slm_context *ctx, int32_t n_tokens, token_fn fn, const void *arg) {
     token_loop l = {ctx, fn, arg, n_tokens};
-    slm__pool_run(ctx->pool, (n_tokens + TOKENS_PER_CHUNK - 1) / TOKENS_PER_CHUNK, token_chunk, &l);
+    slm__pool_run(ctx->pool, 0, (n_tokens + TOKENS_PER_CHUNK - 1) / TOKENS_PER_CHUNK, token_chunk,
+                  &l);
 }
 
 /* Reference mode works on floats all the way. */
@@ -129,17 +130,6 @@ void slm__rope_and_store(slm_context *ctx, int32_t layer) {
 
 /* ---- Work in pieces, between which the caller is asked whether to go on ---- */
 
-typedef struct piece_loop {
-    slm__chunk_fn fn;
-    void *arg;
-    int32_t begin; /* chunk 0 of the piece at work */
-} piece_loop;
-
-static void piece_chunk(void *arg, int32_t chunk, int32_t thread) {
-    const piece_loop *l = arg;
-    l->fn(l->arg, l->begin + chunk, thread);
-}
-
 int32_t slm__piece_chunks(const slm_context *ctx, int64_t cost) {
     int64_t each = ctx->piece_cost / cost;
     return slm__pool_n_threads(ctx->pool) * (int32_t)(each < 1 ? 1 : each > 4096 ? 4096 : each);
@@ -148,12 +138,11 @@ int32_t slm__piece_chunks(const slm_context *ctx, int64_t cost) {
 /* Chunks of `cost` multiply-adds each; `work` is what all of them count in progress. */
 static void in_pieces(slm_context *ctx, int32_t n_chunks, int64_t cost, int64_t work,
                       slm__chunk_fn fn, void *arg) {
-    piece_loop l = {fn, arg, 0};
     int32_t piece = slm__piece_chunks(ctx, cost);
-    for (; l.begin < n_chunks && !ctx->work.cancelled; l.begin += piece) {
-        int32_t left = n_chunks - l.begin, here = left < piece ? left : piece;
-        if (l.begin > 0) slm__tick(ctx);
-        slm__pool_run(ctx->pool, here, piece_chunk, &l);
+    for (int32_t i = 0; i < n_chunks && !ctx->work.cancelled; i += piece) {
+        int32_t here = n_chunks - i < piece ? n_chunks - i : piece;
+        if (i > 0) slm__tick(ctx);
+        slm__pool_run(ctx->pool, i, here, fn, arg);
         ctx->work.n_done += (uint64_t)(work / n_chunks * here);
     }
 }
@@ -223,7 +212,7 @@ static int32_t find_low(slm_context *ctx, int32_t n_tokens, const slm__product *
     slm__lora *lora = &ctx->lora;
     int32_t n_chunks = 0;
     lora->n_low = 0;
-    for (int32_t p = 0; p < n && lora->n > 0; p++) {
+    for (int32_t p = 0; p < n; p++) {
         int32_t number = slm__tensor_number(ctx->model, products[p].w);
         for (int32_t a = 0; a < lora->n; a++) {
             const slm__pair *pair = &lora->adapters[a]->pairs[number];
@@ -267,8 +256,9 @@ static void low_chunk(void *arg, int32_t chunk, int32_t thread) {
 static int64_t make_low(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
                         const slm__product *products, int32_t n) {
     low_loop loop = {ctx, x, n_tokens};
-    int32_t n_chunks = find_low(ctx, n_tokens, products, n);
     int64_t ranks[SLM_MAX_PRODUCTS] = {0}, most = 0;
+    if (ctx->lora.n == 0) return 0; /* nor is anything written that other threads read */
+    int32_t n_chunks = find_low(ctx, n_tokens, products, n);
     if (n_chunks == 0) return 0;
     in_pieces(ctx, n_chunks, (int64_t)x->n * SLM_STRIP * LOW_TOKENS, 0, low_chunk, &loop);
     for (int32_t i = 0; i < ctx->lora.n_low; i++) {
@@ -311,9 +301,9 @@ typedef struct matmul_loop {
     slm_context *ctx;
     const slm_acts *x;
     int32_t n_tokens, n_low_tokens;
-    const slm__product *products;
     int32_t rows_per_chunk;
     int32_t first_chunk[SLM_MAX_PRODUCTS + 1]; /* of each product, and the end */
+    slm__product products[SLM_MAX_PRODUCTS];
 } matmul_loop;
 
 static void matmul_chunk(void *arg, int32_t chunk, int32_t thread) {
@@ -336,9 +326,12 @@ static void matmul_chunk(void *arg, int32_t chunk, int32_t thread) {
 /* Adapters add to the first n_low_tokens only. */
 static void matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens, int32_t n_low_tokens,
                    const slm__product *products, int32_t n) {
-    matmul_loop l = {ctx, x, n_tokens, n_low_tokens, products, 0, {0}};
+    matmul_loop l = {ctx, x, n_tokens, n_low_tokens, 0, {0}, {{0}}};
     int64_t rows = 0;
-    for (int32_t i = 0; i < n; i++) rows += products[i].w->dims[1];
+    for (int32_t i = 0; i < n; i++) {
+        l.products[i] = products[i];
+        rows += products[i].w->dims[1];
+    }
     int64_t ranks = make_low(ctx, x, n_low_tokens, products, n);
     int64_t row_cost = (x->n + ranks) * n_tokens;
     /* whole strips, some 32 chunks a thread and at least four in a piece: the last ones end at about the same time */

@@ -129,7 +129,7 @@ static slm_status report(work *w, uint64_t n, slm_error *err) {
 static slm_status pass_slice(work *w, slm_error *err) {
     uint64_t n = w->end - w->first;
     int32_t n_pieces = (int32_t)((n + PIECE - 1) / PIECE);
-    slm__pool_run(w->pool, n_pieces, quantize_piece, w);
+    slm__pool_run(w->pool, 0, n_pieces, quantize_piece, w);
     SLM_TRY(slm__guard_check(w->q->model->gguf.guard, SLM_OK, err));
     for (int32_t i = 0; i < n_pieces; i++)
         if (w->pieces[i].bad >= 0) return fail_piece(w, i, err);
