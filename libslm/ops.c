@@ -301,6 +301,7 @@ typedef struct matmul_loop {
     slm_context *ctx;
     const slm_acts *x;
     int32_t n_tokens, n_low_tokens;
+    int32_t n_rests; /* the last tokens: what is left over of the first; results are added up */
     int32_t rows_per_chunk;
     int32_t first_chunk[SLM_MAX_PRODUCTS + 1]; /* of each product, and the end */
     slm__product products[SLM_MAX_PRODUCTS];
@@ -321,12 +322,17 @@ static void matmul_chunk(void *arg, int32_t chunk, int32_t thread) {
     }
     if (l->ctx->lora.n_low > 0)
         add_low(l->ctx, l->products, which, l->n_low_tokens, row, n, thread);
+    for (int32_t t = 0; t < l->n_rests; t++) {
+        float *out = p->out + (int64_t)t * n_rows + row;
+        l->ctx->kernels->add(out, out + (int64_t)(l->n_tokens - l->n_rests) * n_rows, n);
+    }
 }
 
-/* Adapters add to the first n_low_tokens only. */
-static void matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens, int32_t n_low_tokens,
+/* Adapters add to all tokens but the rests. */
+static void matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens, int32_t n_rests,
                    const slm__product *products, int32_t n) {
-    matmul_loop l = {ctx, x, n_tokens, n_low_tokens, 0, {0}, {{0}}};
+    int32_t n_low_tokens = n_tokens - n_rests;
+    matmul_loop l = {ctx, x, n_tokens, n_low_tokens, n_rests, 0, {0}, {{0}}};
     int64_t rows = 0;
     for (int32_t i = 0; i < n; i++) {
         l.products[i] = products[i];
@@ -350,7 +356,7 @@ static void matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens, int32_
 void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
                  const slm__product *products, int32_t n) {
     slm__observe_input(ctx, x, ctx->work.first, n_tokens, products, n);
-    matmul(ctx, x, n_tokens, n_tokens, products, n);
+    matmul(ctx, x, n_tokens, 0, products, n);
 }
 
 /* ---- Logits ----
@@ -382,12 +388,6 @@ static void final_norm_token(slm_context *ctx, int32_t i, const void *arg) {
     quantize_token(ctx, f, rest);
 }
 
-static void add_rest(slm_context *ctx, int32_t i, const void *first) {
-    int32_t n = (int32_t)ctx->model->hp.n_vocab;
-    float *row = ctx->work.logits + (int64_t)(*(const int32_t *)first + i) * n;
-    ctx->kernels->add(row, row + (int64_t)ctx->work.n_wanted * n, n);
-}
-
 static void cap_row(slm_context *ctx, int32_t i, const void *first) {
     int32_t n = (int32_t)ctx->model->hp.n_vocab;
     float *row = ctx->work.logits + (int64_t)(*(const int32_t *)first + i) * n;
@@ -401,8 +401,8 @@ void slm__logits(slm_context *ctx, int32_t first_row) {
     slm__product logits = {m->output, NULL, w->logits + (int64_t)first_row * m->hp.n_vocab};
     for_tokens(ctx, w->n_wanted, final_norm_token, NULL);
     slm__observe_input(ctx, &w->final, first_row, w->n_wanted, &logits, 1);
-    matmul(ctx, &w->final, (int32_t)slm__logits_parts(ctx) * w->n_wanted, w->n_wanted, &logits, 1);
-    if (in_two_parts(ctx)) for_tokens(ctx, w->n_wanted, add_rest, &first_row);
+    int32_t n_rests = in_two_parts(ctx) ? w->n_wanted : 0;
+    matmul(ctx, &w->final, w->n_wanted + n_rests, n_rests, &logits, 1);
     if (m->hp.out_cap > 0) for_tokens(ctx, w->n_wanted, cap_row, &first_row);
 }
 
