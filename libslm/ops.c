@@ -20,7 +20,7 @@ typedef struct token_loop {
     int32_t n_tokens;
 } token_loop;
 
-enum { TOKENS_PER_CHUNK = 8 };
+enum { TOKENS_PER_CHUNK = 2 };
 
 static void token_chunk(void *arg, int32_t chunk, int32_t thread) {
     (void)thread;
