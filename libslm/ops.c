@@ -328,6 +328,8 @@ static void matmul_chunk(void *arg, int32_t chunk, int32_t thread) {
     }
 }
 
+enum { LEAST_COST = 1 << 15 }; /* multiply-adds of a chunk */
+
 /* Adapters add to all tokens but the rests. */
 static void matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens, int32_t n_rests,
                    const slm__product *products, int32_t n) {
@@ -340,9 +342,11 @@ static void matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens, int32_
     }
     int64_t ranks = make_low(ctx, x, n_low_tokens, products, n);
     int64_t row_cost = (x->n + ranks) * n_tokens;
-    /* whole strips, some 32 chunks a thread and at least four in a piece: the last ones end at about the same time */
-    int64_t share = rows / (slm__pool_n_threads(ctx->pool) * 32),
+    /* whole strips, some 32 chunks a thread and at least four in a piece: the last ones end at about the same time; but none of less than
+     * half a microsecond, which is what it takes to get one from another thread */
+    int64_t share = rows / (slm__pool_n_threads(ctx->pool) * 32), least = LEAST_COST / row_cost,
             most = ctx->piece_cost / 4 / row_cost;
+    if (share < least) share = least;
     l.rows_per_chunk = (int32_t)((share < most ? share : most) / SLM_STRIP + 1) * SLM_STRIP;
     for (int32_t i = 0; i < n; i++) {
         int32_t chunks =
