@@ -165,7 +165,9 @@ INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t first
 INLINE rf turn_product(const quant_type *type, bool swapped, const step *w, const turn_acts *x) {
     /* two halves of a block make one sum, or one each; as many of them in a run as 16 bits hold (simd_*.h) */
     const int n = type->geometry == SLM_SCALE16 || type->geometry == SLM_SCALE_MIN16 ? 1 : 2;
-    const int run = DOT_RUN(type->max) < n ? DOT_RUN(type->max) : n;
+    /* codes of SCALE_MIN16 are not yet multiplied: 2 bits */
+    const int max = type->geometry == SLM_SCALE_MIN16 ? 3 : type->max;
+    const int run = DOT_RUN(max) < n ? DOT_RUN(max) : n;
     ri sum[2];
     UNROLL
     for (int first = 0; first < 3 - n; first++) {
@@ -177,12 +179,11 @@ INLINE rf turn_product(const quant_type *type, bool swapped, const step *w, cons
             for (int i = 0; i < n; i++) {
                 rb q = w->q[4 * (first + i) + k];
                 rw a = x->q[4 * (first + i) + k];
-                dots = i % run == 0 ? dot_first(type->max, block[k], q, a)
-                                    : dot_more(type->max, dots, q, a);
+                dots = i % run == 0 ? dot_first(max, block[k], q, a) : dot_more(max, dots, q, a);
                 if (i % run == run - 1) block[k] = dot_last(dots, block[k]);
             }
         }
-        sum[first] = sums_of_lanes(block);
+        sum[first] = sums_of_lanes(4 * n * 127 * max, block);
         if (swapped) sum[first] = (ri)swap_lanes((rw)sum[first]);
         sum[first] += zero_offset(type, x->half, first);
     }

@@ -194,6 +194,13 @@ INLINE rb add_where(rb q, rb h, rb bits, rb x) { return q + ((rb)((h & bits) == 
 INLINE rf rf_fma(rf a, rf b, rf c) { return (rf)_mm256_fmadd_ps(a, b, c); }
 INLINE rf to_float(ri a) { return (rf)_mm256_cvtepi32_ps((__m256i)a); }
 INLINE ri madd16(rw a, rw b) { return (ri)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
+/* Of each row: lane 0 + lane 1 of a, 2 + 3, then those of b. No lane is above `most`: what fits in 16 bits takes an instruction less. */
+INLINE ri pair_sums(int most, ri a, ri b) {
+    __m256 x = (__m256)a, y = (__m256)b;
+    return most <= INT16_MAX
+               ? madd16((rw)_mm256_packs_epi32((__m256i)a, (__m256i)b), (rw){0} + 0x10001u)
+               : (ri)(rw)_mm256_shuffle_ps(x, y, 0x88) + (ri)(rw)_mm256_shuffle_ps(x, y, 0xdd);
+}
 /* Lanes below 2^16, read as f16. */
 INLINE rf from_f16(rw x) {
     __m256i h = _mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)x, (__m256i)x), 0x08);

@@ -210,6 +210,13 @@ INLINE rb add_where(rb q, rb h, rb bits, rb x) {
 INLINE rf rf_fma(rf a, rf b, rf c) { return (rf)_mm512_fmadd_ps(a, b, c); }
 INLINE rf to_float(ri a) { return (rf)_mm512_cvtepi32_ps((__m512i)a); }
 INLINE ri madd16(rw a, rw b) { return (ri)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
+/* Of each row: lane 0 + lane 1 of a, 2 + 3, then those of b. No lane is above `most`: what fits in 16 bits takes an instruction less. */
+INLINE ri pair_sums(int most, ri a, ri b) {
+    __m512 x = (__m512)a, y = (__m512)b;
+    return most <= INT16_MAX
+               ? madd16((rw)_mm512_packs_epi32((__m512i)a, (__m512i)b), (rw){0} + 0x10001u)
+               : (ri)(rw)_mm512_shuffle_ps(x, y, 0x88) + (ri)(rw)_mm512_shuffle_ps(x, y, 0xdd);
+}
 /* Lanes below 2^16, read as f16. */
 INLINE rf from_f16(rw x) { return (rf)_mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)x)); }
 /* The lower and the upper halves of lanes as f16. */

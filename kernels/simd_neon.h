@@ -218,6 +218,11 @@ INLINE ri madd16(rw a, rw b) {
     int16x8_t x = (int16x8_t)a, y = (int16x8_t)b;
     return (ri)vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y));
 }
+/* Lane 0 + lane 1 of a, 2 + 3, then those of b. */
+INLINE ri pair_sums(int most, ri a, ri b) {
+    (void)most;
+    return (ri)vpaddq_s32((int32x4_t)a, (int32x4_t)b);
+}
 /* Lanes below 2^16, read as f16. */
 INLINE rf from_f16(rw x) {
     return (rf)vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32((uint32x4_t)x)));

@@ -49,11 +49,9 @@ INLINE void transpose(rw a, rw b, rw c, rw d, rw out[4]) {
     out[3] = zip_hi64(ab1, cd1);
 }
 
-/* Lane k: the sum of the four lanes of s[k]. */
-INLINE ri sums_of_lanes(const ri s[4]) {
-    rw a = (rw)s[0], b = (rw)s[1], c = (rw)s[2], d = (rw)s[3];
-    ri ab = (ri)zip_lo32(a, b) + (ri)zip_hi32(a, b), cd = (ri)zip_lo32(c, d) + (ri)zip_hi32(c, d);
-    return (ri)zip_lo64((rw)ab, (rw)cd) + (ri)zip_hi64((rw)ab, (rw)cd);
+/* Lane k: the sum of the four lanes of s[k], none of which is above `most`. */
+INLINE ri sums_of_lanes(int most, const ri s[4]) {
+    return pair_sums(2 * most, pair_sums(most, s[0], s[1]), pair_sums(most, s[2], s[3]));
 }
 
 /* For products with many tokens: group g of four codes of all four blocks in q[g], so that sums of blocks are lanes, too. */
@@ -291,18 +289,24 @@ INLINE void step_Q6_K(const parts *w, int32_t i, step *s) {
     s->d1 = d * to_float((ri)((rw)shuffle(sc, odd_in_lane[half]) << 24) >> 24);
 }
 
+/* Bytes 2k and 2k + 1 of the first or last 8 of a row, each in one half of lane k. */
+static const uint8_t pair_in_lane[2][16] = {
+    {0, 128, 1, 128, 2, 128, 3, 128, 4, 128, 5, 128, 6, 128, 7, 128},
+    {8, 128, 9, 128, 10, 128, 11, 128, 12, 128, 13, 128, 14, 128, 15, 128},
+};
+
 INLINE void step_Q2_K(const parts *w, int32_t i, step *s) {
     int64_t at = (int64_t)(i >> 1) * (int)sizeof(slm_q2_k);
     int half = i & 1;
     rw sc = load_rows(w->at, at), tail = load_rows(w->at, at + 68);
-    rw first = (rw)shuffle(sc, even_in_lane[half]), second = (rw)shuffle(sc, odd_in_lane[half]);
+    rw both = (rw)shuffle(sc, pair_in_lane[half]);
     UNROLL
     for (int j = 0; j < 8; j++) {
         rw q = load_rows(w->at, at + 16 + 32 * half + j / 4 * 16);
         s->q[j] = (rb)move_bits(q, 2 * (j % 4), 0, 3);
     }
-    s->c = (first & 15) | (second & 15) << 16;
-    s->k = first >> 4 | second >> 4 << 16;
+    s->c = both & 0x000f000fu;
+    s->k = both >> 4 & 0x000f000fu;
     rw d = dup_lane(tail, 3);
     s->d0 = from_f16(d & 0xffff);
     s->d1 = -from_f16(d >> 16);

@@ -59,7 +59,7 @@ typedef struct attention_loop {
     slm_context *ctx;
     int32_t layer;
     int32_t first; /* page of all */
-    int32_t begin; /* chunk 0 of the piece at work, or page 0 of the round */
+    int32_t begin; /* page 0 of the round */
 } attention_loop;
 
 typedef struct page_range {
@@ -197,7 +197,6 @@ static void fold_page(const slm_context *ctx, const slm__tile *tile, int32_t lay
 static void attention_chunk(void *arg, int32_t chunk, int32_t thread) {
     const attention_loop *l = arg;
     slm_context *ctx = l->ctx;
-    chunk += l->begin;
     const slm__tile *tile = tile_of(l, chunk);
     int32_t head_kv = head_of(l, chunk);
     tile_state s = tile_in_scratch(ctx, thread);
@@ -280,8 +279,8 @@ static void attend_split(slm_context *ctx, int32_t layer, int32_t n_pairs, page_
     attention_loop l = {ctx, layer, pages.first, pages.first};
     for (; l.begin <= pages.last && !ctx->work.cancelled; l.begin += SPLIT_PAGES) {
         if (l.begin > l.first) slm__tick(ctx);
-        slm__pool_run(ctx->pool, n_pairs * (SPLIT_PAGES / CHUNK_PAGES), pages_chunk, &l);
-        slm__pool_run(ctx->pool, n_pairs, fold_chunk, &l);
+        slm__pool_run(ctx->pool, 0, n_pairs * (SPLIT_PAGES / CHUNK_PAGES), pages_chunk, &l);
+        slm__pool_run(ctx->pool, 0, n_pairs, fold_chunk, &l);
     }
 }
 
@@ -316,8 +315,8 @@ void slm__attention(slm_context *ctx, int32_t layer) {
     }
     int64_t cost = (int64_t)(queries(hp) * 2 * hp->head_dim) * most * SLM_PAGE;
     int32_t piece = slm__piece_chunks(ctx, cost);
-    for (; l.begin < n && !ctx->work.cancelled; l.begin += piece) {
-        if (l.begin > 0) slm__tick(ctx);
-        slm__pool_run(ctx->pool, n - l.begin < piece ? n - l.begin : piece, attention_chunk, &l);
+    for (int32_t i = 0; i < n && !ctx->work.cancelled; i += piece) {
+        if (i > 0) slm__tick(ctx);
+        slm__pool_run(ctx->pool, i, n - i < piece ? n - i : piece, attention_chunk, &l);
     }
 }

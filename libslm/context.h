@@ -41,13 +41,14 @@ typedef struct slm__work {
     float *split;      /* pages side by side, see attn.c     */
     uint8_t *scratch;  /* [n_threads, scratch_bytes]         */
     uint64_t scratch_bytes;
-    int32_t *next;          /* [n_seq] positions while a batch is checked */
-    uint64_t n_done, n_all; /* multiplications by weights in this call: so far, in all */
+    int32_t *next; /* [n_seq] positions while a batch is checked */
     /* Of slm_embed(), else NULL: the caller's rows, [sequences in the batch, n_embd] */
     float *pooled;
     int32_t *rows; /* [n_seq] the row of each sequence there, or -1 */
     slm_pooling pooling;
-    bool cancelled; /* by the caller: what is left of the pass does nothing */
+    /* written between loops, so not beside what all threads read: */
+    _Alignas(64) bool cancelled; /* by the caller: what is left of the pass does nothing */
+    uint64_t n_done, n_all;      /* multiplications by weights in this call: so far, in all */
 } slm__work;
 
 /* Products with the same input, at most. */

@@ -20,7 +20,7 @@ typedef struct token_loop {
     int32_t n_tokens;
 } token_loop;
 
-enum { TOKENS_PER_CHUNK = 8 };
+enum { TOKENS_PER_CHUNK = 2 };
 
 static void token_chunk(void *arg, int32_t chunk, int32_t thread) {
     (void)thread;
@@ -32,7 +32,8 @@ static void token_chunk(void *arg, int32_t chunk, int32_t thread) {
 
 static void for_tokens(slm_context *ctx, int32_t n_tokens, token_fn fn, const void *arg) {
     token_loop l = {ctx, fn, arg, n_tokens};
-    slm__pool_run(ctx->pool, (n_tokens + TOKENS_PER_CHUNK - 1) / TOKENS_PER_CHUNK, token_chunk, &l);
+    slm__pool_run(ctx->pool, 0, (n_tokens + TOKENS_PER_CHUNK - 1) / TOKENS_PER_CHUNK, token_chunk,
+                  &l);
 }
 
 /* Reference mode works on floats all the way. */
@@ -129,17 +130,6 @@ void slm__rope_and_store(slm_context *ctx, int32_t layer) {
 
 /* ---- Work in pieces, between which the caller is asked whether to go on ---- */
 
-typedef struct piece_loop {
-    slm__chunk_fn fn;
-    void *arg;
-    int32_t begin; /* chunk 0 of the piece at work */
-} piece_loop;
-
-static void piece_chunk(void *arg, int32_t chunk, int32_t thread) {
-    const piece_loop *l = arg;
-    l->fn(l->arg, l->begin + chunk, thread);
-}
-
 int32_t slm__piece_chunks(const slm_context *ctx, int64_t cost) {
     int64_t each = ctx->piece_cost / cost;
     return slm__pool_n_threads(ctx->pool) * (int32_t)(each < 1 ? 1 : each > 4096 ? 4096 : each);
@@ -148,12 +138,11 @@ int32_t slm__piece_chunks(const slm_context *ctx, int64_t cost) {
 /* Chunks of `cost` multiply-adds each; `work` is what all of them count in progress. */
 static void in_pieces(slm_context *ctx, int32_t n_chunks, int64_t cost, int64_t work,
                       slm__chunk_fn fn, void *arg) {
-    piece_loop l = {fn, arg, 0};
     int32_t piece = slm__piece_chunks(ctx, cost);
-    for (; l.begin < n_chunks && !ctx->work.cancelled; l.begin += piece) {
-        int32_t left = n_chunks - l.begin, here = left < piece ? left : piece;
-        if (l.begin > 0) slm__tick(ctx);
-        slm__pool_run(ctx->pool, here, piece_chunk, &l);
+    for (int32_t i = 0; i < n_chunks && !ctx->work.cancelled; i += piece) {
+        int32_t here = n_chunks - i < piece ? n_chunks - i : piece;
+        if (i > 0) slm__tick(ctx);
+        slm__pool_run(ctx->pool, i, here, fn, arg);
         ctx->work.n_done += (uint64_t)(work / n_chunks * here);
     }
 }
@@ -223,7 +212,7 @@ static int32_t find_low(slm_context *ctx, int32_t n_tokens, const slm__product *
     slm__lora *lora = &ctx->lora;
     int32_t n_chunks = 0;
     lora->n_low = 0;
-    for (int32_t p = 0; p < n && lora->n > 0; p++) {
+    for (int32_t p = 0; p < n; p++) {
         int32_t number = slm__tensor_number(ctx->model, products[p].w);
         for (int32_t a = 0; a < lora->n; a++) {
             const slm__pair *pair = &lora->adapters[a]->pairs[number];
@@ -267,8 +256,9 @@ static void low_chunk(void *arg, int32_t chunk, int32_t thread) {
 static int64_t make_low(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
                         const slm__product *products, int32_t n) {
     low_loop loop = {ctx, x, n_tokens};
-    int32_t n_chunks = find_low(ctx, n_tokens, products, n);
     int64_t ranks[SLM_MAX_PRODUCTS] = {0}, most = 0;
+    if (ctx->lora.n == 0) return 0; /* nor is anything written that other threads read */
+    int32_t n_chunks = find_low(ctx, n_tokens, products, n);
     if (n_chunks == 0) return 0;
     in_pieces(ctx, n_chunks, (int64_t)x->n * SLM_STRIP * LOW_TOKENS, 0, low_chunk, &loop);
     for (int32_t i = 0; i < ctx->lora.n_low; i++) {
@@ -311,9 +301,10 @@ typedef struct matmul_loop {
     slm_context *ctx;
     const slm_acts *x;
     int32_t n_tokens, n_low_tokens;
-    const slm__product *products;
+    int32_t n_rests; /* the last tokens: what is left over of the first; results are added up */
     int32_t rows_per_chunk;
     int32_t first_chunk[SLM_MAX_PRODUCTS + 1]; /* of each product, and the end */
+    slm__product products[SLM_MAX_PRODUCTS];
 } matmul_loop;
 
 static void matmul_chunk(void *arg, int32_t chunk, int32_t thread) {
@@ -331,19 +322,31 @@ static void matmul_chunk(void *arg, int32_t chunk, int32_t thread) {
     }
     if (l->ctx->lora.n_low > 0)
         add_low(l->ctx, l->products, which, l->n_low_tokens, row, n, thread);
+    for (int32_t t = 0; t < l->n_rests; t++) {
+        float *out = p->out + (int64_t)t * n_rows + row;
+        l->ctx->kernels->add(out, out + (int64_t)(l->n_tokens - l->n_rests) * n_rows, n);
+    }
 }
 
-/* Adapters add to the first n_low_tokens only. */
-static void matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens, int32_t n_low_tokens,
+enum { LEAST_COST = 1 << 15 }; /* multiply-adds of a chunk */
+
+/* Adapters add to all tokens but the rests. */
+static void matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens, int32_t n_rests,
                    const slm__product *products, int32_t n) {
-    matmul_loop l = {ctx, x, n_tokens, n_low_tokens, products, 0, {0}};
+    int32_t n_low_tokens = n_tokens - n_rests;
+    matmul_loop l = {ctx, x, n_tokens, n_low_tokens, n_rests, 0, {0}, {{0}}};
     int64_t rows = 0;
-    for (int32_t i = 0; i < n; i++) rows += products[i].w->dims[1];
+    for (int32_t i = 0; i < n; i++) {
+        l.products[i] = products[i];
+        rows += products[i].w->dims[1];
+    }
     int64_t ranks = make_low(ctx, x, n_low_tokens, products, n);
     int64_t row_cost = (x->n + ranks) * n_tokens;
-    /* whole strips, some 32 chunks a thread and at least four in a piece: the last ones end at about the same time */
-    int64_t share = rows / (slm__pool_n_threads(ctx->pool) * 32),
+    /* whole strips, some 32 chunks a thread and at least four in a piece: the last ones end at about the same time; but none of less than
+     * half a microsecond, which is what it takes to get one from another thread */
+    int64_t share = rows / (slm__pool_n_threads(ctx->pool) * 32), least = LEAST_COST / row_cost,
             most = ctx->piece_cost / 4 / row_cost;
+    if (share < least) share = least;
     l.rows_per_chunk = (int32_t)((share < most ? share : most) / SLM_STRIP + 1) * SLM_STRIP;
     for (int32_t i = 0; i < n; i++) {
         int32_t chunks =
@@ -357,7 +360,7 @@ static void matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens, int32_
 void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
                  const slm__product *products, int32_t n) {
     slm__observe_input(ctx, x, ctx->work.first, n_tokens, products, n);
-    matmul(ctx, x, n_tokens, n_tokens, products, n);
+    matmul(ctx, x, n_tokens, 0, products, n);
 }
 
 /* ---- Logits ----
@@ -389,12 +392,6 @@ static void final_norm_token(slm_context *ctx, int32_t i, const void *arg) {
     quantize_token(ctx, f, rest);
 }
 
-static void add_rest(slm_context *ctx, int32_t i, const void *first) {
-    int32_t n = (int32_t)ctx->model->hp.n_vocab;
-    float *row = ctx->work.logits + (int64_t)(*(const int32_t *)first + i) * n;
-    ctx->kernels->add(row, row + (int64_t)ctx->work.n_wanted * n, n);
-}
-
 static void cap_row(slm_context *ctx, int32_t i, const void *first) {
     int32_t n = (int32_t)ctx->model->hp.n_vocab;
     float *row = ctx->work.logits + (int64_t)(*(const int32_t *)first + i) * n;
@@ -408,8 +405,8 @@ void slm__logits(slm_context *ctx, int32_t first_row) {
     slm__product logits = {m->output, NULL, w->logits + (int64_t)first_row * m->hp.n_vocab};
     for_tokens(ctx, w->n_wanted, final_norm_token, NULL);
     slm__observe_input(ctx, &w->final, first_row, w->n_wanted, &logits, 1);
-    matmul(ctx, &w->final, (int32_t)slm__logits_parts(ctx) * w->n_wanted, w->n_wanted, &logits, 1);
-    if (in_two_parts(ctx)) for_tokens(ctx, w->n_wanted, add_rest, &first_row);
+    int32_t n_rests = in_two_parts(ctx) ? w->n_wanted : 0;
+    matmul(ctx, &w->final, w->n_wanted + n_rests, n_rests, &logits, 1);
     if (m->hp.out_cap > 0) for_tokens(ctx, w->n_wanted, cap_row, &first_row);
 }
 

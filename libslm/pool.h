@@ -22,9 +22,10 @@ void slm__pool_free(slm__pool *pool);
 int32_t slm__pool_n_threads(const slm__pool *pool);
 uint64_t slm__pool_bytes(int32_t n_threads);
 
-/* Run chunks 0 .. n_chunks-1, each once, in any order, by whichever thread is free; return when all are done, with everything that
- * they wrote visible. A single chunk runs on the caller. */
-void slm__pool_run(slm__pool *pool, int32_t n_chunks, slm__chunk_fn fn, void *arg);
+/* Run chunks first .. first+n_chunks-1, each once, in any order, by whichever thread is free; return when all are done, with everything
+ * that they wrote visible. A single chunk runs on the caller. What the other threads read of `arg` comes from the caller's core, and each
+ * pointer that they follow to get there takes as long again: best is a small struct that has everything in it. */
+void slm__pool_run(slm__pool *pool, int32_t first, int32_t n_chunks, slm__chunk_fn fn, void *arg);
 
 /* Physical cores that this process may use: affinity, cgroup quota (quota.c); 1 .. max. */
 int32_t slm__default_threads(int32_t max);

@@ -154,7 +154,7 @@ static slm_status pass_slice(work *w, slm_error *err) {
     uint64_t n = w->end - w->first;
     int32_t n_pieces = (int32_t)((n + PIECE - 1) / PIECE);
     w->write_error = err;
-    slm__pool_run(w->pool, n_pieces + 1, slice_chunk, w);
+    slm__pool_run(w->pool, 0, n_pieces + 1, slice_chunk, w);
     SLM_TRY(w->written);
     SLM_TRY(slm__guard_check(w->q->model->gguf.guard, SLM_OK, err));
     for (int32_t i = 0; i < n_pieces; i++)

@@ -106,7 +106,7 @@ static slm_status remove_range(slm_context *ctx, int32_t sequence, int32_t begin
     turn_back(ctx, ROPE_GLOBAL, end - begin, ctx->work.rope[ROPE_GLOBAL], &l.turns[ROPE_GLOBAL]);
     if (ctx->model->has_local_rope)
         turn_back(ctx, ROPE_LOCAL, end - begin, ctx->work.rope[ROPE_LOCAL], &l.turns[ROPE_LOCAL]);
-    slm__pool_run(ctx->pool, (int32_t)ctx->model->hp.n_layer, shift_layer, &l);
+    slm__pool_run(ctx->pool, 0, (int32_t)ctx->model->hp.n_layer, shift_layer, &l);
     slm__kv_set_length(kv, sequence, length - (end - begin));
     slm__kv_trim(kv, sequence);
     return SLM_OK;

@@ -697,7 +697,7 @@ START_TEST(test_each_chunk_runs_once) {
         ck_assert_int_eq(slm_threads_create(n, NULL, &pool, &err), SLM_OK);
         for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
             memset(times_run, 0, sizeof times_run);
-            slm__pool_run(pool, counts[i], count_chunk, &n);
+            slm__pool_run(pool, 0, counts[i], count_chunk, &n);
             int32_t c = 0;
             while (c < 300000 && times_run[c] == (c < counts[i])) c++;
             ck_assert_msg(c == 300000, "%d threads, chunk %d of %d: %d", n, c, counts[i],
