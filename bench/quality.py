@@ -5,8 +5,8 @@
 
 BIN is the folder of llama.cpp's llama-quantize and llama-perplexity. A MODEL that is quantized already is dequantized first: the reference is
 its F32 version. Both programs quantize that to each type with the same number of threads; llama-perplexity then measures both files against
-the logits of the reference on the same text. Results are printed and kept in bench/results/quality-MODEL.json; what the peer gave stays valid
-there, so a second run measures only our files again (--again: all).
+the logits of the reference on the same text. Results are printed and kept in bench/results/quality-MODEL.json, and as a table in
+quality-MODEL.md; what the peer gave stays valid there, so a second run measures only our files again (--again: all).
 """
 import argparse
 import json
@@ -103,6 +103,18 @@ class Model:
             os.makedirs(os.path.dirname(self.results), exist_ok=True)
             with open(self.results, "w") as f:
                 json.dump(known, f, indent=1)
+            write_markdown(self.results.removesuffix("json") + "md", known)
+
+
+def write_markdown(path, known):
+    with open(path, "w") as f:
+        f.write("| type | bytes | more than llama.cpp's | mean KL | of llama.cpp's | ratio |\n|---|---|---|---|---|---|\n")
+        for t, row in known.items():
+            if "ours" not in row:
+                continue
+            a, b = row["ours"], row["peer"]
+            f.write(f"| {t} | {a['bytes']:,} | {a['bytes'] - b['bytes']:,} | {a['kl']:.5f} \u00b1 {a['kl_error']:.5f} | "
+                    f"{b['kl']:.5f} \u00b1 {b['kl_error']:.5f} | {a['kl'] / b['kl']:.3f} |\n")
 
 
 def main():

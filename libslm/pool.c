@@ -19,6 +19,7 @@ struct slm_threads {
     slm_allocator allocator;
     int32_t n_threads, n_started; /* the caller too */
     bool shared;
+    _Atomic bool stop; /* from the last loop on */
     struct worker *workers;
 
     /* of the caller */
@@ -30,7 +31,7 @@ struct slm_threads {
 
     /* of those that sleep */
     _Alignas(64) _Atomic int32_t sleepers; /* workers that need a wake-up */
-    _Atomic bool caller_sleeps, stop;
+    _Atomic bool caller_sleeps;
     pthread_mutex_t mutex;
     pthread_cond_t work, done;
 };
@@ -88,8 +89,7 @@ static bool is_over(struct worker *w, uint32_t loop) {
 static void sleep_for_work(struct worker *w, uint32_t loop) {
     slm__pool *p = w->pool;
     pthread_mutex_lock(&p->mutex);
-    atomic_fetch_add(&p->sleepers, 1);
-    atomic_thread_fence(memory_order_seq_cst); /* see wake_workers() */
+    atomic_fetch_add(&p->sleepers, 1); /* see run_on_all() */
     while (is_over(w, loop)) pthread_cond_wait(&p->work, &p->mutex);
     atomic_fetch_sub(&p->sleepers, 1);
     pthread_mutex_unlock(&p->mutex);
@@ -118,8 +118,8 @@ static void *worker_main(void *arg) {
     return NULL;
 }
 
-static void wake_workers(slm__pool *p) {
-    if (atomic_load(&p->sleepers) == 0) return;
+static void wake_workers(slm__pool *p, int32_t n_sleepers) {
+    if (n_sleepers == 0) return;
     pthread_mutex_lock(&p->mutex);
     pthread_cond_broadcast(&p->work);
     pthread_mutex_unlock(&p->mutex);
@@ -151,12 +151,11 @@ static void run_on_all(slm__pool *p, int32_t first, int32_t n_chunks, slm__chunk
         atomic_store_explicit(&w->range, (uint64_t)p->loop << 32 | (uint32_t)(end - begin),
                               memory_order_release);
     }
-    /* Who sleeps already is woken at once, and who is about to, later: to be sure that it sees the loop or is seen itself takes a fence,
-     * which would wait until the lines written above have come. */
-    wake_workers(p);
+    /* Who sleeps already is woken at once, and who is about to, later: of two read-modify-writes of `sleepers` one is first, so that a worker
+     * sees the loop or is seen itself, but ours would wait until the lines written above have come. */
+    wake_workers(p, atomic_load(&p->sleepers));
     uint32_t own = work_off(p, 0);
-    atomic_thread_fence(memory_order_seq_cst);
-    wake_workers(p);
+    wake_workers(p, atomic_fetch_add(&p->sleepers, 0));
     p->expected += (uint32_t)n_chunks - own;
     wait_for_done(p);
 }

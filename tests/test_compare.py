@@ -509,6 +509,8 @@ class Errors(Compare):
             self.assertIn("is the JSON report itself", self.message(*good, "--html", self.path(other), "--json", self.path("same")))
         self.assertIn("nowhere", self.message(*good, "--json", self.path("nowhere/x.json")))
         self.assertIn("Is a directory", self.message(*good, "--json", self.folder.name))
+        os.symlink(self.path("behind"), self.path("dangling"))
+        self.assertIn("No such file", self.message(*good, "--json", self.path("dangling")))
         self.assertEqual(small(), before)
         self.assertFalse(os.path.exists(self.path("same")))
         self.message("--reference", self.exact, "-f", self.path("none.txt"), self.small, "--json", self.path("left.json"))
@@ -518,6 +520,8 @@ class Errors(Compare):
         r = slm("compare", "--reference", self.exact, "-f", self.text, "-c", WINDOW, "--no-speed", self.small, "--json", "/dev/full")
         self.assertEqual(r.code, 1)
         self.assertIn("/dev/full", r.message)
+        r = slm("compare", "--reference", self.exact, "-f", self.text, "-c", WINDOW, "--no-speed", self.small, "--json", "/dev/null", "--html", "/dev/null")
+        self.assertEqual((r.code, r.message), (0, ""))  # there is nothing to be lost in a device
 
     def test_special_tokens_are_text(self):
         """Unless they are asked for: 12 bytes each, or one token."""

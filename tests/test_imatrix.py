@@ -198,7 +198,8 @@ class Faults(Imatrix):
         good = self.collect("good.gguf", "-c", 32)
         old = self.file("old.dat", struct.pack("<ii", 1, 19) + b"blk.0.attn_q.weight" + struct.pack("<iif", 1, 1, 1.0))
         cut = self.file("cut.gguf", read(good)[:-70])
-        nothing = self.file("nothing.txt", "")
+        nothing, link = self.file("nothing.txt", ""), self.path("link.gguf")
+        os.symlink(self.path("old.gguf"), link)
         before = set(os.listdir(self.folder.name))
         new = ["imatrix", "-m", m, "-f", t, "-o", out]
         for args, word in (
@@ -208,6 +209,7 @@ class Faults(Imatrix):
             ([*new[:5], "-o", self.model], "is the model itself"),
             ([*new[:5], "-o", self.text], "is the text itself"),
             ([*new[:5], "-o", self.folder.name], "Is a directory"),
+            ([*new[:4], nothing, "-o", link], "no regular file"),  # before anything is read
             (["imatrix", "-m", t, "-f", t, "-o", out], "no GGUF file"),
             ([*new, "--in", m], "none of 21 tensors"),
             (["imatrix", "--show", m], "none of 21 tensors is called NAME.in_sum2"),

@@ -157,8 +157,13 @@ class Faults(Quantize):
         nan = self.file("nan.gguf", floats(float("nan"), name="blk.3.attn_q.weight"))
         plan, bad, none = (self.file(n, t) for n, t in (("p", "*=Q8_0"), ("bad", "# x\n*=Q8_0\nblk.0"), ("typo", "blok.*=Q8_0")))
         many, strange = self.file("many", "a=b\n" * 65537), self.file("strange.gguf", floats(name="a\nb.weight"))
+        wild, link = self.file("wild.gguf", floats(name="a*b.weight")), self.path("link")
+        os.symlink(self.path("behind"), link)
         self.before = set(os.listdir(self.folder.name))
         for args, word in (
+            ([m, link, "Q8_0", "--requantize", "--plan", self.path("no")], "no regular file"),  # before anything is read
+            ([m, out, "Q8_0", "--requantize", "--save-plan", link], "No such file"),
+            ([wild, out, "Q8_0", "--dry-run", "--save-plan", self.path("s")], "the name of tensor 0 does not fit in a line"),
             ([m, out, "Q4_K_X"], "unknown type Q4_K_X, known: F32, F16"),
             ([m, out, "Q4_K_M"], "is quantized already"),
             ([m, out, "Q8_0", "--requantize", "--tensor", "nothing*=Q4_0"], "nothing* matches no tensor"),

@@ -226,7 +226,7 @@ static int work_on(work *w) {
         return code == EXIT_DONE ? print_imatrix(w->o.show, w->imatrix) : code;
     }
     const input_file in[] = {{w->o.model, "model"}, {w->o.file, "text"}};
-    int code = check_out(w->o.out, in, sizeof in / sizeof *in);
+    int code = check_regular_out(w->o.out, in, sizeof in / sizeof *in);
     if (code == EXIT_DONE) code = w->o.model ? compute(w) : add_files(w);
     return code == EXIT_DONE ? save(w) : code;
 }

@@ -37,16 +37,21 @@ static bool same_file(const char *a, const char *b) {
     return same;
 }
 
-/* What is no regular file is written in place; all else beside its place. */
+static bool is_device(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+}
+
+/* Files are written beside their place, which a link to nothing has not; devices and pipes themselves. */
 static bool can_write(const char *out) {
     struct stat st;
     bool is_there = stat(out, &st) == 0;
-    if (is_there && access(out, W_OK) != 0) return false;
+    if (is_there ? access(out, W_OK) != 0 : lstat(out, &st) == 0) return false;
     if (is_there && S_ISDIR(st.st_mode)) {
         errno = EISDIR;
         return false;
     }
-    if (is_there && !S_ISREG(st.st_mode)) return true;
+    if (is_device(out)) return true;
     char *target = is_there ? realpath(out, NULL) : strdup(out);
     char *folder = target ? folder_of(target) : NULL;
     bool can = folder && access(folder, W_OK | X_OK) == 0;
@@ -56,10 +61,17 @@ static bool can_write(const char *out) {
 }
 
 int check_out(const char *out, const input_file *in, size_t n_in) {
-    for (size_t i = 0; i < n_in; i++)
+    for (size_t i = 0; i < n_in && !is_device(out); i++)
         if (in[i].path && same_file(in[i].path, out))
             return fail("%s is the %s itself", out, in[i].what);
     return can_write(out) ? EXIT_DONE : fail("cannot write %s: %s", out, strerror(errno));
+}
+
+int check_regular_out(const char *out, const input_file *in, size_t n_in) {
+    struct stat st;
+    if (lstat(out, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        return fail("%s is no regular file", out);
+    return check_out(out, in, n_in);
 }
 
 void hold_standard_streams(void) {

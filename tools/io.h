@@ -26,6 +26,9 @@ typedef struct input_file {
 } input_file;
 int check_out(const char *out, const input_file *in, size_t n_in);
 
+/* The same for what the library writes, which takes the place of regular files only, not of links and devices. */
+int check_regular_out(const char *out, const input_file *in, size_t n_in);
+
 /* A file or standard input line by line. Memory is that of the longest line, LINE_LIMIT bytes at most. */
 enum { LINE_LIMIT = 16 << 20 };
 typedef struct line_reader {

@@ -45,6 +45,8 @@ int out_open(out_file *f, const char *path) {
     struct stat st;
     bool is_there = stat(path, &st) == 0;
     *f = (out_file){.path = path};
+    /* a link to nothing stays; what must not be written is not replaced */
+    if (is_there ? access(path, W_OK) != 0 : lstat(path, &st) == 0) return failed_to_write(f);
     if (is_there && !S_ISREG(st.st_mode)) {
         f->out = fopen(path, "w");
     } else {

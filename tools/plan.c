@@ -1,12 +1,12 @@
 #include "plan.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "grow.h"
 #include "io.h"
+#include "outfile.h"
 
 enum { MOST_CHOICES = 1 << 16 };
 
@@ -62,7 +62,7 @@ int plan_read(choice_list *list, const char *path) {
     while (code == EXIT_DONE && (status = lines_next(&r, true, &line, &n)) == LINE_IS)
         code = add_line(list, &r, line, n);
     lines_close(&r);
-    return status == LINE_FAILED ? EXIT_FAILED : code;
+    return status != LINE_FAILED ? code : interrupted() ? EXIT_INTERRUPTED : EXIT_FAILED;
 }
 
 static slm_quantized_tensor tensor_at(const slm_quantizer *q, int32_t i) {
@@ -71,8 +71,16 @@ static slm_quantized_tensor tensor_at(const slm_quantizer *q, int32_t i) {
     return t;
 }
 
-/* Whether the line of that name is read as what it is. */
-static bool fits_in_a_line(const char *name) { return name[0] != '#' && !strpbrk(name, "\r\n"); }
+/* Whether the line of that name is read as what it is, and the name as no pattern. */
+static bool fits_in_a_line(const char *name) { return name[0] != '#' && !strpbrk(name, "\r\n*?"); }
+
+static void write_choices(const slm_quantizer *q, const slm_quantizer_info *info, FILE *out) {
+    fprintf(out, "# slm quantize IN OUT %s --plan FILE\n", info->type);
+    for (int32_t i = 0; i < info->n_tensors; i++) {
+        slm_quantized_tensor t = tensor_at(q, i);
+        if (t.quantizable) fprintf(out, "%s=%s\n", t.name, t.to);
+    }
+}
 
 int plan_write(const char *path, const slm_quantizer *q) {
     slm_quantizer_info info = {.size = sizeof info};
@@ -81,14 +89,9 @@ int plan_write(const char *path, const slm_quantizer *q) {
         if (!fits_in_a_line(tensor_at(q, i).name))
             return fail("no plan can be saved: the name of tensor %d does not fit in a line of it",
                         (int)i);
-    FILE *f = fopen(path, "w");
-    if (!f) return fail("cannot write %s: %s", path, strerror(errno));
-    fprintf(f, "# slm quantize IN OUT %s --plan FILE\n", info.type);
-    for (int32_t i = 0; i < info.n_tensors; i++) {
-        slm_quantized_tensor t = tensor_at(q, i);
-        if (t.quantizable) fprintf(f, "%s=%s\n", t.name, t.to);
-    }
-    bool failed = ferror(f) != 0;
-    return fclose(f) != 0 || failed ? fail("cannot write %s: %s", path, strerror(errno))
-                                    : EXIT_DONE;
+    out_file f;
+    int code = out_open(&f, path);
+    if (code != EXIT_DONE) return code;
+    write_choices(q, &info, f.out);
+    return out_close(&f, true);
 }

@@ -337,6 +337,7 @@ def quantize_seeds():
         yield name, f.bytes()
     f = File()
     f.key("list", STRING, ["a", "", "ccc"])
+    f.key("quantize.imatrix.file", STRING, "m")
     f.key("general.file_type", STRING, "x")
     f.key("general.quantization_version", U32, 1)
     f.key("fuzz.text", STRING, "y")
