@@ -5,8 +5,8 @@
 
 BIN is the folder of llama.cpp's llama-quantize and llama-perplexity. A MODEL that is quantized already is dequantized first: the reference is
 its F32 version. Both programs quantize that to each type with the same number of threads; llama-perplexity then measures both files against
-the logits of the reference on the same text. Results are printed and kept in bench/results/quality-MODEL.json, and as a table in
-quality-MODEL.md; what the peer gave stays valid there, so a second run measures only our files again (--again: all).
+the logits of the reference on the same text. Results are printed and kept in bench/results/types-MODEL.json, and as a table in
+types-MODEL.md; what the peer gave stays valid there, so a second run measures only our files again (--again: all).
 """
 import argparse
 import json
@@ -54,7 +54,7 @@ class Model:
         self.base = os.path.join(folder, self.name + ".logits")
         run(self.tool("quantize"), "--allow-requantize", path, self.reference, "F32")
         self.perplexity(self.reference)
-        self.results = os.path.join(HERE, "results", f"quality-{self.name}{'-imatrix' if options.imatrix else ''}.json")
+        self.results = os.path.join(HERE, "results", f"types-{self.name}{'-imatrix' if options.imatrix else ''}.json")
 
     def tool(self, name):
         return os.path.join(self.o.peer, "llama-" + name)
