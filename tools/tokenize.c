@@ -114,7 +114,7 @@ static slm_status print_rendered(const slm_model *model, const slm_chat *c, slm_
 /* What a message is about: the text, or what made a chat of it. */
 static const char *blamed(const tokenize_options *o, const char *path, const slm_error *err) {
     static const char *const sources[] = {"messages_json",
-                                       "extra_json"}; /* of the library's slm_chat */
+                                          "extra_json"}; /* of the library's slm_chat */
     bool text = !o->chat;
     for (int i = 0; i < 2; i++)
         if (strncmp(err->message, sources[i], strlen(sources[i])) == 0) text = true;
