@@ -37,11 +37,6 @@ static bool same_file(const char *a, const char *b) {
     return same;
 }
 
-static bool is_device(const char *path) {
-    struct stat st;
-    return stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
-}
-
 /* Files are written beside their place, which a link to nothing has not; devices and pipes themselves. */
 static bool can_write(const char *out) {
     struct stat st;
@@ -51,7 +46,7 @@ static bool can_write(const char *out) {
         errno = EISDIR;
         return false;
     }
-    if (is_device(out)) return true;
+    if (is_there && !S_ISREG(st.st_mode)) return true;
     char *target = is_there ? realpath(out, NULL) : strdup(out);
     char *folder = target ? folder_of(target) : NULL;
     bool can = folder && access(folder, W_OK | X_OK) == 0;
@@ -61,7 +56,9 @@ static bool can_write(const char *out) {
 }
 
 int check_out(const char *out, const input_file *in, size_t n_in) {
-    for (size_t i = 0; i < n_in && !is_device(out); i++)
+    struct stat st;
+    bool device = stat(out, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+    for (size_t i = 0; i < n_in && !device; i++) /* nothing is lost in one */
         if (in[i].path && same_file(in[i].path, out))
             return fail("%s is the %s itself", out, in[i].what);
     return can_write(out) ? EXIT_DONE : fail("cannot write %s: %s", out, strerror(errno));

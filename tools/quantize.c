@@ -229,7 +229,6 @@ static int check_files(const quantization *z) {
     enum { N_IN = sizeof in / sizeof *in };
     int code = z->o.dry_run ? EXIT_DONE : check_regular_out(out, in, N_IN - 1);
     if (code != EXIT_DONE || !save) return code;
-    if (strcmp(save, out) == 0) return fail("%s is the new model itself", save);
     return check_out(save, in, N_IN);
 }
 
