@@ -9,16 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "../kernels/kernels.h"
 #include "../kernels/vmath.h"
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "timing.h"
 
 /* Bytes that are plausible as blocks of the type: no scale is NaN, no float so small that it is slow. */
 static void fill(slm_type type, uint8_t *w, size_t n_weights) {
@@ -90,11 +84,6 @@ static double memory_time(const slm_kernels *k, slm_type type, const slm_matmul 
     run_share(&shares[0]);
     for (int i = 1; i < n_threads; i++) pthread_join(threads[i], NULL);
     return now() - begin;
-}
-
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
 }
 
 static double memory_share(const slm_kernels *k, slm_type type, const slm_matmul *m, int n_threads,

@@ -9,22 +9,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "../libslm/pool.h"
+#include "timing.h"
 
 enum { RUNS = 31, LOOPS = 2000, INPUT = 1024, LINE = 16, MOST_CHUNKS = 64 };
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
 
 typedef struct sums {
     _Alignas(64) float input[INPUT];

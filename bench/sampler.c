@@ -8,17 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "../include/slm.h"
+#include "timing.h"
 
 enum { N_ROWS = 8, MAX_RUNS = 100000, HISTORY = 4096 };
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static uint64_t random_u64(uint64_t *state) { /* SplitMix64 */
     uint64_t z = *state += 0x9e3779b97f4a7c15u;

@@ -6,9 +6,10 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include <cblas.h>
+
+#include "timing.h"
 
 typedef struct product {
     int rows, columns, tokens;
@@ -20,12 +21,6 @@ typedef struct room {
     float *weights, *in, *out; /* [n_weights], [n_in], [n_out] */
     size_t n_weights, n_in, n_out, at;
 } room;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
