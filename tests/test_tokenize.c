@@ -9,18 +9,8 @@
 
 #include "support/check_alloc.h"
 #include "support/tok_cases.h"
-#include "support/vocab_build.h"
+#include "support/vocab_case.h"
 #include "support/suite.h"
-
-static vocab_build v;
-static slm_error err;
-
-static void setup(void) {
-    v = (vocab_build){.pre = "gpt-2"};
-    vb_begin(&v);
-}
-
-static void teardown(void) { vb_free(&v); }
 
 static uint32_t next_random(uint32_t *seed) {
     *seed = *seed * 1664525 + 1013904223;

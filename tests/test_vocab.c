@@ -6,23 +6,8 @@
 
 #include "../libslm/unicode.h"
 #include "support/check_alloc.h"
-#include "support/vocab_build.h"
+#include "support/vocab_case.h"
 #include "support/suite.h"
-
-static vocab_build v;
-static slm_error err;
-
-static void setup(void) {
-    v = (vocab_build){.pre = "gpt-2"};
-    vb_begin(&v);
-}
-
-static void teardown(void) { vb_free(&v); }
-
-static void again(void) {
-    teardown();
-    setup();
-}
 
 /* ---- Tokens ---- */
 

@@ -8,22 +8,7 @@
 #include "support/check_alloc.h"
 #include "support/strict.h"
 #include "support/suite.h"
-#include "support/vocab_build.h"
-
-static vocab_build v;
-static slm_error err;
-
-static void setup(void) {
-    v = (vocab_build){.pre = "gpt-2"};
-    vb_begin(&v);
-}
-
-static void teardown(void) { vb_free(&v); }
-
-static void again(void) {
-    teardown();
-    setup();
-}
+#include "support/vocab_case.h"
 
 /* An array of n empty strings. */
 static void empty_strings(const char *key, uint64_t n) {
