@@ -251,6 +251,15 @@ INLINE void fit_scale(const recipe *r, block *b, int g, vf spans) {
     b->m[g] = 0;
 }
 
+/* Of the ways that have as much as the best but for rounding, the one with the minimum nearest below zero: levels that leave room are
+ * as good one higher and one lower, and the lowest has the least to share a dmin with. So weights that are a grid already find it again. */
+INLINE int best_minimum(vf gain, vf m) {
+    vf enough = vf_set1(vf_highest(gain) * (1 - 0x1p-20f));
+    vf score = vf_pick(m, vf_zero(), vf_set1(-0x1p60f), m);
+    score = vf_pick(enough, gain, vf_set1(-0x1p61f), score);
+    return vf_first(score, vf_highest(score));
+}
+
 /* With one: the range of the weights is `span` levels wide, and what is beyond the levels (or left of them) is below, on both sides, or
  * above: offsets. x is counted from the middle of the range. */
 INLINE void fit_scale_min(const recipe *r, block *b, int g, vf spans, vf offsets) {
@@ -263,9 +272,10 @@ INLINE void fit_scale_min(const recipe *r, block *b, int g, vf spans, vf offsets
     vf m =
         vf_div(vf_pick(det, least, vf_sub(vf_mul(sx, t.vv), vf_mul(t.xv, t.v)), vf_div(sx, sw)), d);
     vf gain = vf_add(vf_mul(s, t.xv), vf_mul(m, sx));
-    int best = vf_first(gain, vf_highest(gain));
+    m = vf_add(m, vf_set1(b->middle[g]));
+    int best = best_minimum(gain, m);
     b->s[g] = lane_of(s, best);
-    b->m[g] = lane_of(m, best) + b->middle[g];
+    b->m[g] = lane_of(m, best);
 }
 
 /* Levels anew for the s and m of group g: returns the error, and s and m become those that least squares has for these levels. Sums are
