@@ -8,8 +8,8 @@
  *
  *   1. fit()           16 ways to round a group at once: a lane is a way, so one weight at a time meets all of them and no sum is
  *                      ever folded.
- *   2. fit_group()     s and m of a group as if they were free: the best of 16 starts, by the error that least squares gives for
- *                      the levels of each.
+ *   2. fit_groups()    s and m of a group as if they were free: the best of 16 starts, by the error that least squares gives for
+ *                      the levels of each; of those as good but for rounding, the one with the lowest levels.
  *   3. settle_single() one group: s and m as the block can hold them, levels rounded anew, least squares again.
  *   4. try_integers()  several groups: a few d and dmin, and near them the best integers for each group (fit() again); then least
  *                      squares for d and dmin over all groups, and once more around what that gives.
