@@ -89,8 +89,8 @@ $(O)/%.o: %.c $(O)/flags
 	$(SAY) CC   $<
 	$(Q)$(CC) $(ALL_CFLAGS) $(EXTRA_CFLAGS) -MMD -MP -c -o $@ $<
 
-# Under a sanitizer the kernels, all of them inlined, would take minutes to build.
-FAST := $(if $(SAN),-O1,-O3)
+# Kernels, the slowest part to build: FAST=-O1 where only warnings are wanted.
+FAST := $(if $(SAN),-O2,-O3)
 $(O)/kernels/%.o $(O)/libslm/ops.o $(O)/libslm/attn.o $(O)/libslm/imatrix.o $(O)/libslm/sampler_row.o $(O)/tools/compare_row.o: EXTRA_CFLAGS = $(FAST)
 $(foreach i,$(ISAS),$(eval $(O)/kernels/isa_$(i).o: EXTRA_CFLAGS = $(FAST) $(ISA_FLAGS_$(i))))
 $(foreach i,$(SEARCHES),$(eval $(O)/kernels/search_$(i).o: EXTRA_CFLAGS = $(FAST) $(ISA_FLAGS_$(i))))

@@ -96,12 +96,12 @@ class Numbers:
         self.assertGreaterEqual(sum(n), self.greedy_of_reference, n)
 
     def test_fault_92_golden_hash_on_every_level_and_thread_count(self):
-        """The highest level with several numbers of threads, the others with one; each with each is what small models have (test_forward.c)."""
+        """The highest level with one thread and three, the others with two; each with each is what small models have (test_forward.c)."""
         *others, best = levels(self.model)
         if SLOW and "c" in others:
             others.remove("c")
         rows = [("--cpu", level, "-t", "2") for level in others]
-        rows += [("--cpu", best, "-t", t) for t in (["3"] if SLOW else ["1", "2", "3", "8"])]
+        rows += [("--cpu", best, "-t", t) for t in (["3"] if SLOW else ["1", "3"])]
         for row in rows:
             n = self.n_plain if SLOW or row[1] == "c" else len(self.golden)
             got = [g["logits_hash"] for g in self.logprobs("--top", "0", "--hash", *row, n=n)]

@@ -425,7 +425,7 @@ class Village(Compare):
         for path, kind in zip(files, self.TYPES):
             self.good("quantize", exact, path, kind)
         report = self.path("village.json")
-        self.good("compare", "--reference", exact, "-f", os.path.join(self.FOLDER, "heldout.txt"), "-c", 256, "--windows", 6, "--no-speed", "--task",
+        self.good("compare", "--reference", exact, "-f", os.path.join(self.FOLDER, "heldout.txt"), "-c", 256, "--windows", 2 if SANITIZED else 6, "--no-speed", "--task",
                   os.path.join(self.FOLDER, "questions.jsonl"), "--json", report, *files)
         with open(report, encoding="utf-8") as f:
             got = json.load(f)

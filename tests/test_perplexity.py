@@ -144,7 +144,7 @@ class Numbers(Perplexity):
 
     def test_same_digits(self):
         """However it is computed, and whatever windows were computed at the same time."""
-        text = TEXT * 8
+        text = TEXT * (2 if test_smollm2.SANITIZED else 8)
         for windows in (["-c", 64], ["-c", 33, "--stride", 9]):
             wanted = {k: v for k, v in self.measure(text, *windows).items() if k not in ("seconds", "tokens_per_second")}
             for level, threads in [(level, 1) for level in levels()] + [(levels()[-1], 3), (levels()[0], 7)]:
@@ -237,8 +237,8 @@ class SmolLM2(test_smollm2.Case):
 
     def test_same_digits(self):
         """With more rows of logits than are held at a time."""
-        one, three = ([self.measure("-c", 500, "--stride", 300, "-t", t)[k] for k in NUMBERS] for t in (1, 3))
-        self.assertEqual(one, three)
+        one, three = (self.measure("-c", 500, "--stride", 300, "-t", t) for t in (1, 3))
+        self.assertEqual([one[k] for k in NUMBERS], [three[k] for k in NUMBERS])
 
 
 if __name__ == "__main__":

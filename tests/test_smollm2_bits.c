@@ -63,9 +63,9 @@ START_TEST(test_fault_92_golden_hash_on_every_level) {
 END_TEST
 
 START_TEST(test_fault_92_golden_hash_for_every_split_and_thread_count) {
-    static const int32_t threads[] = {1, 2, 3, 8};
-    size_t first = sanitized() ? 2 : 0, last = sanitized() ? 2 : 3;
-    for (size_t t = first; t <= last; t++) {
+    static const int32_t threads[] = {1, 8, 3}; /* two: above */
+    size_t first = sanitized() ? 2 : 0;
+    for (size_t t = first; t < sizeof threads / sizeof *threads; t++) {
         for (size_t s = 2 * first; s < sizeof splits / sizeof *splits; s++) {
             uint64_t h = run(NULL, threads[t], N_TOKENS, splits[s]);
             ck_assert_msg(h == golden, "%d threads, split %zu: 0x%016llx", threads[t], s,

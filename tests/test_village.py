@@ -20,6 +20,7 @@ N_VOCAB, N_TOKENS, N_SCORED, PERPLEXITY = 1280, 9307, 4572, 1.522487
 WINDOW = 256
 # Fewer and fewer bits, and what each has to cost at least: its perplexity divided by that of the one before.
 LADDER = [("Q6_K", 1.0005), ("Q4_K_M", 1.001), ("Q4_0", 1.005), ("Q2_K", 1.1)]
+SLOW = unittest.skipIf(os.environ.get("SAN"), "quality is the same under sanitizers, and takes minutes")
 
 
 def words(text):
@@ -50,6 +51,7 @@ class Village(Case):
     def go_on(self, text, *args, n=60):
         return self.good("run", "-m", MODEL, "--raw", "-p", text, "--temp", 0, "-n", n, *args).text
 
+    @SLOW
     def test_perplexity_is_that_of_pytorch(self):
         got = self.perplexity(self.quantized("F32"), "--reference", "--kv", "f32")
         self.assertEqual((got["n_tokens"], got["n_scored"]), (N_TOKENS, N_SCORED))
@@ -58,7 +60,7 @@ class Village(Case):
         self.assertLess(abs(usual / PERPLEXITY - 1), 1e-3)
         self.assertLess(usual, N_VOCAB / 500)  # of which a guess has all
 
-    @unittest.skipIf(os.environ.get("SAN"), "quality is the same under sanitizers, and takes minutes")
+    @SLOW
     def test_fewer_bits_cost_more(self):
         exact = self.perplexity(self.quantized("F32"))["perplexity"]
         got = [self.perplexity(self.quantized("Q8_0"))["perplexity"]]
