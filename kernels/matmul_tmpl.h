@@ -161,35 +161,48 @@ INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t first
     gather_acts(false, x, block, &out[n]);
 }
 
-/* Of four blocks in each part; sums of a block are added up over its part, and then are in its lane. */
-INLINE rf turn_product(const quant_type *type, bool swapped, const step *w, const turn_acts *x) {
+/* Of four blocks in each part and nt tokens, x[t * stride], to u[t]; sums of a block are added up over its part, and then are in its lane. Codes meet
+ * all tokens before the next ones are looked at, so that few are kept. */
+INLINE void turn_products(const quant_type *type, bool swapped, int nt, const step *w,
+                          const turn_acts *x, int32_t stride, rf u[FEW_TOKENS]) {
     /* two halves of a block make one sum, or one each; as many of them in a run as 16 bits hold (simd_*.h) */
     const int n = type->geometry == SLM_SCALE16 || type->geometry == SLM_SCALE_MIN16 ? 1 : 2;
     /* codes of SCALE_MIN16 are not yet multiplied: 2 bits */
     const int max = type->geometry == SLM_SCALE_MIN16 ? 3 : type->max;
     const int run = DOT_RUN(max) < n ? DOT_RUN(max) : n;
-    ri sum[2];
+    ri sum[FEW_TOKENS][2];
     UNROLL
     for (int first = 0; first < 3 - n; first++) {
-        ri block[4] = {{0}, {0}, {0}, {0}};
+        ri block[FEW_TOKENS][4] = {{{0}}};
         UNROLL
         for (int k = 0; k < 4; k++) {
-            rdots dots = {0};
+            rdots dots[FEW_TOKENS] = {{0}};
             UNROLL
             for (int i = 0; i < n; i++) {
                 rb q = w->q[4 * (first + i) + k];
-                rw a = x->q[4 * (first + i) + k];
-                dots = i % run == 0 ? dot_first(max, block[k], q, a) : dot_more(max, dots, q, a);
-                if (i % run == run - 1) block[k] = dot_last(dots, block[k]);
+                UNROLL
+                for (int t = 0; t < nt; t++) {
+                    rw a = x[t * stride].q[4 * (first + i) + k];
+                    dots[t] = i % run == 0 ? dot_first(max, block[t][k], q, a)
+                                           : dot_more(max, dots[t], q, a);
+                    if (i % run == run - 1) block[t][k] = dot_last(dots[t], block[t][k]);
+                }
             }
         }
-        sum[first] = sums_of_lanes(4 * n * 127 * max, block);
-        if (swapped) sum[first] = (ri)swap_lanes((rw)sum[first]);
-        sum[first] += zero_offset(type, x->half, first);
+        UNROLL
+        for (int t = 0; t < nt; t++) {
+            sum[t][first] = sums_of_lanes(4 * n * 127 * max, block[t]);
+            if (swapped) sum[t][first] = (ri)swap_lanes((rw)sum[t][first]);
+            sum[t][first] += zero_offset(type, x[t * stride].half, first);
+        }
     }
-    if (type->geometry == SLM_SCALE_MIN16) /* sums of 16 codes below 16: they fit in 16 bits */
-        sum[0] = madd16(((rw)sum[0] & 0xffff) | (rw)sum[1] << 16, w->c);
-    return scaled(type, sum, w, x->sum, x->half);
+    UNROLL
+    for (int t = 0; t < nt; t++) {
+        const turn_acts *a = &x[t * stride];
+        if (type->geometry == SLM_SCALE_MIN16) /* sums of 16 codes below 16: they fit in 16 bits */
+            sum[t][0] = madd16(((rw)sum[t][0] & 0xffff) | (rw)sum[t][1] << 16, w->c);
+        u[t] = scaled(type, sum[t], w, a->sum, a->half);
+    }
 }
 
 /* n parts that do not follow each other, as rows (of n_row, of which `left` are to come) end in a last step, or are fewer than a
@@ -204,17 +217,16 @@ INLINE const uint8_t *join_parts(const quant_type *type, const uint8_t *p, int32
     return copy;
 }
 
-/* The products of one turn, u[token][half]. */
+/* The products of one turn, u[half][token]. */
 INLINE void turn(const quant_type *type, int nt, const uint8_t *from, const turn_acts *acts,
-                 int32_t stride, rf u[FEW_TOKENS][2]) {
+                 int32_t stride, rf u[2][FEW_TOKENS]) {
     parts w = {.joined = true, .n_blocks = SLM_STRIPES};
     for (int k = 0; k < ROWS; k++) w.at[k] = from + k * part_bytes(type);
     UNROLL
     for (int half = 0; half < type->steps; half++) {
         step s;
         type->unpack(&w, half, &s);
-        for (int t = 0; t < nt; t++)
-            u[t][half] = turn_product(type, swaps(type), &s, &acts[t * stride + half]);
+        turn_products(type, swaps(type), nt, &s, acts + half, stride, u[half]);
     }
 }
 
@@ -230,7 +242,7 @@ INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32
     const turn_acts *x = acts, *x_end = acts + turn_period(n) * type->steps;
     r1 acc[FEW_TOKENS] = {{0}};
     for (int32_t left = n_rows * n; left > 0; left -= ROWS) {
-        rf u[FEW_TOKENS][2];
+        rf u[2][FEW_TOKENS];
         uint8_t copy[ROWS * MAX_PART_BYTES];
         const uint8_t *from = p;
         if (left < ROWS || (gap && d_end - d < ROWS * part_d))
@@ -247,7 +259,7 @@ INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32
                 UNROLL
                 for (int half = 0; half < type->steps; half++)
                     acc[t] = r1_fma(r1_load(d + t * stored + half * SLM_STRIPES),
-                                    rf_part(u[t][half], k), acc[t]);
+                                    rf_part(u[half][t], k), acc[t]);
             }
             d += part_d;
             if (d < d_end) continue;
@@ -275,10 +287,11 @@ INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int3
         for (int r = 0; r < ROWS; r++)
             fetch_ahead(w.at[r] + n_parts(type, m->n_in) * part_bytes(type),
                         SLM_STRIPES * type->block_bytes);
+        rf u[FEW_TOKENS];
+        turn_products(type, false, nt, &s, acts + n_acts - 1, n_acts, u);
         for (int t = 0; t < nt; t++) {
             const float *d = m->x->d + t * (int64_t)slm__n_blocks_stored(m->n_in);
-            rf u = turn_product(type, false, &s, &acts[(t + 1) * n_acts - 1]);
-            acc[t] = rf_fma((rf)rw_all4(d + nb / SLM_STRIPES * SLM_STRIPES), u, acc[t]);
+            acc[t] = rf_fma((rf)rw_all4(d + nb / SLM_STRIPES * SLM_STRIPES), u[t], acc[t]);
         }
     }
     for (int t = 0; t < nt; t++) store_rows(acc[t], n_rows, m->out + t * m->out_stride + row);
