@@ -17,6 +17,7 @@
 #   O=DIR            where everything is built (default: build)
 #   SAN=address,...  build with these sanitizers, for example  make check O=build-asan SAN=address,undefined
 #   WERROR=-Werror   warnings are errors
+#   FAST=-O1         the kernels with less optimisation: they are slow to build
 #   V=1              show the commands
 
 O      ?= build
@@ -81,7 +82,7 @@ $(O)/slm: $(TOOL_OBJ) $(O)/libslm.a
 # A change of compiler or flags rebuilds everything: the flags are a file that objects depend on.
 $(O)/flags: FORCE
 	@mkdir -p $(O)
-	@echo '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS)' > $@
+	@echo '$(CC) $(ALL_CFLAGS) $(FAST)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS) $(FAST)' > $@
 FORCE:
 
 $(O)/%.o: %.c $(O)/flags
@@ -89,8 +90,8 @@ $(O)/%.o: %.c $(O)/flags
 	$(SAY) CC   $<
 	$(Q)$(CC) $(ALL_CFLAGS) $(EXTRA_CFLAGS) -MMD -MP -c -o $@ $<
 
-# Kernels, the slowest part to build: FAST=-O1 where only warnings are wanted.
-FAST := $(if $(SAN),-O2,-O3)
+# Under sanitizers the kernels would take minutes to build; under that of addresses they are not inlined (kernels/inline.h).
+FAST := $(if $(findstring address,$(SAN)),-O2,$(if $(SAN),-O1,-O3))
 $(O)/kernels/%.o $(O)/libslm/ops.o $(O)/libslm/attn.o $(O)/libslm/imatrix.o $(O)/libslm/sampler_row.o $(O)/tools/compare_row.o: EXTRA_CFLAGS = $(FAST)
 $(foreach i,$(ISAS),$(eval $(O)/kernels/isa_$(i).o: EXTRA_CFLAGS = $(FAST) $(ISA_FLAGS_$(i))))
 $(foreach i,$(SEARCHES),$(eval $(O)/kernels/search_$(i).o: EXTRA_CFLAGS = $(FAST) $(ISA_FLAGS_$(i))))

@@ -10,7 +10,7 @@
 #endif
 #endif
 
-/* Under a sanitizer speed is no matter, but the size of the code is. */
+/* With what the address sanitizer adds, code that is all inlined would take minutes to build. */
 #if defined(__SANITIZE_ADDRESS__) || defined(SLM_SANITIZED)
 #define INLINE static inline
 #define UNROLL

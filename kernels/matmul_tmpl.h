@@ -161,8 +161,8 @@ INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t first
     gather_acts(false, x, block, &out[n]);
 }
 
-/* Of four blocks in each part and nt tokens, x[t * stride], to u[t]; sums of a block are added up over its part, and then are in its lane. Codes meet
- * all tokens before the next ones are looked at, so that few are kept. */
+/* Of four blocks in each part and nt tokens, x[t * stride], to u[t]; sums of a block are added up over its part, and then are in its lane.
+ * Codes meet all tokens before the next ones are looked at, so that few are kept. */
 INLINE void turn_products(const quant_type *type, bool swapped, int nt, const step *w,
                           const turn_acts *x, int32_t stride, rf u[FEW_TOKENS]) {
     /* two halves of a block make one sum, or one each; as many of them in a run as 16 bits hold (simd_*.h) */

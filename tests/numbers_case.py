@@ -76,6 +76,7 @@ class Numbers:
 
     def agree(self, got, greedy, close):
         """Equal up to the first token whose margin over the second is below `close`; returns how many that were."""
+        self.assertEqual(len(got), len(greedy))
         for i, (mine, (token, margin)) in enumerate(zip(got, greedy)):
             if mine != token:
                 self.assertLess(margin, close, f"token {i}: {mine}, expected {token}")
@@ -96,7 +97,7 @@ class Numbers:
         self.assertGreaterEqual(sum(n), self.greedy_of_reference, n)
 
     def test_fault_92_golden_hash_on_every_level_and_thread_count(self):
-        """The highest level with one thread and three, the others with two; each with each is what small models have (test_forward.c)."""
+        """The highest level with one thread and three (under sanitizers three), the others with two; each with each is what small models have (test_forward.c)."""
         *others, best = levels(self.model)
         if SLOW and "c" in others:
             others.remove("c")

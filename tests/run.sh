@@ -2,6 +2,8 @@
 # Run every test program under $O and every tests/test_*.py, $JOBS at a time (default: one per processor), and add up what they
 # say. Called by `make check`. run.sh arm: only $ARM_TESTS, under $O/arm. Called by `make check-arm`.
 #
+# Under sanitizers ($SAN) tests of scripts are left out: the program that those call has tests of its own.
+#
 # A program exits with 77 if something that it cannot make itself was missing (a model without network): that is
 # skipped, loudly. The last line is "N passed, N failed, N skipped".
 cd "$(dirname "$0")/.." || exit 1
@@ -86,7 +88,6 @@ fi
 # some of these take longest: first, so that no processor waits at the end
 for t in tests/test_*.py; do
     [ -e "$t" ] || continue
-    # of scripts, which no sanitizer watches: once is enough
     case $SAN:$t in ?*:*/test_get_model.py | ?*:*/test_side_by_side.py) continue ;; esac
     SLM=$O/slm O=$O start "$(basename "$t")" python3 "$t"
 done
