@@ -176,7 +176,8 @@ INLINE void turn_products(const quant_type *type, bool swapped, int nt, const st
         ri block[FEW_TOKENS][4] = {{{0}}};
         UNROLL
         for (int k = 0; k < 4; k++) {
-            rdots dots[FEW_TOKENS] = {{0}};
+            rdots dots[FEW_TOKENS];
+            for (int t = 0; t < nt; t++) dots[t] = (rdots){0};
             UNROLL
             for (int i = 0; i < n; i++) {
                 rb q = w->q[4 * (first + i) + k];
