@@ -51,11 +51,8 @@ class Records(test_smollm2.Case):
     def test_answers_are_records(self):
         for record in HELD_OUT[1:2 if SANITIZED else 6]:
             answer = self.answer(record, *LORA)
-            self.assertEqual(answer, record["response"][:len(answer)])
-            self.assertEqual(len(answer) == len(record["response"]), not SANITIZED)
-            without = self.answer(record)
-            self.assertNotEqual(without[:len(answer)], answer)
-            self.assertNotIn(record["response"], without)
+            self.assertEqual(answer, record["response"][:len(answer) if SANITIZED else None])
+            self.assertNotIn(answer, self.answer(record))
 
 
 class HeldOut(unittest.TestCase):
