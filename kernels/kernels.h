@@ -7,6 +7,7 @@
 #ifndef SLM_KERNELS_H
 #define SLM_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,15 +33,21 @@ static inline int32_t slm__n_blocks_stored(int32_t n) {
  *
  * Four blocks (the stripes) lie together, in groups of four values, so that a vector of four lanes holds a group of each:
  * slm__act_at() says where a value is.
+ *
+ * Wide ones have 16 bits, 255 * high + low. Token t has rows 2t, the high parts, and 2t + 1, the low ones; its d and its sum, of
+ * the whole integers, are in row 2t.
  */
 typedef struct slm_acts {
-    int32_t n;     /* values of a row                                                */
-    float *x;      /* [n_tokens, n]                                                  */
-    int8_t *q;     /* [n_tokens, nb / 4, 8 groups, 4 blocks, 4 values], -127 .. 127  */
-    float *d;      /* [n_tokens, nb]                                                 */
-    float *sum;    /* [n_tokens, nb]     sum of q over the block, exact              */
-    int16_t *half; /* [n_tokens, nb, 2]  sums of q over each half of the block       */
+    int32_t n; /* values of a row                                              */
+    bool wide;
+    float *x;      /* [n_tokens, n]                                                */
+    int8_t *q;     /* [n_rows, nb / 4, 8 groups, 4 blocks, 4 values], -127 .. 127  */
+    float *d;      /* [n_rows, nb]                                                 */
+    float *sum;    /* [n_rows, nb]     sum of q over the block, exact              */
+    int16_t *half; /* [n_rows, nb, 2]  sums of q over each half of the block       */
 } slm_acts;
+
+enum { SLM_WIDE = 255, SLM_WIDE_MAX = SLM_WIDE * 127 + 127 };
 
 /* Where value j (0 .. 31) of block b of a row lies in q. */
 static inline int64_t slm__act_at(int64_t b, int j) {
@@ -63,6 +70,9 @@ typedef struct slm_matmul {
 typedef void (*slm_matmul_fn)(const slm_matmul *m, int32_t row, int32_t n_rows, void *scratch);
 
 size_t slm__matmul_scratch(int32_t n_in);
+
+/* Fill rows 2 * token and 2 * token + 1 of q, d, sum, half from row `token` of x: wide activations. One for all levels: few rows are. */
+void slm__quantize_wide(const slm_acts *a, int32_t token);
 
 /* One page of 64 positions of one KV head against n_q queries (of all heads that share it, of one token or more). */
 typedef struct slm_attn_page {

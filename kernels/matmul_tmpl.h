@@ -1,7 +1,7 @@
 /* Matrix products, written once over the vector vocabulary of a simd_*.h and the unpackers of steps.h. Bits as ref.c.
  *
  * A step is four blocks, the four stripes, in each part (128 bits) of a vector. One token or two take their steps
- * straight from the unpacker, parts being steps of one row. More tokens sweep over a strip of rows, parts being rows, that was
+ * straight from the unpacker (few_tmpl.h). More tokens sweep over a strip of rows, parts being rows, that was
  * unpacked into the thread's scratch once, so weights are read once however many tokens there are.
  */
 
@@ -18,6 +18,7 @@ typedef struct quant_type {
     int max, zero; /* codes are 0 .. max and stand for code - zero */
     int32_t block_bytes;
     int steps; /* in a whole number of blocks: 2 in a super-block, whose halves differ */
+    bool wide; /* two rows of activations make one of 16 bits */
 } quant_type;
 
 /* ---- Products of steps: four blocks in each part of a vector ---- */
@@ -35,13 +36,27 @@ INLINE ri zero_offset(const quant_type *type, rw halves, int half) {
     return madd16(halves, (rw){0} + minus);
 }
 
-/* The product with activations of scale 1 (ref.c: block_dot). s: of all 32, or of each half; sum, halves: of the activations. */
-INLINE rf scaled(const quant_type *type, const ri s[2], const step *w, rw sum, rw halves) {
-    rf u = w->d0 * to_float(s[0]);
+/* What four blocks in each part come to with integers of activations: of all 32 weights, or of each half; of minima (SCALE_MIN16). */
+typedef struct step_sums {
+    ri s[2], min;
+} step_sums;
+
+/* Of high and low parts. */
+INLINE ri joined(ri high, ri low) { return (ri)((rw)high << 8) - high + low; }
+
+INLINE void join(const quant_type *type, step_sums *high, const step_sums *low) {
+    high->s[0] = joined(high->s[0], low->s[0]);
+    if (type->geometry == SLM_SCALE16) high->s[1] = joined(high->s[1], low->s[1]);
+    if (type->geometry == SLM_SCALE_MIN16) high->min = joined(high->min, low->min);
+}
+
+/* The product with activations of scale 1 (ref.c: block_dot). sum: of their integers. */
+INLINE rf scaled(const quant_type *type, const step_sums *sums, const step *w, rw sum) {
+    rf u = w->d0 * to_float(sums->s[0]);
     switch (type->geometry) {
-    case SLM_SCALE16: return rf_fma(w->d1, to_float(s[1]), u);
+    case SLM_SCALE16: return rf_fma(w->d1, to_float(sums->s[1]), u);
     case SLM_SCALE_MIN: return rf_fma(w->d1, (rf)sum, u);
-    case SLM_SCALE_MIN16: return rf_fma(w->d1, to_float(madd16(w->k, halves)), u);
+    case SLM_SCALE_MIN16: return rf_fma(w->d1, to_float(sums->min), u);
     default: return u;
     }
 }
@@ -57,6 +72,10 @@ INLINE void store_rows(rf acc, int32_t n_rows, float *out) {
 }
 
 /* ---- Rows ---- */
+
+INLINE int32_t n_act_rows(const slm_matmul *m) {
+    return m->x->wide ? 2 * m->n_tokens : m->n_tokens;
+}
 
 /* Rows that are not there repeat the last one; their results are dropped. */
 INLINE parts rows_at(const slm_matmul *m, int32_t row, int32_t n_rows) {
@@ -79,235 +98,17 @@ INLINE void last_step(const quant_type *type, const slm_matmul *m, const parts *
     type->unpack(&p, 0, s);
 }
 
-/* ---- A few tokens: steps straight from the unpacker, nt (constant) tokens ----
- *
- * Memory is fastest when it is read in one stream. So the parts of a vector are consecutive steps of one row (of super-blocks: the same
- * half of consecutive ones), a turn, and go on from one row into the next: ROWS rows of n parts are n turns.
- */
-
-enum { FEW_TOKENS = 2, FETCH_AHEAD = 12288, MAX_PART_BYTES = sizeof(slm_q6_k) };
-
-/* To the second-level cache, and far ahead: the first level waits for no more than some lines at a time, which holds back the others. */
-INLINE void fetch_ahead(const uint8_t *p, int32_t n_bytes) {
-    UNROLL
-    for (int32_t i = 0; i < n_bytes; i += 64) __builtin_prefetch(p + FETCH_AHEAD + i, 0, 2);
-}
-
-/* Where the next part begins: a step further, or a super-block. */
-INLINE int32_t part_bytes(const quant_type *type) {
-    return type->block_bytes * (type->steps == 1 ? SLM_STRIPES : 1);
-}
-INLINE int32_t n_parts(const quant_type *type, int32_t n_in) {
-    return slm__n_blocks(n_in) / (SLM_STRIPES * type->steps);
-}
-/* Whether blocks and parts change places in the codes of a turn (steps.h). */
-INLINE bool swaps(const quant_type *type) {
-    return type->steps == 1 && quads_fit(type->block_bytes);
-}
-/* After so many turns, a row begins again with a turn. */
-INLINE int32_t turn_period(int32_t n_parts) {
-    int32_t period = n_parts;
-    for (int rows = ROWS; rows % 2 == 0 && period % 2 == 0; rows /= 2) period /= 2;
-    return period;
-}
-
-/* Activations as the codes of a step; those of a token: each turn of a period, each half, then the last step, the same in all parts. */
-typedef struct turn_acts {
-    rw q[8], sum, half;
-} turn_acts;
-
-INLINE int32_t n_turn_acts(const quant_type *type, int32_t n_in) {
-    return turn_period(n_parts(type, n_in)) * type->steps +
-           has_last_step(type, slm__n_blocks(n_in));
-}
-
-/* Four blocks in each part, from block[k] on. */
-INLINE void gather_acts(bool swapped, const slm_acts *x, const int64_t block[ROWS],
-                        turn_acts *out) {
-    const uint8_t *q[ROWS], *sum[ROWS], *half[ROWS];
-    for (int k = 0; k < ROWS; k++) {
-        q[k] = (const uint8_t *)x->q + block[k] * SLM_QBLOCK;
-        sum[k] = (const uint8_t *)(x->sum + block[k]);
-        half[k] = (const uint8_t *)(x->half + 2 * block[k]);
-    }
-    for (int h = 0; h < 8; h += 4) {
-        if (!swapped)
-            transpose(load_rows(q, 16 * h), load_rows(q, 16 * h + 16), load_rows(q, 16 * h + 32),
-                      load_rows(q, 16 * h + 48), out->q + h);
-        for (int k = 0; swapped && k < ROWS; k++) {
-            rw groups;
-            memcpy(&groups, q[k] + 16 * h, sizeof groups);
-            out->q[h + k] = swap_lanes(groups);
-        }
-    }
-    out->sum = load_rows(sum, 0);
-    out->half = load_rows(half, 0);
-}
-
-/* first: the first block of a token. */
-INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t first, turn_acts *out) {
-    int32_t nb = slm__n_blocks(x->n), n_row = n_parts(type, x->n);
-    int32_t n = turn_period(n_row) * type->steps;
-    int64_t block[ROWS];
-    for (int32_t i = 0; i < n; i++) {
-        for (int k = 0; k < ROWS; k++) {
-            int32_t part = (i / type->steps * ROWS + k) % n_row;
-            block[k] = first + (part * type->steps + i % type->steps) * SLM_STRIPES;
-        }
-        gather_acts(swaps(type), x, block, &out[i]);
-    }
-    if (!has_last_step(type, nb)) return;
-    for (int k = 0; k < ROWS; k++) block[k] = first + nb / SLM_STRIPES * SLM_STRIPES;
-    gather_acts(false, x, block, &out[n]);
-}
-
-/* Of four blocks in each part and nt tokens, x[t * stride], to u[t]; sums of a block are added up over its part, and then are in its lane.
- * Codes meet all tokens before the next ones are looked at, so that few are kept. */
-INLINE void turn_products(const quant_type *type, bool swapped, int nt, const step *w,
-                          const turn_acts *x, int32_t stride, rf u[FEW_TOKENS]) {
-    /* two halves of a block make one sum, or one each; as many of them in a run as 16 bits hold (simd_*.h) */
-    const int n = type->geometry == SLM_SCALE16 || type->geometry == SLM_SCALE_MIN16 ? 1 : 2;
-    /* codes of SCALE_MIN16 are not yet multiplied: 2 bits */
-    const int max = type->geometry == SLM_SCALE_MIN16 ? 3 : type->max;
-    const int run = DOT_RUN(max) < n ? DOT_RUN(max) : n;
-    ri sum[FEW_TOKENS][2];
-    UNROLL
-    for (int first = 0; first < 3 - n; first++) {
-        ri block[FEW_TOKENS][4] = {{{0}}};
-        UNROLL
-        for (int k = 0; k < 4; k++) {
-            rdots dots[FEW_TOKENS];
-            for (int t = 0; t < nt; t++) dots[t] = (rdots){0};
-            UNROLL
-            for (int i = 0; i < n; i++) {
-                rb q = w->q[4 * (first + i) + k];
-                UNROLL
-                for (int t = 0; t < nt; t++) {
-                    rw a = x[t * stride].q[4 * (first + i) + k];
-                    dots[t] = i % run == 0 ? dot_first(max, block[t][k], q, a)
-                                           : dot_more(max, dots[t], q, a);
-                    if (i % run == run - 1) block[t][k] = dot_last(dots[t], block[t][k]);
-                }
-            }
-        }
-        UNROLL
-        for (int t = 0; t < nt; t++) {
-            sum[t][first] = sums_of_lanes(4 * n * 127 * max, block[t]);
-            if (swapped) sum[t][first] = (ri)swap_lanes((rw)sum[t][first]);
-            sum[t][first] += zero_offset(type, x[t * stride].half, first);
-        }
-    }
-    UNROLL
-    for (int t = 0; t < nt; t++) {
-        const turn_acts *a = &x[t * stride];
-        if (type->geometry == SLM_SCALE_MIN16) /* sums of 16 codes below 16: they fit in 16 bits */
-            sum[t][0] = madd16(((rw)sum[t][0] & 0xffff) | (rw)sum[t][1] << 16, w->c);
-        u[t] = scaled(type, sum[t], w, a->sum, a->half);
-    }
-}
-
-/* n parts that do not follow each other, as rows (of n_row, of which `left` are to come) end in a last step, or are fewer than a
- * turn: copied so that they do. */
-INLINE const uint8_t *join_parts(const quant_type *type, const uint8_t *p, int32_t n, int64_t left,
-                                 int32_t n_row, int64_t gap, uint8_t *copy) {
-    memset(copy, 0, (size_t)(ROWS * part_bytes(type)));
-    for (int32_t k = 0; k < ROWS && k < n; k++, left--) {
-        if (left == 0) left = n_row, p += gap;
-        memcpy(copy + k * part_bytes(type), p + k * part_bytes(type), (size_t)part_bytes(type));
-    }
-    return copy;
-}
-
-/* The products of one turn, u[half][token]. */
-INLINE void turn(const quant_type *type, int nt, const uint8_t *from, const turn_acts *acts,
-                 int32_t stride, rf u[2][FEW_TOKENS]) {
-    parts w = {.joined = true, .n_blocks = SLM_STRIPES};
-    for (int k = 0; k < ROWS; k++) w.at[k] = from + k * part_bytes(type);
-    UNROLL
-    for (int half = 0; half < type->steps; half++) {
-        step s;
-        type->unpack(&w, half, &s);
-        turn_products(type, swaps(type), nt, &s, acts + half, stride, u[half]);
-    }
-}
-
-/* The whole parts of up to ROWS rows. A last turn that is not full makes sums of rows that are not there. */
-INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
-                      int32_t n_rows, const turn_acts *acts, r1 sums[ROWS][FEW_TOKENS]) {
-    const int part_d = type->steps * SLM_STRIPES;
-    const uint8_t *p = m->w + (uint64_t)row * m->row_bytes;
-    int64_t stored = slm__n_blocks_stored(m->n_in);
-    int32_t n = n_parts(type, m->n_in), stride = n_turn_acts(type, m->n_in), r = 0;
-    int64_t gap = (int64_t)m->row_bytes - n * part_bytes(type);
-    const float *d = m->x->d, *d_end = d + n * part_d;
-    const turn_acts *x = acts, *x_end = acts + turn_period(n) * type->steps;
-    r1 acc[FEW_TOKENS] = {{0}};
-    for (int32_t left = n_rows * n; left > 0; left -= ROWS) {
-        rf u[2][FEW_TOKENS];
-        uint8_t copy[ROWS * MAX_PART_BYTES];
-        const uint8_t *from = p;
-        if (left < ROWS || (gap && d_end - d < ROWS * part_d))
-            from = join_parts(type, p, left, (d_end - d) / part_d, n, gap, copy);
-        fetch_ahead(p, ROWS * part_bytes(type));
-        turn(type, nt, from, x, stride, u);
-        p += ROWS * part_bytes(type);
-        x += type->steps;
-        if (x == x_end) x = acts;
-        UNROLL
-        for (int k = 0; k < ROWS; k++) {
-            UNROLL
-            for (int t = 0; t < nt; t++) {
-                UNROLL
-                for (int half = 0; half < type->steps; half++)
-                    acc[t] = r1_fma(r1_load(d + t * stored + half * SLM_STRIPES),
-                                    rf_part(u[half][t], k), acc[t]);
-            }
-            d += part_d;
-            if (d < d_end) continue;
-            for (int t = 0; t < nt; t++) sums[r][t] = acc[t], acc[t] = (r1){0};
-            d = m->x->d, p += gap, r++;
-        }
-    }
-}
-
-INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
-                       int32_t n_rows, const turn_acts *acts) {
-    int32_t nb = slm__n_blocks(m->n_in), n_acts = n_turn_acts(type, m->n_in);
-    r1 sums[ROWS][FEW_TOKENS] = {{{0}}};
-    rf acc[FEW_TOKENS];
-    row_turns(type, nt, m, row, n_rows, acts, sums);
-    for (int t = 0; t < nt; t++) {
-        r1 rows[ROWS];
-        for (int r = 0; r < ROWS; r++) rows[r] = sums[r][t];
-        acc[t] = rf_join(rows);
-    }
-    if (has_last_step(type, nb)) { /* here, parts are rows */
-        step s;
-        parts w = rows_at(m, row, n_rows);
-        last_step(type, m, &w, &s);
-        for (int r = 0; r < ROWS; r++)
-            fetch_ahead(w.at[r] + n_parts(type, m->n_in) * part_bytes(type),
-                        SLM_STRIPES * type->block_bytes);
-        rf u[FEW_TOKENS];
-        turn_products(type, false, nt, &s, acts + n_acts - 1, n_acts, u);
-        for (int t = 0; t < nt; t++) {
-            const float *d = m->x->d + t * (int64_t)slm__n_blocks_stored(m->n_in);
-            acc[t] = rf_fma((rf)rw_all4(d + nb / SLM_STRIPES * SLM_STRIPES), u[t], acc[t]);
-        }
-    }
-    for (int t = 0; t < nt; t++) store_rows(acc[t], n_rows, m->out + t * m->out_stride + row);
-}
-
-INLINE void all_few_tokens(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
-                           int32_t n_rows, turn_acts *acts) {
-    for (int t = 0; t < nt; t++)
-        spread_acts(type, m->x, t * (int64_t)slm__n_blocks_stored(m->n_in),
-                    acts + t * n_turn_acts(type, m->n_in));
-    for (int32_t end = row + n_rows; row < end; row += ROWS)
-        few_tokens(type, nt, m, row, end - row < ROWS ? end - row : ROWS, acts);
-}
+#include "few_tmpl.h"
+#if SWAPS
+#include "joined_tmpl.h"
+#endif
 
 /* ---- Several tokens ---- */
+
+/* Rows of activations that a tile has; wide ones come in pairs. */
+INLINE int tile_rows(const quant_type *type) {
+    return type->wide ? TILE_TOKENS / 2 * 2 : TILE_TOKENS;
+}
 
 /* The next strip, or what lies further ahead if strips are short: fetched piece by piece while this one is unpacked and multiplied, as
  * the processor drops what is more than it can wait for. */
@@ -316,11 +117,11 @@ typedef struct ahead {
     int64_t piece; /* for each step of a vector or a tile */
 } ahead;
 
-INLINE ahead next_strip(const slm_matmul *m, int32_t row, int32_t n_steps) {
+INLINE ahead next_strip(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_steps) {
     int64_t n_bytes = SLM_STRIP * (int64_t)m->row_bytes;
     const uint8_t *at =
         m->w + (uint64_t)row * m->row_bytes + (n_bytes > FETCH_AHEAD ? n_bytes : FETCH_AHEAD);
-    int64_t tiles = m->n_tokens / TILE_TOKENS + (m->n_tokens % TILE_TOKENS + 1) / 2;
+    int64_t most = tile_rows(type), n = n_act_rows(m), tiles = n / most + (n % most + 1) / 2;
     int64_t times = (tiles + TILE_VECTORS) * n_steps * (SLM_STRIP / ROWS / TILE_VECTORS);
     return (ahead){at, at + n_bytes, (n_bytes / times / 64 + 1) * 64};
 }
@@ -368,12 +169,12 @@ INLINE step_acts acts_at(const slm_acts *x, int64_t block) {
                        x->half + block * 2};
 }
 
-/* One step of `nv` vectors of rows x `nt` tokens (both constant), in groups: acc[v][t] goes on. */
+/* One step of `nv` vectors of rows x `nt` rows of activations (both constant), in groups: acc[v][token] goes on. */
 INLINE void add_step(const quant_type *type, int nv, int nt, const step *const s[],
                      const step_acts a[], rf acc[TILE_VECTORS][TILE_TOKENS]) {
     const int limit = type->geometry == SLM_SCALE16 ? 4 : 8;
     const int run = DOT_RUN(type->max) < limit ? DOT_RUN(type->max) : limit;
-    ri sum[TILE_VECTORS][TILE_TOKENS][2];
+    step_sums sums[TILE_VECTORS][TILE_TOKENS];
     rdots part[TILE_VECTORS][TILE_TOKENS];
     UNROLL
     for (int g = 0; g < 8; g++) {
@@ -383,20 +184,25 @@ INLINE void add_step(const quant_type *type, int nv, int nt, const step *const s
             rw x = rw_all4(a[t].q + 16 * g);
             UNROLL
             for (int v = 0; v < nv; v++) {
-                if (g % limit == 0) sum[v][t][half] = zero_offset(type, rw_all4(a[t].half), half);
-                part[v][t] = g % run == 0 ? dot_first(type->max, sum[v][t][half], s[v]->q[g], x)
+                ri *sum = &sums[v][t].s[half];
+                if (g % limit == 0) *sum = zero_offset(type, rw_all4(a[t].half), half);
+                part[v][t] = g % run == 0 ? dot_first(type->max, *sum, s[v]->q[g], x)
                                           : dot_more(type->max, part[v][t], s[v]->q[g], x);
-                if (g % run == run - 1) sum[v][t][half] = dot_last(part[v][t], sum[v][t][half]);
+                if (g % run == run - 1) *sum = dot_last(part[v][t], *sum);
             }
         }
     }
+    const int rows = type->wide ? 2 : 1; /* of a token */
     UNROLL
-    for (int t = 0; t < nt; t++) {
+    for (int t = 0; t < nt; t += rows) {
         rf d = (rf)rw_all4(a[t].d);
         UNROLL
         for (int v = 0; v < nv; v++) {
-            rf u = scaled(type, sum[v][t], s[v], rw_all4(a[t].sum), rw_all4(a[t].half));
-            acc[v][t] = rf_fma(d, u, acc[v][t]);
+            for (int i = t; i < t + rows && type->geometry == SLM_SCALE_MIN16; i++)
+                sums[v][i].min = madd16(s[v]->k, rw_all4(a[i].half));
+            if (type->wide) join(type, &sums[v][t], &sums[v][t + rows - 1]);
+            rf u = scaled(type, &sums[v][t], s[v], rw_all4(a[t].sum));
+            acc[v][t / rows] = rf_fma(d, u, acc[v][t / rows]);
         }
     }
 }
@@ -415,9 +221,10 @@ INLINE void store_square(rf acc[TILE_VECTORS][TILE_TOKENS], int v, int t, int nt
     }
 }
 
-/* TILE_VECTORS vectors and nt (constant) tokens. */
+/* TILE_VECTORS vectors and nt (constant) rows of activations, from `act_row` on. */
 INLINE void tile(const quant_type *type, int nt, const slm_matmul *m, const step *strip,
-                 int32_t token, int32_t row, int32_t n_rows, ahead *next) {
+                 int32_t act_row, int32_t row, int32_t n_rows, ahead *next) {
+    const int n_out = tokens_of(type, nt);
     int64_t stored = slm__n_blocks_stored(m->n_in);
     int32_t n_steps = (int32_t)stored / SLM_STRIPES;
     rf acc[TILE_VECTORS][TILE_TOKENS] = {{{0}}};
@@ -426,45 +233,45 @@ INLINE void tile(const quant_type *type, int nt, const slm_matmul *m, const step
         step_acts a[TILE_TOKENS];
         fetch_piece(next);
         for (int v = 0; v < TILE_VECTORS; v++) s[v] = &strip[v * n_steps + i];
-        for (int t = 0; t < nt; t++) a[t] = acts_at(m->x, (token + t) * stored + i * SLM_STRIPES);
+        for (int t = 0; t < nt; t++) a[t] = acts_at(m->x, (act_row + t) * stored + i * SLM_STRIPES);
         add_step(type, TILE_VECTORS, nt, s, a, acc);
     }
-    float *out = m->out + token * m->out_stride + row;
+    float *out = m->out + tokens_of(type, act_row) * m->out_stride + row;
     UNROLL
     for (int v = 0; v < TILE_VECTORS; v += 2) {
         UNROLL
-        for (int t = 0; t < nt; t += 2)
-            store_square(acc, v, t, nt, n_rows - v * ROWS, out + v * ROWS, m->out_stride);
+        for (int t = 0; t < n_out; t += 2)
+            store_square(acc, v, t, n_out, n_rows - v * ROWS, out + v * ROWS, m->out_stride);
     }
 }
 
-/* All tiles of the strip with nt (constant) tokens. */
+/* All tiles of the strip with nt (constant) rows of activations. */
 INLINE void sweep(const quant_type *type, int nt, const slm_matmul *m, const step *strip,
-                  int32_t token, int32_t row, int32_t n_rows, ahead *next) {
+                  int32_t act_row, int32_t row, int32_t n_rows, ahead *next) {
     const int rows = TILE_VECTORS * ROWS;
     int32_t n_steps = slm__n_blocks_stored(m->n_in) / SLM_STRIPES;
     for (int32_t r = 0; r < n_rows; r += rows)
-        tile(type, nt, m, strip + r / ROWS * n_steps, token, row + r, n_rows - r, next);
+        tile(type, nt, m, strip + r / ROWS * n_steps, act_row, row + r, n_rows - r, next);
 }
 
 INLINE void several_tokens(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,
                            step *strip) {
     const int rows = TILE_VECTORS * ROWS;
-    ahead next = next_strip(m, row, slm__n_blocks_stored(m->n_in) / SLM_STRIPES);
+    ahead next = next_strip(type, m, row, slm__n_blocks_stored(m->n_in) / SLM_STRIPES);
     unpack_strip(type, m, row, n_rows, (n_rows + rows - 1) / rows * TILE_VECTORS, strip, &next);
-    int32_t t = 0;
-    for (; t + TILE_TOKENS <= m->n_tokens; t += TILE_TOKENS)
-        sweep(type, TILE_TOKENS, m, strip, t, row, n_rows, &next);
-    for (; t + 2 <= m->n_tokens; t += 2) sweep(type, 2, m, strip, t, row, n_rows, &next);
-    if (t < m->n_tokens) sweep(type, 1, m, strip, t, row, n_rows, &next);
+    const int most = tile_rows(type);
+    int32_t t = 0, n = n_act_rows(m);
+    for (; t + most <= n; t += most) sweep(type, most, m, strip, t, row, n_rows, &next);
+    for (; most > 2 && t + 2 <= n; t += 2) sweep(type, 2, m, strip, t, row, n_rows, &next);
+    if (!type->wide && t < n) sweep(type, 1, m, strip, t, row, n_rows, &next);
 }
 
 INLINE void matmul_quant(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,
                          void *scratch) {
-    if (m->n_tokens == 1) {
-        all_few_tokens(type, 1, m, row, n_rows, scratch);
-    } else if (m->n_tokens == 2) {
-        all_few_tokens(type, 2, m, row, n_rows, scratch);
+    if (!type->wide && m->n_tokens == 1) {
+        few_tokens(type, 1, m, row, n_rows, scratch);
+    } else if (n_act_rows(m) == 2) {
+        few_tokens(type, 2, m, row, n_rows, scratch);
     } else {
         for (int32_t end = row + n_rows; row < end; row += SLM_STRIP)
             several_tokens(type, m, row, end - row < SLM_STRIP ? end - row : SLM_STRIP, scratch);
@@ -475,9 +282,14 @@ INLINE void matmul_quant(const quant_type *type, const slm_matmul *m, int32_t ro
     _Static_assert(((bw) == 32 ? SLM_STRIPES : 1) * sizeof(block) <= MAX_PART_BYTES,             \
                    "copies of " #name);                                                          \
     static void matmul_##name(const slm_matmul *m, int32_t row, int32_t n_rows, void *scratch) { \
-        const quant_type type = {step_##name, SLM_##geometry, max,                               \
-                                 zero,        sizeof(block),  (bw) / 256 + 1};                   \
-        matmul_quant(&type, m, row, n_rows, scratch);                                            \
+        const quant_type one = {step_##name,   SLM_##geometry, max,  zero,                       \
+                                sizeof(block), (bw) / 256 + 1, false};                           \
+        const quant_type two = {step_##name,   SLM_##geometry, max, zero,                        \
+                                sizeof(block), (bw) / 256 + 1, true};                            \
+        if (m->x->wide)                                                                          \
+            matmul_quant(&two, m, row, n_rows, scratch);                                         \
+        else                                                                                     \
+            matmul_quant(&one, m, row, n_rows, scratch);                                         \
     }
 SLM_QUANT_TYPES(X)
 #undef X

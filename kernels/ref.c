@@ -44,19 +44,28 @@ size_t slm__matmul_scratch(int32_t n_in) {
     return row * (SLM_STRIP + 1) + 4096;
 }
 
-/* The product of a block with activations that have scale 1. */
-static float block_dot(slm_geometry geometry, const slm_unit *u, const int8_t *q, int64_t block,
-                       float sum, const int16_t *half) {
-    int32_t s[2] = {0, 0};
+/* What a block comes to with integers of activations. */
+typedef struct block_sums {
+    int32_t s[2]; /* codes * q over each half */
+    int32_t k;    /* k * q over the block     */
+} block_sums;
+
+static block_sums sums_of_block(const slm_unit *u, const slm_acts *x, int64_t block) {
+    block_sums sums = {{0, 0}, 0};
     for (int j = 0; j < SLM_QBLOCK; j++)
-        s[j / 16] += u->q[j / 16][j % 16] * q[slm__act_at(block, j)];
+        sums.s[j / 16] += u->q[j / 16][j % 16] * x->q[slm__act_at(block, j)];
+    for (int i = 0; i < 2; i++) sums.k += u->k[i] * x->half[block * 2 + i];
+    return sums;
+}
+
+/* The product of a block with activations that have scale 1. sum: of their integers. */
+static float block_dot(slm_geometry geometry, const slm_unit *u, block_sums sums, float sum) {
+    float both = u->d[0] * (float)(sums.s[0] + sums.s[1]);
     switch (geometry) {
-    case SLM_SCALE: return u->d[0] * (float)(s[0] + s[1]);
-    case SLM_SCALE_MIN: return fmaf(u->m, sum, u->d[0] * (float)(s[0] + s[1]));
-    case SLM_SCALE_MIN16:
-        return fmaf(u->m, (float)(u->k[0] * half[0] + u->k[1] * half[1]),
-                    u->d[0] * (float)(s[0] + s[1]));
-    case SLM_SCALE16: return fmaf(u->d[1], (float)s[1], u->d[0] * (float)s[0]);
+    case SLM_SCALE: return both;
+    case SLM_SCALE_MIN: return fmaf(u->m, sum, both);
+    case SLM_SCALE_MIN16: return fmaf(u->m, (float)sums.k, both);
+    case SLM_SCALE16: return fmaf(u->d[1], (float)sums.s[1], u->d[0] * (float)sums.s[0]);
     }
     return 0;
 }
@@ -70,11 +79,16 @@ static inline void matmul_quant(unpack_fn unpack, slm_geometry geometry, const s
         const uint8_t *w = m->w + (uint64_t)r * m->row_bytes;
         for (int32_t b = 0; b < nb; b++) unpack(w, b, &units[b]);
         for (int32_t t = 0; t < m->n_tokens; t++) {
-            int64_t at = (int64_t)t * stored;
+            int64_t at = (int64_t)t * (x->wide ? 2 * stored : stored);
             float stripe[SLM_STRIPES] = {0};
             for (int32_t b = 0; b < nb; b++) {
-                float u = block_dot(geometry, &units[b], x->q, at + b, x->sum[at + b],
-                                    x->half + (at + b) * 2);
+                block_sums sums = sums_of_block(&units[b], x, at + b);
+                if (x->wide) {
+                    block_sums low = sums_of_block(&units[b], x, at + stored + b);
+                    for (int i = 0; i < 2; i++) sums.s[i] = SLM_WIDE * sums.s[i] + low.s[i];
+                    sums.k = SLM_WIDE * sums.k + low.k;
+                }
+                float u = block_dot(geometry, &units[b], sums, x->sum[at + b]);
                 stripe[b % SLM_STRIPES] = fmaf(x->d[at + b], u, stripe[b % SLM_STRIPES]);
             }
             m->out[t * m->out_stride + r] = tree_sum(stripe, SLM_STRIPES);
@@ -112,35 +126,39 @@ static inline void matmul_float(void (*dequantize)(const void *, int64_t, float 
 SLM_FLOAT_TYPES(X)
 #undef X
 
-/* ---- Activations to 8 bits ---- */
+/* ---- Activations to 8 bits, or 16 ---- */
 
-/* The first n of a block of 32 as q [32], the rest zero; returns the scale. */
-static float block_codes(const float *x, int32_t n, int8_t *q) {
+/* The first n of a block of 32 as integers of at most `most`, q [32], the rest zero; returns the scale. */
+static float block_codes(const float *x, int32_t n, float most, int16_t *q) {
     uint32_t max_bits = 0; /* as integers, absolute values order as floats do, with NaN above all */
     for (int j = 0; j < n; j++) {
         uint32_t a = slm__bits(x[j]) & 0x7fffffff;
         max_bits = a > max_bits ? a : max_bits;
     }
     float max = slm__float(max_bits);
-    memset(q, 0, SLM_QBLOCK);
+    memset(q, 0, SLM_QBLOCK * sizeof *q);
     if (max_bits >= 0x7f800000)
         return slm__float(0x7fc00000); /* NaN or infinity: every product with this block is NaN */
-    if (max < 1e-30f) return 0;        /* 127 / max must not overflow */
-    float scale = 127.0f / max;
-    for (int j = 0; j < n; j++) q[j] = (int8_t)(int)((x[j] * scale + SLM_ROUND) - SLM_ROUND);
-    return max / 127.0f;
+    if (max < 1e-30f) return 0;        /* most / max must not overflow */
+    float scale = most / max;
+    for (int j = 0; j < n; j++) q[j] = (int16_t)(int)((x[j] * scale + SLM_ROUND) - SLM_ROUND);
+    return max / most;
 }
 
-static void quantize_block(const float *x, int32_t n, int64_t block, int8_t *q, float *d,
-                           float *sum, int16_t *half) {
-    int8_t codes[SLM_QBLOCK];
-    *d = block_codes(x, n, codes);
+static int32_t values_of_block(int32_t n, int32_t b) {
+    int32_t left = n - b * SLM_QBLOCK;
+    return left < 0 ? 0 : left > SLM_QBLOCK ? SLM_QBLOCK : left;
+}
+
+/* As the row's block `block`. Returns the sum of the codes. */
+static int32_t store_codes(const slm_acts *a, int64_t block, const int16_t codes[SLM_QBLOCK]) {
+    int16_t *half = a->half + block * 2;
     half[0] = half[1] = 0;
     for (int j = 0; j < SLM_QBLOCK; j++) {
-        q[slm__act_at(block, j)] = codes[j];
+        a->q[slm__act_at(block, j)] = (int8_t)codes[j];
         half[j / 16] = (int16_t)(half[j / 16] + codes[j]);
     }
-    *sum = (float)(half[0] + half[1]);
+    return half[0] + half[1];
 }
 
 static void quantize(const slm_acts *a, int32_t token) {
@@ -148,9 +166,26 @@ static void quantize(const slm_acts *a, int32_t token) {
     int64_t at = (int64_t)token * stored;
     const float *x = a->x + (int64_t)token * a->n;
     for (int32_t b = 0; b < stored; b++, at++) {
-        int32_t n = a->n - b * SLM_QBLOCK;
-        n = n < 0 ? 0 : n > SLM_QBLOCK ? SLM_QBLOCK : n;
-        quantize_block(x + b * SLM_QBLOCK, n, at, a->q, a->d + at, a->sum + at, a->half + at * 2);
+        int16_t codes[SLM_QBLOCK];
+        a->d[at] = block_codes(x + b * SLM_QBLOCK, values_of_block(a->n, b), 127, codes);
+        a->sum[at] = (float)store_codes(a, at, codes);
+    }
+}
+
+void slm__quantize_wide(const slm_acts *a, int32_t token) {
+    int32_t stored = slm__n_blocks_stored(a->n);
+    int64_t at = (int64_t)token * 2 * stored;
+    const float *x = a->x + (int64_t)token * a->n;
+    for (int32_t b = 0; b < stored; b++, at++) {
+        int16_t codes[SLM_QBLOCK], high[SLM_QBLOCK];
+        a->d[at] = block_codes(x + b * SLM_QBLOCK, values_of_block(a->n, b), SLM_WIDE_MAX, codes);
+        for (int j = 0; j < SLM_QBLOCK; j++) {
+            high[j] = (int16_t)((codes[j] + (codes[j] < 0 ? -127 : 127)) / SLM_WIDE);
+            codes[j] = (int16_t)(codes[j] - SLM_WIDE * high[j]);
+        }
+        int32_t sum = SLM_WIDE * store_codes(a, at, high);
+        a->sum[at] = (float)(sum + store_codes(a, at + stored, codes));
+        a->d[at + stored] = a->sum[at + stored] = 0;
     }
 }
 
@@ -196,10 +231,10 @@ static void to_f16(const float *x, int32_t n, slm_f16 *out) {
 
 static void to_q8(const float *x, int32_t n, int8_t *q, slm_f16 *d) {
     for (int32_t i = 0; i < n; i += SLM_QBLOCK) {
-        int8_t codes[SLM_QBLOCK];
+        int16_t codes[SLM_QBLOCK];
         int32_t here = n - i < SLM_QBLOCK ? n - i : SLM_QBLOCK;
-        d[i / SLM_QBLOCK] = slm__to_f16(block_codes(x + i, here, codes));
-        memcpy(q + i, codes, (size_t)here);
+        d[i / SLM_QBLOCK] = slm__to_f16(block_codes(x + i, here, 127, codes));
+        for (int j = 0; j < here; j++) q[i + j] = (int8_t)codes[j];
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+#include "kernels.h"
 #include "simd_x86.h"
 #include "vmath.h"
 
@@ -234,15 +235,6 @@ INLINE void fold_square(rf a0, rf b0, rf a1, rf b1, float *out0, float *out1) {
     _mm_storeu_ps(out1, _mm256_extractf128_ps(x, 1));
 }
 
-/* ---- One part by itself ---- */
-
-INLINE r1 rf_part(rf x, int k) {
-    return (r1)(k == 0 ? _mm256_castps256_ps128((__m256)x) : _mm256_extractf128_ps((__m256)x, 1));
-}
-INLINE rf rf_join(const r1 part[ROWS]) {
-    return (rf)_mm256_insertf128_ps(_mm256_castps128_ps256(part[0]), part[1], 1);
-}
-
 /* Dot products of groups of four codes, at most `max` or signed, with activations of -127 .. 127, added to a sum. A run of them begins with
  * dot_first() and ends with dot_last(); both are given the sum, as one or the other adds it. rdots: a run in the making. */
 typedef ri rdots;
@@ -282,6 +274,22 @@ INLINE rdots dot_first(int max, ri sum, rb w, rw a) {
 }
 INLINE ri dot_last(rdots part, ri sum) {
     return sum + (ri)_mm256_madd_epi16((__m256i)part, _mm256_set1_epi16(1));
+}
+
+/* Signed codes meet activations of 16 bits as words: fewer instructions than high and low parts by themselves. Even places are in one
+ * register, odd ones in another. */
+#define WIDENS(max)  ((max) > 64)
+INLINE __m256i even_words(__m256i x) { return _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8); }
+INLINE __m256i odd_words(__m256i x) { return _mm256_srai_epi16(x, 8); }
+/* high and low become even and odd. */
+INLINE void widen(rw *high, rw *low) {
+    __m256i h = (__m256i)*high, l = (__m256i)*low, wide = _mm256_set1_epi16(SLM_WIDE);
+    *high = (rw)_mm256_add_epi16(_mm256_mullo_epi16(even_words(h), wide), even_words(l));
+    *low = (rw)_mm256_add_epi16(_mm256_mullo_epi16(odd_words(h), wide), odd_words(l));
+}
+INLINE ri dot_wide(ri sum, rb w, rw even, rw odd) {
+    ri e = (ri)_mm256_madd_epi16(even_words((__m256i)w), (__m256i)even);
+    return sum + (e + (ri)_mm256_madd_epi16(odd_words((__m256i)w), (__m256i)odd));
 }
 #endif
 

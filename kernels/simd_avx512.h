@@ -245,8 +245,11 @@ INLINE void fold_square(rf a0, rf b0, rf a1, rf b1, float *out0, float *out1) {
     _mm256_storeu_ps(out1, _mm512_extractf32x8_ps(x, 1));
 }
 
-/* ---- One part by itself ---- */
+/* ---- One part by itself (joined_tmpl.h) ---- */
 
+typedef float r1 __attribute__((vector_size(16)));
+INLINE r1 r1_load(const float *p) { return (r1)_mm_loadu_ps(p); }
+INLINE r1 r1_fma(r1 a, r1 b, r1 c) { return (r1)_mm_fmadd_ps(a, b, c); }
 INLINE r1 rf_part(rf x, int k) {
     __m512 v = (__m512)x;
     return (r1)(k == 0   ? _mm512_castps512_ps128(v)

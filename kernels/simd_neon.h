@@ -245,17 +245,6 @@ INLINE void fold_square(rf a0, rf b0, rf a1, rf b1, float *out0, float *out1) {
     vst1_f32(out1, vget_high_f32(x));
 }
 
-/* ---- One part by itself ---- */
-
-typedef rf r1;
-INLINE r1 r1_load(const float *p) { return (r1)vld1q_f32(p); }
-INLINE r1 r1_fma(r1 a, r1 b, r1 c) { return rf_fma(a, b, c); }
-INLINE r1 rf_part(rf x, int k) {
-    (void)k;
-    return x;
-}
-INLINE rf rf_join(const r1 part[ROWS]) { return part[0]; }
-
 /* Dot products of groups of four codes, at most `max` or signed, with activations of -127 .. 127, added to a sum. A run of them begins with
  * dot_first() and ends with dot_last(); both are given the sum, as one or the other adds it. rdots: a run in the making. */
 INLINE rb signed_codes(rw x) { return (rb)x; }

@@ -17,9 +17,4 @@ INLINE float highest128(__m128 x) {
     return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
 }
 
-/* One part of a vector by itself. */
-typedef float r1 __attribute__((vector_size(16)));
-INLINE r1 r1_load(const float *p) { return (r1)_mm_loadu_ps(p); }
-INLINE r1 r1_fma(r1 a, r1 b, r1 c) { return (r1)_mm_fmadd_ps(a, b, c); }
-
 #endif

@@ -1,6 +1,6 @@
 /* One short unpacker per block type: four blocks of each of ROWS rows.
  *
- * Included by the isa_*.c after their simd_*.h. A vector is ROWS parts of 128 bits, and a part is a row (or, where matmul_tmpl.h says so, a
+ * Included by the isa_*.c after their simd_*.h. A vector is ROWS parts of 128 bits, and a part is a row (or, in joined_tmpl.h, a
  * step of one row). Codes stay as they are stored, 16 of a block in a part. What belongs to a block as a whole, its scales and its sums, is in
  * one lane of 32 bits: the four lanes of a part are four consecutive blocks of 32, the four stripes of numerics.md.
  *
@@ -16,6 +16,15 @@
 #define SWAPS 0
 INLINE bool quads_fit(int stride) { return stride < 0; } /* never */
 INLINE rw swap_lanes(rw x) { return x; }
+#endif
+
+#ifndef WIDENS
+#define WIDENS(max) 0
+INLINE void widen(rw *high, rw *low) { (void)high, (void)low; }
+INLINE ri dot_wide(ri sum, rb w, rw even, rw odd) {
+    (void)w, (void)even, (void)odd;
+    return sum;
+}
 #endif
 
 /* Where the parts begin; joined: each where the one before it ends. Where quads_fit(), codes of joined parts are then swapped: q[h][k] has the

@@ -101,8 +101,8 @@ static void begin_progress(slm_context *ctx, const slm_batch *b) {
     for (int32_t i = 0; i < b->n_tokens; i++) n_wanted += wants_logits(ctx, b, i);
     ctx->work.cancelled = false;
     ctx->work.n_done = 0;
-    ctx->work.n_all = m->layer_weights * (uint64_t)b->n_tokens +
-                      slm__logits_parts(ctx) * n_wanted * m->hp.n_vocab * m->hp.n_embd;
+    ctx->work.n_all =
+        m->layer_weights * (uint64_t)b->n_tokens + n_wanted * m->hp.n_vocab * m->hp.n_embd;
 }
 
 /* A pooled row, of zeros, for each sequence that the batch, just checked, adds to. */

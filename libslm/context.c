@@ -80,8 +80,9 @@ static void *take(layout *l, uint64_t n, uint64_t size) {
     return p;
 }
 
-static slm_acts take_acts(layout *l, uint64_t n_tokens, uint32_t n) {
-    uint64_t blocks = n_tokens * (uint64_t)slm__n_blocks_stored((int32_t)n);
+/* rows: of a token, 2 if activations can be wide. */
+static slm_acts take_acts(layout *l, uint64_t n_tokens, uint64_t rows, uint32_t n) {
+    uint64_t blocks = n_tokens * rows * (uint64_t)slm__n_blocks_stored((int32_t)n);
     slm_acts a = {.n = (int32_t)n};
     a.x = take(l, n_tokens * n, sizeof *a.x);
     a.q = take(l, blocks * SLM_QBLOCK, sizeof *a.q);
@@ -108,16 +109,16 @@ static void take_all(layout *l, slm__work *w, const slm__hparams *hp, const slm_
     w->rope[ROPE_GLOBAL] = take(l, t * hp->n_rot, sizeof(float));
     w->rope[ROPE_LOCAL] = take(l, t * hp->n_rot, sizeof(float));
     w->x = take(l, t * hp->n_embd, sizeof *w->x);
-    w->normed = take_acts(l, t, hp->n_embd);
-    w->attended = take_acts(l, t, n_q);
-    w->hidden = take_acts(l, t, hp->n_ff);
-    w->final = take_acts(l, 2 * max_wanted, hp->n_embd);
+    w->normed = take_acts(l, t, 1, hp->n_embd);
+    w->attended = take_acts(l, t, 1, n_q);
+    w->hidden = take_acts(l, t, 1, hp->n_ff);
+    w->final = take_acts(l, max_wanted, 2, hp->n_embd);
     w->q = take(l, t * n_q, sizeof *w->q);
     w->k = take(l, t * n_kv, sizeof *w->k);
     w->v = take(l, t * n_kv, sizeof *w->v);
     w->up = take(l, t * hp->n_ff, sizeof *w->up);
     w->y = take(l, t * hp->n_embd, sizeof *w->y);
-    w->logits = take(l, ((uint64_t)p->n_logits + max_wanted) * hp->n_vocab, sizeof *w->logits);
+    w->logits = take(l, (uint64_t)p->n_logits * hp->n_vocab, sizeof *w->logits);
     uint64_t widest = max3(hp->n_embd, n_q, hp->n_ff);
     w->scratch_bytes = max3(slm__matmul_scratch((int32_t)widest), slm__attention_scratch(hp), 64);
     w->scratch_bytes = (w->scratch_bytes + 63) / 64 * 64;
@@ -170,6 +171,8 @@ static slm_status fill_context(slm_context *ctx, slm_error *err) {
     }
     layout l = {.base = ctx->block};
     take_all(&l, &ctx->work, hp, &ctx->params);
+    ctx->work.final.wide =
+        !ctx->params.reference && slm__is_quantized(ctx->model->output->type); /* ops.c: logits */
     ctx->pool = ctx->params.threads;
     if (ctx->pool) return SLM_OK;
     return slm__pool_create(ctx->params.n_threads, false, &ctx->allocator, &ctx->pool, err);
@@ -236,7 +239,7 @@ static void take_lora(layout *l, slm__lora *lora, const slm_adapter *const *adap
         if (scales[i] == 0) continue;
         if (l->base) lora->adapters[used] = adapters[i], lora->scales[used] = scales[i];
         for (int32_t q = 0; q < SLM_MAX_PRODUCTS; q++) {
-            slm_acts room = take_acts(l, t, (uint32_t)adapters[i]->max_rank);
+            slm_acts room = take_acts(l, t, 1, (uint32_t)adapters[i]->max_rank);
             if (l->base) lora->room[q * lora->n + used] = room;
         }
         used++;

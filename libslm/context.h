@@ -126,9 +126,6 @@ bool slm__forward(slm_context *ctx, int32_t first_row);
 /* The state behind a layer for the caller's `observe`, if there is one. */
 void slm__observe_state(slm_context *ctx, int32_t layer);
 
-/* How often the output matrix meets a row (ops.c). */
-uint64_t slm__logits_parts(const slm_context *ctx);
-
 /* The attention of one layer: work->q over the cache -> work->attended.x. */
 void slm__attention(slm_context *ctx, int32_t layer);
 uint64_t slm__attention_scratch(const slm__hparams *hp);

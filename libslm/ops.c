@@ -38,7 +38,11 @@ static void for_tokens(slm_context *ctx, int32_t n_tokens, token_fn fn, const vo
 
 /* Reference mode works on floats all the way. */
 static void quantize_token(slm_context *ctx, const slm_acts *a, int32_t token) {
-    if (!ctx->params.reference) ctx->kernels->quantize(a, token);
+    if (ctx->params.reference) return;
+    if (a->wide)
+        slm__quantize_wide(a, token);
+    else
+        ctx->kernels->quantize(a, token);
 }
 
 static void quantize_only(slm_context *ctx, int32_t t, const void *arg) {
@@ -186,7 +190,7 @@ static int32_t strips(int32_t n_rows) { return (n_rows + SLM_STRIP - 1) / SLM_ST
 
 /* The rows from `token` on. */
 static slm_acts acts_from(const slm_acts *a, int32_t token) {
-    int64_t block = (int64_t)token * slm__n_blocks_stored(a->n);
+    int64_t block = (int64_t)token * slm__n_blocks_stored(a->n) * (a->wide ? 2 : 1);
     slm_acts from = *a;
     from.x += (int64_t)token * a->n;
     from.q += block * SLM_QBLOCK;
@@ -300,8 +304,7 @@ static void add_low(const slm_context *ctx, const slm__product *products, int32_
 typedef struct matmul_loop {
     slm_context *ctx;
     const slm_acts *x;
-    int32_t n_tokens, n_low_tokens;
-    int32_t n_rests; /* the last tokens: what is left over of the first; results are added up */
+    int32_t n_tokens;
     int32_t rows_per_chunk;
     int32_t first_chunk[SLM_MAX_PRODUCTS + 1]; /* of each product, and the end */
     slm__product products[SLM_MAX_PRODUCTS];
@@ -320,27 +323,20 @@ static void matmul_chunk(void *arg, int32_t chunk, int32_t thread) {
         l->ctx->kernels->add(p->out + (int64_t)t * n_rows + row, (const float *)p->bias->data + row,
                              n);
     }
-    if (l->ctx->lora.n_low > 0)
-        add_low(l->ctx, l->products, which, l->n_low_tokens, row, n, thread);
-    for (int32_t t = 0; t < l->n_rests; t++) {
-        float *out = p->out + (int64_t)t * n_rows + row;
-        l->ctx->kernels->add(out, out + (int64_t)(l->n_tokens - l->n_rests) * n_rows, n);
-    }
+    if (l->ctx->lora.n_low > 0) add_low(l->ctx, l->products, which, l->n_tokens, row, n, thread);
 }
 
 enum { LEAST_COST = 1 << 15 }; /* multiply-adds of a chunk */
 
-/* Adapters add to all tokens but the rests. */
-static void matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens, int32_t n_rests,
+static void matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
                    const slm__product *products, int32_t n) {
-    int32_t n_low_tokens = n_tokens - n_rests;
-    matmul_loop l = {ctx, x, n_tokens, n_low_tokens, n_rests, 0, {0}, {{0}}};
+    matmul_loop l = {ctx, x, n_tokens, 0, {0}, {{0}}};
     int64_t rows = 0;
     for (int32_t i = 0; i < n; i++) {
         l.products[i] = products[i];
         rows += products[i].w->dims[1];
     }
-    int64_t ranks = make_low(ctx, x, n_low_tokens, products, n);
+    int64_t ranks = make_low(ctx, x, n_tokens, products, n);
     int64_t row_cost = (x->n + ranks) * n_tokens;
     /* whole strips, some 32 chunks a thread and at least four in a piece: the last ones end at about the same time; but none of less than
      * half a microsecond, which is what it takes to get one from another thread */
@@ -360,36 +356,18 @@ static void matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens, int32_
 void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
                  const slm__product *products, int32_t n) {
     slm__observe_input(ctx, x, ctx->work.first, n_tokens, products, n);
-    matmul(ctx, x, n_tokens, 0, products, n);
+    matmul(ctx, x, n_tokens, products, n);
 }
 
 /* ---- Logits ----
  *
- * The error of 8-bit activations shows nowhere as directly as here: it makes a quarter of the divergence from exact logits. So the
- * output matrix meets each row twice, as 8 bits and as 8 bits of what those left over, in one product that reads the weights
- * once: logits = W q(x) + W q(x - q(x)). */
-
-static bool in_two_parts(const slm_context *ctx) {
-    return !ctx->params.reference && slm__is_quantized(ctx->model->output->type);
-}
-
-uint64_t slm__logits_parts(const slm_context *ctx) { return in_two_parts(ctx) ? 2 : 1; }
+ * The error of 8-bit activations shows nowhere as directly as here: it makes a fifth of the divergence from exact logits. So the
+ * output matrix, if it is quantized, meets activations of 16 bits (kernels.h: wide). */
 
 static void final_norm_token(slm_context *ctx, int32_t i, const void *arg) {
     (void)arg;
     const slm__work *w = &ctx->work;
-    const slm_acts *f = &w->final;
-    norm_row(ctx, w->wanted[i], ctx->model->output_norm, f, i);
-    if (!in_two_parts(ctx)) return;
-    int32_t rest = w->n_wanted + i;
-    const float *x = f->x + (int64_t)i * f->n;
-    float *left = f->x + (int64_t)rest * f->n;
-    int64_t block = (int64_t)i * slm__n_blocks_stored(f->n);
-    for (int32_t j = 0; j < f->n; j++) {
-        int64_t b = block + j / SLM_QBLOCK;
-        left[j] = x[j] - f->d[b] * (float)f->q[slm__act_at(b, j % SLM_QBLOCK)];
-    }
-    quantize_token(ctx, f, rest);
+    norm_row(ctx, w->wanted[i], ctx->model->output_norm, &w->final, i);
 }
 
 static void cap_row(slm_context *ctx, int32_t i, const void *first) {
@@ -405,8 +383,7 @@ void slm__logits(slm_context *ctx, int32_t first_row) {
     slm__product logits = {m->output, NULL, w->logits + (int64_t)first_row * m->hp.n_vocab};
     for_tokens(ctx, w->n_wanted, final_norm_token, NULL);
     slm__observe_input(ctx, &w->final, first_row, w->n_wanted, &logits, 1);
-    int32_t n_rests = in_two_parts(ctx) ? w->n_wanted : 0;
-    matmul(ctx, &w->final, w->n_wanted + n_rests, n_rests, &logits, 1);
+    matmul(ctx, &w->final, w->n_wanted, &logits, 1);
     if (m->hp.out_cap > 0) for_tokens(ctx, w->n_wanted, cap_row, &first_row);
 }
 

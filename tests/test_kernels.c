@@ -48,7 +48,7 @@ static void guarded_free(guarded g) { munmap(g.map, g.map_bytes); }
 
 /* ---- Random weights of a type: any bytes, with the scales made finite and of both extremes ---- */
 
-enum { PLAIN, ZERO_SCALE, HUGE_SCALE, ALL_ONES, N_KINDS };
+enum { PLAIN, ZERO_SCALE, HUGE_SCALE, ALL_ONES, ALL_LOWEST, N_KINDS };
 
 static slm_f16 random_scale(int kind) {
     if (kind == ZERO_SCALE) return 0;
@@ -58,7 +58,8 @@ static slm_f16 random_scale(int kind) {
 
 static void random_block(slm_type type, int kind, uint8_t *out) {
     size_t n = slm__type_info[type].block_bytes;
-    for (size_t i = 0; i < n; i++) out[i] = kind == ALL_ONES ? 0xff : (uint8_t)random_u32();
+    for (size_t i = 0; i < n; i++)
+        out[i] = kind == ALL_ONES ? 0xff : kind == ALL_LOWEST ? 0x80 : (uint8_t)random_u32();
     float f = random_float();
     slm_f16 d = random_scale(kind), m = random_scale(kind), h = slm__to_f16(f);
     slm_bf16 b = (slm_bf16)(slm__bits(f) >> 16);
@@ -94,8 +95,11 @@ static void random_rows(slm_type type, int kind, size_t n_blocks, uint8_t *out) 
 
 /* ---- Activations ---- */
 
+static const slm_kernels *plain(void) { return slm__kernels_level(0); }
+
+/* Room for wide ones, too. Every third token has one magnitude only, so that all its integers are the largest. */
 static slm_acts acts_new(int32_t n, int32_t n_tokens) {
-    size_t nb = (size_t)slm__n_blocks_stored(n) * (size_t)n_tokens;
+    size_t nb = (size_t)slm__n_blocks_stored(n) * (size_t)n_tokens * 2;
     slm_acts a = {.n = n};
     a.x = malloc((size_t)n * (size_t)n_tokens * sizeof(float));
     a.q = malloc(nb * SLM_QBLOCK);
@@ -104,7 +108,14 @@ static slm_acts acts_new(int32_t n, int32_t n_tokens) {
     a.half = malloc(nb * 2 * sizeof *a.half);
     for (int32_t i = 0; i < n * n_tokens; i++)
         a.x[i] = random_float() * (i % 97 == 0 ? 50.0f : 1.0f);
+    for (int32_t t = 2; t < n_tokens; t += 3)
+        for (int32_t i = 0; i < n; i++) a.x[t * n + i] = random_u32() % 4 ? 0.7f : -0.7f;
     return a;
+}
+
+static void quantize_all(slm_acts *a, bool wide, int32_t n_tokens) {
+    a->wide = wide;
+    for (int32_t t = 0; t < n_tokens; t++) (wide ? slm__quantize_wide : plain()->quantize)(a, t);
 }
 
 static void acts_free(slm_acts a) { free(a.x), free(a.q), free(a.d), free(a.sum), free(a.half); }
@@ -112,8 +123,6 @@ static void acts_free(slm_acts a) { free(a.x), free(a.q), free(a.d), free(a.sum)
 #define FOR_EACH_LEVEL(k)                          \
     for (int32_t level_ = 1; level_ < 8; level_++) \
         for (const slm_kernels *k = slm__kernels_level(level_); k; k = NULL)
-
-static const slm_kernels *plain(void) { return slm__kernels_level(0); }
 
 /* ---- Tests ---- */
 
@@ -155,6 +164,25 @@ START_TEST(test_dequantize_equal_bits) {
 }
 END_TEST
 
+/* All levels against plain C, with activations as m has them. */
+static void check_levels(const slm_matmul *m, slm_type type, int kind, void *got, void *scratch) {
+    int32_t n_rows = m->n_out;
+    size_t n_bytes = (size_t)(n_rows * m->n_tokens) * sizeof(float);
+    plain()->matmul[type](m, 0, n_rows, scratch);
+    slm_matmul to_got = *m;
+    to_got.out = got;
+    FOR_EACH_LEVEL(k) {
+        memset(got, 0xee, n_bytes);
+        int32_t first = n_rows / 3; /* in two parts: the border of a strip is nobody's business */
+        k->matmul[type](&to_got, 0, first, scratch);
+        k->matmul[type](&to_got, first, n_rows - first, scratch);
+        ck_assert_msg(memcmp(m->out, got, n_bytes) == 0,
+                      "%s %s kind %d: %d in, %d rows, %d tokens%s", k->name,
+                      slm__type_info[type].name, kind, m->n_in, n_rows, m->n_tokens,
+                      m->x->wide ? ", wide" : "");
+    }
+}
+
 static void check_matmul(slm_type type, int kind, int32_t n_in, int32_t n_rows, int32_t n_tokens,
                          int at_begin) {
     const slm_type_info *info = &slm__type_info[type];
@@ -165,18 +193,10 @@ static void check_matmul(slm_type type, int kind, int32_t n_in, int32_t n_rows, 
     void *scratch = aligned_alloc(64, (slm__matmul_scratch(n_in) + 63) / 64 * 64);
     random_rows(type, kind, (size_t)(n_in / (int32_t)info->block_weights * n_rows), w.data);
     slm_acts x = acts_new(n_in, n_tokens);
-    for (int32_t t = 0; t < n_tokens; t++) plain()->quantize(&x, t);
     slm_matmul m = {w.data, row_bytes, n_in, n_rows, n_tokens, &x, want, n_rows};
-    plain()->matmul[type](&m, 0, n_rows, scratch);
-    m.out = got.data;
-    FOR_EACH_LEVEL(k) {
-        memset(got.data, 0xee, (size_t)(n_rows * n_tokens) * sizeof(float));
-        int32_t first = n_rows / 3; /* in two parts: the border of a strip is nobody's business */
-        k->matmul[type](&m, 0, first, scratch);
-        k->matmul[type](&m, first, n_rows - first, scratch);
-        ck_assert_msg(memcmp(want, got.data, (size_t)(n_rows * n_tokens) * sizeof(float)) == 0,
-                      "%s %s kind %d: %d in, %d rows, %d tokens", k->name, info->name, kind, n_in,
-                      n_rows, n_tokens);
+    for (int wide = 0; wide < (info->block_weights == 1 ? 1 : 2); wide++) {
+        quantize_all(&x, wide, n_tokens);
+        check_levels(&m, type, kind, got.data, scratch);
     }
     acts_free(x);
     free(want), free(scratch);
@@ -203,17 +223,27 @@ START_TEST(test_matmul_equal_bits) {
 }
 END_TEST
 
+/* Value i of token t as the product is to see it. */
+static double activation(const slm_acts *x, bool is_float, int32_t t, int32_t i) {
+    int32_t nb = slm__n_blocks_stored(x->n), row = x->wide ? 2 * t : t;
+    int64_t block = (int64_t)row * nb + i / SLM_QBLOCK;
+    if (is_float) return x->x[t * x->n + i];
+    int q = x->q[slm__act_at(block, i % SLM_QBLOCK)];
+    if (x->wide) q = 255 * q + x->q[slm__act_at(block + nb, i % SLM_QBLOCK)];
+    return (double)x->d[block] * q;
+}
+
 /* The specification itself, against the definition in double precision: the sum of dequantized weight times
  * quantized activation. */
 START_TEST(test_matmul_is_the_dot_product) {
-    slm_type type = (slm_type)_i;
+    slm_type type = (slm_type)(_i / 2);
     enum { N = 768, ROWS = 5, TOKENS = 3 };
     const slm_type_info *info = &slm__type_info[type];
     uint64_t row_bytes = (uint64_t)N / info->block_weights * info->block_bytes;
     uint8_t *w = malloc(row_bytes * ROWS);
     random_rows(type, PLAIN, N / info->block_weights * ROWS, w);
     slm_acts x = acts_new(N, TOKENS);
-    for (int32_t t = 0; t < TOKENS; t++) plain()->quantize(&x, t);
+    quantize_all(&x, _i % 2, TOKENS);
     void *scratch = aligned_alloc(64, (slm__matmul_scratch(N) + 63) / 64 * 64);
     float out[TOKENS][ROWS], row[N];
     slm_matmul m = {w, row_bytes, N, ROWS, TOKENS, &x, &out[0][0], ROWS};
@@ -223,10 +253,7 @@ START_TEST(test_matmul_is_the_dot_product) {
         for (int t = 0; t < TOKENS; t++) {
             double sum = 0, size = 0;
             for (int i = 0; i < N; i++) {
-                double a = info->block_weights == 1
-                               ? x.x[t * N + i]
-                               : (double)x.d[(t * N + i) / 32] *
-                                     x.q[slm__act_at((t * N + i) / 32, i % 32)];
+                double a = activation(&x, info->block_weights == 1, t, i);
                 sum += row[i] * a;
                 size += fabs(row[i] * a);
             }
@@ -238,16 +265,58 @@ START_TEST(test_matmul_is_the_dot_product) {
 }
 END_TEST
 
+/* A float among others of a row, and rows of one value. */
+static const float special[] = {0,        1e-30f, 9e-31f,  1e-44f, 3e38f,
+                                INFINITY, NAN,    -127.5f, 0.5f,   1.5f};
+
+static void put_special(slm_acts *a) {
+    int32_t n = a->n;
+    if (n % 3 == 0) a->x[n / 2] = special[n / 3 % 10];
+    for (int32_t i = 0; i < n && n % 3 == 1; i++) a->x[i] = special[n / 3 % 10];
+}
+
+/* 16 bits are 255 times better than 8 (numerics.md), their parts and sums what they should be. */
+START_TEST(test_wide_activations) {
+    for (int32_t n = 1; n <= 200; n++) {
+        slm_acts a = acts_new(n, 3);
+        int32_t nb = slm__n_blocks_stored(n);
+        put_special(&a);
+        quantize_all(&a, true, 3);
+        for (int32_t b = 0; b < 3 * nb; b++) {
+            int64_t high = b + b / nb * nb, low = high + nb;
+            int32_t sums[2][2] = {{0}};
+            bool finite = true;
+            for (int32_t j = 0; j < SLM_QBLOCK; j++) {
+                int h = a.q[slm__act_at(high, j)], l = a.q[slm__act_at(low, j)];
+                int32_t i = b % nb * SLM_QBLOCK + j;
+                float x = i < n ? a.x[b / nb * n + i] : 0;
+                ck_assert(h > -128 && l > -128);
+                sums[0][j / 16] += h, sums[1][j / 16] += l;
+                finite = finite && isfinite(x);
+                if (isfinite(a.d[high]) && a.d[high] > 0)
+                    ck_assert_double_le(fabs(x - a.d[high] * (255.0 * h + l)), 0.505 * a.d[high]);
+                else
+                    ck_assert(h == 0 && l == 0);
+                if (a.d[high] == 0) ck_assert(fabsf(x) < 1e-30f);
+            }
+            ck_assert(finite == !isnan(a.d[high]));
+            for (int i = 0; i < 2; i++) {
+                ck_assert_int_eq(a.half[2 * high + i], sums[0][i]);
+                ck_assert_int_eq(a.half[2 * low + i], sums[1][i]);
+            }
+            int32_t sum = 255 * (sums[0][0] + sums[0][1]) + sums[1][0] + sums[1][1];
+            ck_assert(a.sum[high] == (float)sum);
+        }
+        acts_free(a);
+    }
+}
+END_TEST
+
 START_TEST(test_quantize_equal_bits) {
     for (int32_t n = 1; n <= 200; n++) {
         slm_acts a = acts_new(n, 2), b = acts_new(n, 2);
         size_t nb = (size_t)slm__n_blocks_stored(n) * 2;
-        static const float special[] = {0,        1e-30f, 9e-31f,  1e-44f, 3e38f,
-                                        INFINITY, NAN,    -127.5f, 0.5f,   1.5f};
-        if (n % 3 == 0) a.x[n / 2] = special[n / 3 % 10];
-        if (n % 3 == 1) {
-            for (int32_t i = 0; i < n; i++) a.x[i] = special[n / 3 % 10];
-        }
+        put_special(&a);
         memcpy(b.x, a.x, (size_t)n * 2 * sizeof(float));
         for (int32_t t = 0; t < 2; t++) plain()->quantize(&a, t);
         FOR_EACH_LEVEL(k) {
@@ -517,7 +586,8 @@ int main(void) {
     tcase_add_loop_test(c, test_search_equal_bits, 0, SLM_N_TYPES);
     tcase_add_loop_test(c, test_dequantize_equal_bits, 0, SLM_N_TYPES);
     tcase_add_loop_test(c, test_matmul_equal_bits, 0, SLM_N_TYPES);
-    tcase_add_loop_test(c, test_matmul_is_the_dot_product, 0, SLM_N_TYPES);
+    tcase_add_loop_test(c, test_matmul_is_the_dot_product, 0, 2 * SLM_N_TYPES);
+    tcase_add_test(c, test_wide_activations);
     tcase_add_test(c, test_quantize_equal_bits);
     tcase_add_test(c, test_rows_of_floats_equal_bits);
     tcase_add_loop_test(c, test_attn_page_equal_bits, 0, SLM_N_STORES);

@@ -132,7 +132,7 @@ const family families[N_FAMILIES] = {
       .plain_local_rope = true,
       .window = 33,
       .global_every = 6},
-     0xc30635007d80416bu,
+     0xc94bd49d897f5bf3u,
      0xe4ba5e3a51d56c89u},
     {"phi3, quantized",
      {.n_vocab = FAMILY_VOCAB,
@@ -149,6 +149,6 @@ const family families[N_FAMILIES] = {
       .n_types = 4,
       .seed = 33},
      {.window = 100, .long_rope = true},
-     0xbbe8273a12efb26fu,
+     0xef6f06636b91016au,
      0xc8d88850b419e9c4u},
 };
