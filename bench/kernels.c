@@ -2,7 +2,8 @@
  *
  *     build/bench/kernels [rows columns tokens]
  *
- * On one thread: decode, GB of weights read a second, one token, from the cache if it holds the rows; prefill, 10^12 integer operations
+ * On one thread: decode, GB of weights read a second, one token, from the cache if it holds the rows, with activations of 8 bits and of
+ * 16; prefill, 10^12 integer operations
  * (2 per weight and token) a second; best of several runs. Then decode of weights in memory on one thread and on two, as a share of what
  * plain reading of the same bytes takes just before: the median. Compare only figures of one run of the program. */
 #include <pthread.h>
@@ -108,14 +109,19 @@ static void show_rates(const slm_kernels *k, slm_type type, const slm_matmul *m,
     one.n_tokens = 1;
     double decode = best_time(k, type, &one, m->n_out, scratch[0]);
     double prefill = best_time(k, type, m, m->n_out, scratch[0]);
-    printf("%7.1f %5.3f", (double)m->row_bytes * m->n_out / decode * 1e-9,
+    slm_acts wide = *m->x;
+    wide.wide = true; /* the two first rows, of which only the time matters */
+    one.x = &wide;
+    double logits = best_time(k, type, &one, m->n_out, scratch[0]),
+           bytes = (double)m->row_bytes * m->n_out;
+    printf("%6.1f %4.1f %5.3f", bytes / decode * 1e-9, bytes / logits * 1e-9,
            2.0 * m->n_out * m->n_in * m->n_tokens / prefill * 1e-12);
 }
 
 static void show_memory_shares(const slm_kernels *k, slm_type type, const slm_matmul *m,
                                void *const scratch[N_THREADS]) {
     for (int n = 1; n <= N_THREADS; n++)
-        printf(n == 1 ? "%7.2f" : " %5.2f", memory_share(k, type, m, n, scratch));
+        printf(n == 1 ? "%11.2f" : " %5.2f", memory_share(k, type, m, n, scratch));
 }
 
 /* rows: 0 for as many as MEMORY_BYTES hold. */
@@ -125,7 +131,7 @@ static void show_table(const char *unit, show_fn show, const slm_acts *x, int32_
     uint8_t *w = aligned_alloc(64, rows ? most * n * 4 : MEMORY_BYTES);
     float *out = calloc(most * (size_t)tokens, sizeof *out);
     printf("%-12s", "");
-    for (int t = 0; t < SLM_N_TYPES; t++) printf("%13s", slm__type_info[t].name);
+    for (int t = 0; t < SLM_N_TYPES; t++) printf("%17s", slm__type_info[t].name);
     printf("   (%s)\n", unit);
     for (int32_t level = 1; slm__kernels_level(level); level++) {
         const slm_kernels *k = slm__kernels_level(level);
@@ -133,7 +139,7 @@ static void show_table(const char *unit, show_fn show, const slm_acts *x, int32_
         for (int t = 0; t < SLM_N_TYPES; t++) {
             const slm_type_info *info = &slm__type_info[t];
             if (n % info->block_weights != 0) {
-                printf("%13s", "-");
+                printf("%17s", "-");
                 continue;
             }
             uint64_t row_bytes = (uint64_t)n / info->block_weights * info->block_bytes;
@@ -150,7 +156,7 @@ static void show_table(const char *unit, show_fn show, const slm_acts *x, int32_
 
 int main(int argc, char **argv) {
     int32_t rows = argc > 3 ? atoi(argv[1]) : 1536, n = argc > 3 ? atoi(argv[2]) : 1024;
-    int32_t tokens = argc > 3 ? atoi(argv[3]) : 128;
+    int32_t tokens = argc > 3 && atoi(argv[3]) > 2 ? atoi(argv[3]) : 128;
     n = n / 32 * 32;
     int32_t stored = slm__n_blocks_stored(n);
     slm_acts x = {.n = n};
@@ -166,7 +172,8 @@ int main(int argc, char **argv) {
         scratch[i] = aligned_alloc(64, (slm__matmul_scratch(n) + 63) / 64 * 64);
 
     printf("%d rows, %d columns; prefill of %d tokens\n\n", rows, n, tokens);
-    show_table("decode GB/s, prefill TOPS", show_rates, &x, rows, tokens, scratch);
+    show_table("decode GB/s, with 16-bit activations, prefill TOPS", show_rates, &x, rows, tokens,
+               scratch);
     printf("\nfrom memory, one token\n\n");
     show_table("share of plain reading on 1 and 2 threads", show_memory_shares, &x, 0, 1, scratch);
     for (int i = 0; i < N_THREADS; i++) free(scratch[i]);

@@ -1,17 +1,8 @@
-/* Products with one token or two, or with the two rows of a wide one: steps straight from the unpacker. Included by matmul_tmpl.h.
- *
- * The parts of a vector are rows, as far from each other as the call has room, each a stream of its own. Two streams are
- * read faster than one (1.1 to 1.2 times on Zen 3), but rows that follow each other are not two streams to a processor. A vocabulary that can
- * load a whole vector as it lies (SWAPS) walks in another way: joined_tmpl.h.
+/* Products with one token or two, or with the two rows of a wide one: steps straight from the unpacker, a turn being one in each part of a
+ * vector. Included by matmul_tmpl.h, before one of the two ways to walk through memory: apart_tmpl.h, joined_tmpl.h.
  */
 
-enum { FEW_ROWS = 2, FETCH_AHEAD = 12288, MAX_PART_BYTES = sizeof(slm_q6_k) };
-
-/* To the second-level cache, and far ahead: the first level waits for no more than some lines at a time, which holds back the others. */
-INLINE void fetch_ahead(const uint8_t *p, int32_t n_bytes) {
-    UNROLL
-    for (int32_t i = 0; i < n_bytes; i += 64) __builtin_prefetch(p + FETCH_AHEAD + i, 0, 2);
-}
+enum { FEW_ACTS = 2 }; /* rows of activations */
 
 /* Where the next part begins: a step further, or a super-block. */
 INLINE int32_t part_bytes(const quant_type *type) {
@@ -60,7 +51,7 @@ INLINE void widen_acts(turn_acts *high, turn_acts *low, int32_t n) {
 /* The sums with each of n (constant) rows of activations, x[t * stride]; sums of a block are added up over its part, and then are in its
  * lane. Codes meet all rows before the next ones are looked at, so that few are kept. */
 INLINE void turn_sums(const quant_type *type, bool swapped, int n, const step *w,
-                      const turn_acts *x, int32_t stride, step_sums out[FEW_ROWS]) {
+                      const turn_acts *x, int32_t stride, step_sums out[FEW_ACTS]) {
     /* two halves of a block make one sum, or one each; as many of them in a run as 16 bits hold (simd_*.h) */
     const int halves = type->geometry == SLM_SCALE16 || type->geometry == SLM_SCALE_MIN16 ? 1 : 2;
     /* codes of SCALE_MIN16 are not yet multiplied: 2 bits */
@@ -68,10 +59,10 @@ INLINE void turn_sums(const quant_type *type, bool swapped, int n, const step *w
     const int run = DOT_RUN(max) < halves ? DOT_RUN(max) : halves;
     UNROLL
     for (int first = 0; first < 3 - halves; first++) {
-        ri block[FEW_ROWS][4] = {{{0}}};
+        ri block[FEW_ACTS][4] = {{{0}}};
         UNROLL
         for (int k = 0; k < 4; k++) {
-            rdots dots[FEW_ROWS];
+            rdots dots[FEW_ACTS];
             for (int t = 0; t < n; t++) dots[t] = (rdots){0};
             UNROLL
             for (int i = 0; i < halves; i++) {
@@ -109,80 +100,11 @@ INLINE void turn_sums(const quant_type *type, bool swapped, int n, const step *w
 
 /* The products with nt rows, to u[token]. */
 INLINE void turn_products(const quant_type *type, bool swapped, int nt, const step *w,
-                          const turn_acts *x, int32_t stride, rf u[FEW_ROWS]) {
-    step_sums sums[FEW_ROWS];
+                          const turn_acts *x, int32_t stride, rf u[FEW_ACTS]) {
+    step_sums sums[FEW_ACTS];
     turn_sums(type, swapped, widens(type) ? 1 : nt, w, x, stride, sums);
-    if (type->wide && !widens(type)) join(type, &sums[0], &sums[1]);
+    if (type->wide && !widens(type)) add_low_sums(type, &sums[0], &sums[1]);
     UNROLL
     for (int t = 0; t < tokens_of(type, nt); t++)
         u[t] = scaled(type, &sums[t], w, x[t * stride].sum);
 }
-
-/* ---- Rows apart ---- */
-
-#if !SWAPS
-
-/* Each step of a row of activations, the same in all parts. */
-INLINE void repeat_acts(const slm_acts *x, int32_t act_row, turn_acts *out) {
-    int32_t stored = slm__n_blocks_stored(x->n);
-    for (int32_t i = 0; i < stored / SLM_STRIPES; i++) {
-        int64_t block[ROWS];
-        for (int k = 0; k < ROWS; k++) block[k] = (int64_t)act_row * stored + i * SLM_STRIPES;
-        gather_acts(false, x, block, &out[i]);
-    }
-}
-
-/* Rows row + r * apart, of all that come before `end`; others repeat the last one. */
-INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
-                       int32_t apart, int32_t end, const turn_acts *acts) {
-    const int n_out = tokens_of(type, nt), part_d = type->steps * SLM_STRIPES;
-    const int32_t nb = slm__n_blocks(m->n_in), stored = slm__n_blocks_stored(m->n_in);
-    const int32_t stride = stored / SLM_STRIPES;
-    const float *d = m->x->d, *d_end = d + nb / SLM_STRIPES * SLM_STRIPES;
-    parts w = {.joined = false, .n_blocks = SLM_STRIPES};
-    rf acc[FEW_ROWS] = {{0}}, u[FEW_ROWS];
-    for (int r = 0; r < ROWS; r++) {
-        int32_t at = row + r * apart;
-        w.at[r] = m->w + (uint64_t)(at < end ? at : end - 1) * m->row_bytes;
-    }
-    for (; d < d_end; d += part_d, acts += type->steps) {
-        UNROLL
-        for (int r = 0; r < ROWS; r++) fetch_ahead(w.at[r], part_bytes(type));
-        UNROLL
-        for (int half = 0; half < type->steps; half++) {
-            step s;
-            type->unpack(&w, half, &s);
-            turn_products(type, false, nt, &s, acts + half, stride, u);
-            UNROLL
-            for (int t = 0; t < n_out; t++)
-                acc[t] = rf_fma((rf)rw_all4(d + t * stored + half * SLM_STRIPES), u[t], acc[t]);
-        }
-        for (int r = 0; r < ROWS; r++) w.at[r] += part_bytes(type);
-    }
-    if (has_last_step(type, nb)) {
-        step s;
-        w.n_blocks = nb % SLM_STRIPES;
-        type->unpack(&w, 0, &s);
-        turn_products(type, false, nt, &s, acts, stride, u);
-        for (int t = 0; t < n_out; t++) acc[t] = rf_fma((rf)rw_all4(d + t * stored), u[t], acc[t]);
-    }
-    for (int t = 0; t < n_out; t++) {
-        float sums[ROWS];
-        fold_rows(acc[t], sums);
-        for (int r = 0; r < ROWS && row + r * apart < end; r++)
-            m->out[t * m->out_stride + row + r * apart] = sums[r];
-    }
-}
-
-/* nt (constant) rows of activations, which are one token or two. */
-INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
-                       int32_t n_rows, turn_acts *acts) {
-    int32_t n_acts = slm__n_blocks_stored(m->n_in) / SLM_STRIPES;
-    int32_t apart = (n_rows + ROWS - 1) / ROWS;
-    for (int t = 0; t < nt; t++) repeat_acts(m->x, t, acts + t * n_acts);
-    if (widens(type)) widen_acts(acts, acts + n_acts, n_acts);
-    for (int32_t r = row; r < row + apart; r++)
-        apart_rows(type, nt, m, r, apart, row + n_rows, acts);
-}
-
-#endif

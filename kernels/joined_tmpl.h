@@ -1,9 +1,17 @@
-/* As few_tmpl.h, in one stream: the parts of a vector are consecutive steps of one row. Included by matmul_tmpl.h where a whole vector can be
+/* A few tokens: the parts of a vector are consecutive steps of one row, in one stream. Included by matmul_tmpl.h where a whole vector can be
  * loaded as it lies (SWAPS).
  *
  * A turn is one step in each part (of super-blocks: the same half of consecutive ones), and the next one goes on where it ends, from one row
  * into the next: ROWS rows of n parts are n turns.
  */
+
+enum { MAX_PART_BYTES = sizeof(slm_q6_k) };
+#define X(name, id, bw, block, ...)                                                  \
+    _Static_assert(((bw) == 32 ? SLM_STRIPES : 1) * sizeof(block) <= MAX_PART_BYTES, \
+                   "copies of " #name);
+SLM_QUANT_TYPES(X)
+#undef X
+_Static_assert(!WIDENS(255), "the activations of a turn are not widened");
 
 INLINE int32_t n_parts(const quant_type *type, int32_t n_in) {
     return slm__n_blocks(n_in) / (SLM_STRIPES * type->steps);
@@ -26,7 +34,7 @@ INLINE int32_t n_turn_acts(const quant_type *type, int32_t n_in) {
            has_last_step(type, slm__n_blocks(n_in));
 }
 
-/* first: the first block of a token. */
+/* first: the first block of a row of activations. */
 INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t first, turn_acts *out) {
     int32_t nb = slm__n_blocks(x->n), n_row = n_parts(type, x->n);
     int32_t n = turn_period(n_row) * type->steps;
@@ -57,7 +65,7 @@ INLINE const uint8_t *join_parts(const quant_type *type, const uint8_t *p, int32
 
 /* The products of one turn with nt rows, u[half][token]. */
 INLINE void turn(const quant_type *type, int nt, const uint8_t *from, const turn_acts *acts,
-                 int32_t stride, rf u[2][FEW_ROWS]) {
+                 int32_t stride, rf u[2][FEW_ACTS]) {
     parts w = {.joined = true, .n_blocks = SLM_STRIPES};
     for (int k = 0; k < ROWS; k++) w.at[k] = from + k * part_bytes(type);
     UNROLL
@@ -70,7 +78,7 @@ INLINE void turn(const quant_type *type, int nt, const uint8_t *from, const turn
 
 /* The whole parts of up to ROWS rows. A last turn that is not full makes sums of rows that are not there. */
 INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
-                      int32_t n_rows, const turn_acts *acts, r1 sums[ROWS][FEW_ROWS]) {
+                      int32_t n_rows, const turn_acts *acts, r1 sums[ROWS][FEW_ACTS]) {
     const int part_d = type->steps * SLM_STRIPES, n_out = tokens_of(type, nt);
     const uint8_t *p = m->w + (uint64_t)row * m->row_bytes;
     int64_t stored = slm__n_blocks_stored(m->n_in);
@@ -78,9 +86,9 @@ INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32
     int64_t gap = (int64_t)m->row_bytes - n * part_bytes(type);
     const float *d = m->x->d, *d_end = d + n * part_d;
     const turn_acts *x = acts, *x_end = acts + turn_period(n) * type->steps;
-    r1 acc[FEW_ROWS] = {{0}};
+    r1 acc[FEW_ACTS] = {{0}};
     for (int32_t left = n_rows * n; left > 0; left -= ROWS) {
-        rf u[2][FEW_ROWS];
+        rf u[2][FEW_ACTS];
         uint8_t copy[ROWS * MAX_PART_BYTES];
         const uint8_t *from = p;
         if (left < ROWS || (gap && d_end - d < ROWS * part_d))
@@ -111,8 +119,8 @@ INLINE void joined_rows(const quant_type *type, int nt, const slm_matmul *m, int
                         int32_t n_rows, const turn_acts *acts) {
     const int n_out = tokens_of(type, nt);
     int32_t nb = slm__n_blocks(m->n_in), n_acts = n_turn_acts(type, m->n_in);
-    r1 sums[ROWS][FEW_ROWS] = {{{0}}};
-    rf acc[FEW_ROWS];
+    r1 sums[ROWS][FEW_ACTS] = {{{0}}};
+    rf acc[FEW_ACTS];
     row_turns(type, nt, m, row, n_rows, acts, sums);
     for (int t = 0; t < n_out; t++) {
         r1 rows[ROWS];
@@ -126,7 +134,7 @@ INLINE void joined_rows(const quant_type *type, int nt, const slm_matmul *m, int
         for (int r = 0; r < ROWS; r++)
             fetch_ahead(w.at[r] + n_parts(type, m->n_in) * part_bytes(type),
                         SLM_STRIPES * type->block_bytes);
-        rf u[FEW_ROWS];
+        rf u[FEW_ACTS];
         turn_products(type, false, nt, &s, acts + n_acts - 1, n_acts, u);
         for (int t = 0; t < n_out; t++) {
             const float *d = m->x->d + t * (int64_t)slm__n_blocks_stored(m->n_in);
@@ -142,7 +150,6 @@ INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int3
     int32_t n_acts = n_turn_acts(type, m->n_in);
     for (int t = 0; t < nt; t++)
         spread_acts(type, m->x, t * (int64_t)slm__n_blocks_stored(m->n_in), acts + t * n_acts);
-    if (widens(type)) widen_acts(acts, acts + n_acts, n_acts);
     for (int32_t end = row + n_rows; row < end; row += ROWS)
         joined_rows(type, nt, m, row, end - row < ROWS ? end - row : ROWS, acts);
 }

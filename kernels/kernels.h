@@ -34,7 +34,7 @@ static inline int32_t slm__n_blocks_stored(int32_t n) {
  * Four blocks (the stripes) lie together, in groups of four values, so that a vector of four lanes holds a group of each:
  * slm__act_at() says where a value is.
  *
- * Wide ones have 16 bits, 255 * high + low. Token t has rows 2t, the high parts, and 2t + 1, the low ones; its d and its sum, of
+ * Wide ones have 16 bits, 255 * high + low. A token has one row, or if wide two: token t the rows 2t, the high parts, and 2t + 1, the low ones; its d and its sum, of
  * the whole integers, are in row 2t.
  */
 typedef struct slm_acts {
@@ -71,7 +71,8 @@ typedef void (*slm_matmul_fn)(const slm_matmul *m, int32_t row, int32_t n_rows, 
 
 size_t slm__matmul_scratch(int32_t n_in);
 
-/* Fill rows 2 * token and 2 * token + 1 of q, d, sum, half from row `token` of x: wide activations. One for all levels: few rows are. */
+/* Fill rows 2 * token and 2 * token + 1 of q, d, sum, half from row `token` of x: wide activations. The same
+ * code on every level, as few rows are wide. */
 void slm__quantize_wide(const slm_acts *a, int32_t token);
 
 /* One page of 64 positions of one KV head against n_q queries (of all heads that share it, of one token or more). */

@@ -1,6 +1,6 @@
 /* Matrix products, written once over the vector vocabulary of a simd_*.h and the unpackers of steps.h. Bits as ref.c.
  *
- * A step is four blocks, the four stripes, in each part (128 bits) of a vector. One token or two take their steps
+ * A step is four blocks, the four stripes, in each part (128 bits) of a vector. One token or two (of wide ones, one) take their steps
  * straight from the unpacker (few_tmpl.h). More tokens sweep over a strip of rows, parts being rows, that was
  * unpacked into the thread's scratch once, so weights are read once however many tokens there are.
  */
@@ -41,13 +41,15 @@ typedef struct step_sums {
     ri s[2], min;
 } step_sums;
 
-/* Of high and low parts. */
-INLINE ri joined(ri high, ri low) { return (ri)((rw)high << 8) - high + low; }
+/* SLM_WIDE * high + low */
+INLINE ri wide_sum(ri high, ri low) { return (ri)((rw)high << 8) - high + low; }
+_Static_assert(SLM_WIDE == (1 << 8) - 1, "wide_sum()");
 
-INLINE void join(const quant_type *type, step_sums *high, const step_sums *low) {
-    high->s[0] = joined(high->s[0], low->s[0]);
-    if (type->geometry == SLM_SCALE16) high->s[1] = joined(high->s[1], low->s[1]);
-    if (type->geometry == SLM_SCALE_MIN16) high->min = joined(high->min, low->min);
+/* Those of high parts become those of whole integers. */
+INLINE void add_low_sums(const quant_type *type, step_sums *high, const step_sums *low) {
+    high->s[0] = wide_sum(high->s[0], low->s[0]);
+    if (type->geometry == SLM_SCALE16) high->s[1] = wide_sum(high->s[1], low->s[1]);
+    if (type->geometry == SLM_SCALE_MIN16) high->min = wide_sum(high->min, low->min);
 }
 
 /* The product with activations of scale 1 (ref.c: block_dot). sum: of their integers. */
@@ -98,9 +100,21 @@ INLINE void last_step(const quant_type *type, const slm_matmul *m, const parts *
     type->unpack(&p, 0, s);
 }
 
+/* ---- A few tokens ---- */
+
+enum { FETCH_AHEAD = 12288 };
+
+/* To the second-level cache, and far ahead: the first level waits for no more than some lines at a time, which holds back the others. */
+INLINE void fetch_ahead(const uint8_t *p, int32_t n_bytes) {
+    UNROLL
+    for (int32_t i = 0; i < n_bytes; i += 64) __builtin_prefetch(p + FETCH_AHEAD + i, 0, 2);
+}
+
 #include "few_tmpl.h"
 #if SWAPS
 #include "joined_tmpl.h"
+#else
+#include "apart_tmpl.h"
 #endif
 
 /* ---- Several tokens ---- */
@@ -200,7 +214,7 @@ INLINE void add_step(const quant_type *type, int nv, int nt, const step *const s
         for (int v = 0; v < nv; v++) {
             for (int i = t; i < t + rows && type->geometry == SLM_SCALE_MIN16; i++)
                 sums[v][i].min = madd16(s[v]->k, rw_all4(a[i].half));
-            if (type->wide) join(type, &sums[v][t], &sums[v][t + rows - 1]);
+            if (type->wide) add_low_sums(type, &sums[v][t], &sums[v][t + rows - 1]);
             rf u = scaled(type, &sums[v][t], s[v], rw_all4(a[t].sum));
             acc[v][t / rows] = rf_fma(d, u, acc[v][t / rows]);
         }
@@ -279,8 +293,6 @@ INLINE void matmul_quant(const quant_type *type, const slm_matmul *m, int32_t ro
 }
 
 #define X(name, id, bw, block, geometry, max, zero)                                              \
-    _Static_assert(((bw) == 32 ? SLM_STRIPES : 1) * sizeof(block) <= MAX_PART_BYTES,             \
-                   "copies of " #name);                                                          \
     static void matmul_##name(const slm_matmul *m, int32_t row, int32_t n_rows, void *scratch) { \
         const quant_type one = {step_##name,   SLM_##geometry, max,  zero,                       \
                                 sizeof(block), (bw) / 256 + 1, false};                           \
@@ -394,21 +406,21 @@ enum { WIDEN_TOKENS = 12 };
 INLINE void matmul_float(load_weights_fn load, size_t weight_bytes,
                          void (*dequantize)(const void *w, int64_t n, float *out),
                          const slm_matmul *m, int32_t row, int32_t n_rows, float *scratch) {
-    bool widen = weight_bytes < sizeof(float) && m->n_tokens >= WIDEN_TOKENS;
+    bool as_floats = weight_bytes < sizeof(float) && m->n_tokens >= WIDEN_TOKENS;
     for (int32_t end = row + n_rows; row < end; row += SLM_STRIP) {
         int32_t n = end - row < SLM_STRIP ? end - row : SLM_STRIP;
-        if (!widen) {
+        if (!as_floats) {
             float_strip(load, weight_bytes, m, row, row + n);
             continue;
         }
-        slm_matmul wide = *m;
-        wide.w = (const uint8_t *)scratch;
-        wide.row_bytes = (uint64_t)m->n_in * sizeof(float);
-        wide.out = m->out + row;
+        slm_matmul strip = *m;
+        strip.w = (const uint8_t *)scratch;
+        strip.row_bytes = (uint64_t)m->n_in * sizeof(float);
+        strip.out = m->out + row;
         for (int32_t r = 0; r < n; r++)
             dequantize(m->w + (uint64_t)(row + r) * m->row_bytes, m->n_in,
                        scratch + (int64_t)r * m->n_in);
-        float_strip(weights_F32, sizeof(float), &wide, 0, n);
+        float_strip(weights_F32, sizeof(float), &strip, 0, n);
     }
 }
 

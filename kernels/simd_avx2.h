@@ -279,6 +279,7 @@ INLINE ri dot_last(rdots part, ri sum) {
 /* Signed codes meet activations of 16 bits as words: fewer instructions than high and low parts by themselves. Even places are in one
  * register, odd ones in another. */
 #define WIDENS(max)  ((max) > 64)
+_Static_assert(SIGNED_ZERO == 0, "sums with widened codes have no offset");
 INLINE __m256i even_words(__m256i x) { return _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8); }
 INLINE __m256i odd_words(__m256i x) { return _mm256_srai_epi16(x, 8); }
 /* high and low become even and odd. */

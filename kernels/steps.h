@@ -14,10 +14,10 @@
 
 #ifndef SWAPS
 #define SWAPS 0
-INLINE bool quads_fit(int stride) { return stride < 0; } /* never */
 INLINE rw swap_lanes(rw x) { return x; }
 #endif
 
+/* Whether codes of 0 .. max, or signed ones (SIGNED_ZERO is 0 then), meet wide activations as words of 16 bits. */
 #ifndef WIDENS
 #define WIDENS(max) 0
 INLINE void widen(rw *high, rw *low) { (void)high, (void)low; }

@@ -31,12 +31,12 @@ typedef struct slm__work {
     slm_acts normed;   /* [T, n_embd] input of Q, K, V and of gate, up */
     slm_acts attended; /* [T, n_head * head_dim] input of wo */
     slm_acts hidden;   /* [T, n_ff] input of down            */
-    slm_acts final;    /* [2 * max_wanted, n_embd] input of the output matrix, see slm__logits() */
+    slm_acts final;    /* [max_wanted, n_embd] input of the output matrix, wide if that is quantized */
     float *q;          /* [T, n_head * head_dim]             */
     float *k, *v;      /* [T, n_head_kv * head_dim]          */
     float *up;         /* [T, n_ff]                          */
     float *y;          /* [T, n_embd] what is to be added to x */
-    float *logits;     /* [n_logits + max_wanted, n_vocab], the last ones spare */
+    float *logits;     /* [n_logits, n_vocab]               */
     int32_t n_rows;    /* of logits that hold                */
     float *split;      /* pages side by side, see attn.c     */
     uint8_t *scratch;  /* [n_threads, scratch_bytes]         */

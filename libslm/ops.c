@@ -361,8 +361,8 @@ void slm__matmul(slm_context *ctx, const slm_acts *x, int32_t n_tokens,
 
 /* ---- Logits ----
  *
- * The error of 8-bit activations shows nowhere as directly as here: it makes a fifth of the divergence from exact logits. So the
- * output matrix, if it is quantized, meets activations of 16 bits (kernels.h: wide). */
+ * The error of 8-bit activations shows nowhere as directly as here: it makes a ninth to a fifth of the divergence from exact
+ * logits. So the output matrix, if it is quantized, meets activations of 16 bits (kernels.h: wide). */
 
 static void final_norm_token(slm_context *ctx, int32_t i, const void *arg) {
     (void)arg;

@@ -97,7 +97,8 @@ static void random_rows(slm_type type, int kind, size_t n_blocks, uint8_t *out) 
 
 static const slm_kernels *plain(void) { return slm__kernels_level(0); }
 
-/* Room for wide ones, too. Every third token has one magnitude only, so that all its integers are the largest. */
+/* Room for wide ones, too. Every third token, or the last of fewer, has one magnitude only, so that all its integers are the largest: in
+ * one block of three positive, in one negative. */
 static slm_acts acts_new(int32_t n, int32_t n_tokens) {
     size_t nb = (size_t)slm__n_blocks_stored(n) * (size_t)n_tokens * 2;
     slm_acts a = {.n = n};
@@ -108,8 +109,12 @@ static slm_acts acts_new(int32_t n, int32_t n_tokens) {
     a.half = malloc(nb * 2 * sizeof *a.half);
     for (int32_t i = 0; i < n * n_tokens; i++)
         a.x[i] = random_float() * (i % 97 == 0 ? 50.0f : 1.0f);
-    for (int32_t t = 2; t < n_tokens; t += 3)
-        for (int32_t i = 0; i < n; i++) a.x[t * n + i] = random_u32() % 4 ? 0.7f : -0.7f;
+    for (int32_t t = n_tokens < 3 ? n_tokens - 1 : 2; t < n_tokens; t += 3) {
+        for (int32_t i = 0; i < n; i++) {
+            int kind = i / SLM_QBLOCK % 3;
+            a.x[t * n + i] = kind == 0 || (kind == 2 && random_u32() % 2) ? 0.7f : -0.7f;
+        }
+    }
     return a;
 }
 
@@ -275,7 +280,7 @@ static void put_special(slm_acts *a) {
     for (int32_t i = 0; i < n && n % 3 == 1; i++) a->x[i] = special[n / 3 % 10];
 }
 
-/* 16 bits are 255 times better than 8 (numerics.md), their parts and sums what they should be. */
+/* 16 bits are 256 times finer than 8, their parts and sums what they should be (numerics.md). */
 START_TEST(test_wide_activations) {
     for (int32_t n = 1; n <= 200; n++) {
         slm_acts a = acts_new(n, 3);

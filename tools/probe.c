@@ -18,7 +18,7 @@ enum {
     MOST_ROWS = GROUP * (WINDOW - FIRST),
     MOST_GROUPS = 16, /* that importances are from                                       */
     /* Bytes at most of what grows with the vocabulary: */
-    LOGITS_BYTES = 128 << 20, /* rows of the context, which has each twice, but for one   */
+    LOGITS_BYTES = 128 << 20, /* rows of the context                                     */
     KEPT_BYTES = 128 << 20,   /* tokens of the unchanged model, in all rows               */
 };
 
@@ -262,7 +262,7 @@ static int cut_text(probe *p, const char *text) {
 }
 
 static int make_context(probe *p) {
-    size_t rows = LOGITS_BYTES / (2 * sizeof(float) * (size_t)p->n_vocab);
+    size_t rows = LOGITS_BYTES / (sizeof(float) * (size_t)p->n_vocab);
     p->max_rows = rows < 1 ? 1 : rows < MOST_ROWS ? (int32_t)rows : MOST_ROWS;
     slm_context_params params = slm_context_defaults();
     params.n_ctx = params.n_batch = GROUP * WINDOW;
