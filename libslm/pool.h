@@ -30,6 +30,9 @@ void slm__pool_run(slm__pool *pool, int32_t first, int32_t n_chunks, slm__chunk_
 /* Physical cores that this process may use: affinity, cgroup quota (quota.c); 1 .. max. */
 int32_t slm__default_threads(int32_t max);
 
+/* Processors, of which a core may have several, that this process may use; at least 1. */
+int32_t slm__processors(void);
+
 /* Cores among the processors 0 .. n-1 that are `allowed`. `root` is /sys/devices/system/cpu; what it does not tell of counts as a core. */
 int32_t slm__physical_cores(const uint8_t *allowed, int32_t n, const char *root);
 

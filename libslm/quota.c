@@ -113,19 +113,27 @@ int32_t slm__physical_cores(const uint8_t *allowed, int32_t n, const char *root)
     return cores;
 }
 
-/* Threads that share a core share its units for products: a second one adds little to the first and takes its cache. */
-int32_t slm__default_threads(int32_t max) {
+/* Of those that this process may use, `cores` or all processors. */
+static int32_t usable(bool cores) {
     cpu_set_t set;
     uint8_t allowed[CPU_SETSIZE];
-    int32_t n = 1;
+    int32_t n = 0;
     if (sched_getaffinity(0, sizeof set, &set) == 0) {
-        for (int i = 0; i < CPU_SETSIZE; i++) allowed[i] = CPU_ISSET(i, &set) != 0;
-        n = slm__physical_cores(allowed, CPU_SETSIZE, "/sys/devices/system/cpu");
+        for (int i = 0; i < CPU_SETSIZE; i++) n += allowed[i] = CPU_ISSET(i, &set) != 0;
+        if (cores) n = slm__physical_cores(allowed, CPU_SETSIZE, "/sys/devices/system/cpu");
     } else { /* a machine with more than CPU_SETSIZE processors */
         long online = sysconf(_SC_NPROCESSORS_ONLN);
         n = online > 0 && online < INT32_MAX ? (int32_t)online : 1;
     }
     int32_t quota = slm__cgroup_quota("/proc/self/cgroup", "/sys/fs/cgroup");
     if (quota > 0 && quota < n) n = quota;
-    return n < 1 ? 1 : n > max ? max : n;
+    return n < 1 ? 1 : n;
 }
+
+/* Threads that share a core share its units for products: a second one adds little to the first and takes its cache. */
+int32_t slm__default_threads(int32_t max) {
+    int32_t n = usable(true);
+    return n > max ? max : n;
+}
+
+int32_t slm__processors(void) { return usable(false); }
