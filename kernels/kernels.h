@@ -34,12 +34,12 @@ static inline int32_t slm__n_blocks_stored(int32_t n) {
  * Four blocks (the stripes) lie together, in groups of four values, so that a vector of four lanes holds a group of each:
  * slm__act_at() says where a value is.
  *
- * Wide ones have 16 bits, 255 * high + low. A token has one row, or if wide two: token t the rows 2t, the high parts, and 2t + 1, the low ones; its d and its sum, of
- * the whole integers, are in row 2t.
+ * Wide ones have 16 bits, 255 * high + low. A token has one row, or if wide two: token t the rows 2t, the high parts, and 2t + 1,
+ * the low ones; its d and its sum, of the whole integers, are in row 2t.
  */
 typedef struct slm_acts {
-    int32_t n; /* values of a row                                              */
-    bool wide;
+    int32_t n;     /* values of a row                                              */
+    bool wide;     /* see above                                                    */
     float *x;      /* [n_tokens, n]                                                */
     int8_t *q;     /* [n_rows, nb / 4, 8 groups, 4 blocks, 4 values], -127 .. 127  */
     float *d;      /* [n_rows, nb]                                                 */
