@@ -2,10 +2,11 @@
 the models share."""
 import json, math, os, subprocess, sys, tempfile, unittest
 
+from program import SANITIZED
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 SLM = os.environ.get("SLM", "build/slm")
 LAST = 120  # positions of a long text that are in the golden file
-SLOW = bool(os.environ.get("SAN"))  # sanitizers cost a factor of ten
 
 def slm(*args, stdin=""):
     r = subprocess.run([SLM, *args], input=stdin, capture_output=True, text=True)
@@ -44,7 +45,7 @@ class Numbers:
     def measured(self, *args):
         """Mean KL divergence from the exact distribution over its 40 most probable tokens, and what those leave as one."""
         total = n = 0
-        texts = self.n_plain if SLOW else None
+        texts = self.n_plain if SANITIZED else None
         for got, case in zip(self.logprobs("--top", "2000", *args, n=texts), self.golden):
             self.assertEqual(len(got["top"]), len(case["top"]))
             for q_list, p_list in zip(got["top"], case["top"]):
@@ -70,7 +71,7 @@ class Numbers:
     def test_divergence_from_exact_logits(self):
         self.assertLess(self.measured(), self.divergence)
 
-    @unittest.skipIf(SLOW, "reference mode under sanitizers takes minutes")
+    @unittest.skipIf(SANITIZED, "reference mode under sanitizers takes minutes")
     def test_divergence_of_reference_mode(self):
         self.assertLess(self.measured("--reference", "--kv", "f32"), 1e-5)
 
@@ -84,13 +85,13 @@ class Numbers:
         return len(greedy)
 
     def test_greedy_until_the_first_close_call(self):
-        tokens, texts = (4, self.n_plain) if SLOW else (48, None)
+        tokens, texts = (4, self.n_plain) if SANITIZED else (48, None)
         got = self.logprobs("--top", "0", "--greedy", tokens, n=texts)
         n = [self.agree(g["greedy"], c["greedy"][:tokens], self.close) for g, c in zip(got, self.golden)]
-        if not SLOW:
+        if not SANITIZED:
             self.assertGreaterEqual(sum(n), self.greedy, n)
 
-    @unittest.skipIf(SLOW, "reference mode under sanitizers takes minutes")
+    @unittest.skipIf(SANITIZED, "reference mode under sanitizers takes minutes")
     def test_greedy_of_reference_mode(self):
         got = self.logprobs("--top", "0", "--greedy", self.n_reference, "--reference", "--kv", "f32")
         n = [self.agree(g["greedy"], c["greedy"][:self.n_reference], 0.01) for g, c in zip(got, self.golden)]
@@ -99,11 +100,11 @@ class Numbers:
     def test_fault_92_golden_hash_on_every_level_and_thread_count(self):
         """The highest level with one thread and three (under sanitizers three), the others with two; each with each is what small models have (test_forward.c)."""
         *others, best = levels(self.model)
-        if SLOW and "c" in others:
+        if SANITIZED and "c" in others:
             others.remove("c")
         rows = [("--cpu", level, "-t", "2") for level in others]
-        rows += [("--cpu", best, "-t", t) for t in (["3"] if SLOW else ["1", "3"])]
+        rows += [("--cpu", best, "-t", t) for t in (["3"] if SANITIZED else ["1", "3"])]
         for row in rows:
-            n = self.n_plain if SLOW or row[1] == "c" else len(self.golden)
+            n = self.n_plain if SANITIZED or row[1] == "c" else len(self.golden)
             got = [g["logits_hash"] for g in self.logprobs("--top", "0", "--hash", *row, n=n)]
             self.assertEqual(got, self.hashes[:n], row)

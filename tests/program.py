@@ -11,6 +11,7 @@ import tiny_model  # noqa: E402
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 O = os.path.abspath(os.environ.get("O", os.path.join(ROOT, "build")))
 SLM = os.path.abspath(os.environ.get("SLM", os.path.join(O, "slm")))
+SANITIZED = bool(os.environ.get("SAN"))  # a factor of ten in time, and memory of its own
 TIMEOUT = 600  # seconds: sanitizers are slow, and a test must end
 COMMANDS = ["run", "chat", "complete", "extract", "tokenize", "logprobs", "perplexity", "embed", "inspect", "quantize", "imatrix", "compare", "bench"]
 

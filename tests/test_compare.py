@@ -9,11 +9,10 @@ import unittest
 
 import terminal
 import tiny_model
-from program import O, ROOT, SLM, TIMEOUT, Case, levels, slm
+from program import O, ROOT, SANITIZED, SLM, TIMEOUT, Case, levels, slm
 from tiny_model import N_EMBD, N_LAYER, N_VOCAB, A, B
 
 DRIVER = os.path.join(O, "tests", "rows_driver")
-SANITIZED = bool(os.environ.get("SAN"))
 TEXT = "".join(f"{i}: the {'quick (brown) fox and that dog'[i % 23:]}\n\n" for i in range(24))[:-2]
 WINDOW = 64
 KINDS = ["word, begin", "word, inside", "number", "punctuation", "white space", "other"]

@@ -11,7 +11,7 @@ import tempfile
 import unittest
 
 import test_smollm2
-from program import COMMANDS, ROOT, SLM, TIMEOUT, slm
+from program import COMMANDS, ROOT, SANITIZED, SLM, TIMEOUT, slm
 
 CC = os.environ.get("CC", "cc")
 FILES = ["README.md", *sorted(os.path.join("docs", os.path.basename(p)) for p in glob.glob(os.path.join(ROOT, "docs", "*.md")))]
@@ -104,7 +104,7 @@ class Options(unittest.TestCase):
         self.assertGreater(count, 60)
 
 
-@unittest.skipIf(test_smollm2.SANITIZED, "the model takes minutes under sanitizers")
+@unittest.skipIf(SANITIZED, "the model takes minutes under sanitizers")
 class Demo(test_smollm2.Case):
     """Every block of commands whose output does not depend on the machine, with the demo model."""
 

@@ -9,11 +9,10 @@ import struct
 import subprocess
 import unittest
 
-from program import ROOT, SLM, TIMEOUT, Case, levels, slm
+from program import ROOT, SANITIZED, SLM, TIMEOUT, Case, levels, slm
 import tiny_model
 from tiny_model import B, N_CTX, N_EMBD, U
 
-SANITIZED = bool(os.environ.get("SAN"))
 BOS, EOS = 1, 2
 
 

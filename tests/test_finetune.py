@@ -8,8 +8,7 @@ import unittest
 
 import make_records
 import test_smollm2
-from program import ROOT
-from test_smollm2 import SANITIZED
+from program import ROOT, SANITIZED
 
 # Made of the training examples by the command in docs/finetune.md.
 LORA = ["--lora", os.path.join(ROOT, "tests", "data", "records_lora.gguf")]

@@ -5,9 +5,8 @@ import shutil
 import subprocess
 import unittest
 
-from program import O, ROOT
+from program import O, ROOT, SANITIZED
 
-SANITIZED = bool(os.environ.get("SAN"))
 CC = os.environ.get("CC", "cc")
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
 MAX_FILE, MAX_FUNCTION = 900, 70

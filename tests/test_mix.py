@@ -13,8 +13,8 @@ import unittest
 import terminal
 import test_village
 import tiny_model
-from program import SLM, Case, slm
-from test_quantize_file import SANITIZED, read
+from program import SANITIZED, SLM, Case, slm
+from test_quantize_file import read
 
 WORDS = "the and thin in then a hand than".split()
 

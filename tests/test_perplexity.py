@@ -7,7 +7,7 @@ import unittest
 
 import terminal
 import test_smollm2
-from program import ROOT, Case, levels, slm
+from program import ROOT, SANITIZED, Case, levels, slm
 from tiny_model import N_CTX, N_VOCAB, B, U
 
 KEYS = ["perplexity", "standard_error", "nll_per_token", "bits_per_byte", "n_tokens", "n_scored", "n_windows", "window", "stride",
@@ -144,7 +144,7 @@ class Numbers(Perplexity):
 
     def test_same_digits(self):
         """However it is computed, and whatever windows were computed at the same time."""
-        text = TEXT * (2 if test_smollm2.SANITIZED else 8)
+        text = TEXT * (2 if SANITIZED else 8)
         for windows in (["-c", 64], ["-c", 33, "--stride", 9]):
             wanted = {k: v for k, v in self.measure(text, *windows).items() if k not in ("seconds", "tokens_per_second")}
             for level, threads in [(level, 1) for level in levels()] + [(levels()[-1], 3), (levels()[0], 7)]:
@@ -212,7 +212,7 @@ class Progress(terminal.Case, Perplexity):
         self.assertEqual(self.end(how=None), 130)
 
 
-@unittest.skipIf(test_smollm2.SANITIZED, "the model takes minutes under sanitizers")
+@unittest.skipIf(SANITIZED, "the model takes minutes under sanitizers")
 class SmolLM2(test_smollm2.Case):
     """GOLDEN is what llama.cpp (as in llama-cpp-python 0.3.36) gives for tests/data/long_text.txt and the same weights in f32:
 

@@ -10,9 +10,7 @@ import unittest
 
 import terminal
 import tiny_model
-from program import SLM, TIMEOUT, Case, slm
-
-SANITIZED = bool(os.environ.get("SAN"))
+from program import SANITIZED, SLM, TIMEOUT, Case, slm
 
 
 def read(path):

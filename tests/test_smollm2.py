@@ -8,12 +8,10 @@ import sys
 import time
 import unittest
 
-from program import ROOT, SLM, TIMEOUT, levels, slm
+from program import ROOT, SANITIZED, SLM, TIMEOUT, levels, slm
 
 MIB = 1 << 20
-SANITIZED = bool(os.environ.get("SAN"))
 CHAT = [1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411, 407, 19712, 8182, 2, 198]
-
 
 MODEL = None
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import unittest
 
-from program import O, ROOT, slm
+from program import O, ROOT, SANITIZED, slm
 import tiny_model
 
 try:
@@ -23,7 +23,7 @@ except ImportError as e:
     print(f"no Python package {e.name}: nothing is compared with it", file=sys.stderr)
     sys.exit(77)
 
-N_RANDOM = 600 if os.environ.get("SAN") else 4000
+N_RANDOM = 600 if SANITIZED else 4000
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 
 

@@ -8,7 +8,7 @@ import re
 import sys
 import unittest
 
-from program import ROOT, Case
+from program import ROOT, SANITIZED, Case
 
 FOLDER = os.path.join(ROOT, "tests", "village")
 sys.path.insert(0, FOLDER)
@@ -20,7 +20,7 @@ N_VOCAB, N_TOKENS, N_SCORED, PERPLEXITY = 1280, 9307, 4572, 1.522487
 WINDOW = 256
 # Fewer and fewer bits, and what each has to cost at least: its perplexity divided by that of the one before.
 LADDER = [("Q6_K", 1.0005), ("Q4_K_M", 1.001), ("Q4_0", 1.005), ("Q2_K", 1.1)]
-SLOW = unittest.skipIf(os.environ.get("SAN"), "quality is the same under sanitizers, and takes minutes")
+SLOW = unittest.skipIf(SANITIZED, "quality is the same under sanitizers, and takes minutes")
 
 
 def words(text):
