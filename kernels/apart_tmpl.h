@@ -2,20 +2,10 @@
  * read faster than one, but rows that follow each other are not two to a processor (docs/design.md). Included by matmul_tmpl.h.
  */
 
-/* Each step of a row of activations, the same in all parts. */
-INLINE void repeat_acts(const slm_acts *x, int32_t act_row, turn_acts *out) {
-    int32_t stored = slm__n_blocks_stored(x->n);
-    for (int32_t i = 0; i < stored / SLM_STRIPES; i++) {
-        int64_t block[ROWS];
-        for (int k = 0; k < ROWS; k++) block[k] = (int64_t)act_row * stored + i * SLM_STRIPES;
-        gather_acts(false, x, block, &out[i]);
-    }
-}
-
 /* Rows row + r * apart, of all that come before `end`; others repeat the last one. */
 INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
                        int32_t apart, int32_t end, const turn_acts *acts) {
-    const int n_out = tokens_of(type, nt), part_d = type->steps * SLM_STRIPES;
+    const int n_out = tokens_of(&type->codes, nt), part_d = type->steps * SLM_STRIPES;
     const int32_t nb = slm__n_blocks(m->n_in), stored = slm__n_blocks_stored(m->n_in);
     const int32_t stride = stored / SLM_STRIPES;
     const float *d = m->x->d, *d_end = d + nb / SLM_STRIPES * SLM_STRIPES;
@@ -25,6 +15,7 @@ INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int3
         int32_t at = row + r * apart;
         w.at[r] = m->w + (uint64_t)(at < end ? at : end - 1) * m->row_bytes;
     }
+    const parts rows = w;
     for (; d < d_end; d += part_d, acts += type->steps) {
         UNROLL
         for (int r = 0; r < ROWS; r++) fetch_ahead(w.at[r], part_bytes(type));
@@ -32,7 +23,7 @@ INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int3
         for (int half = 0; half < type->steps; half++) {
             step s;
             type->unpack(&w, half, &s);
-            turn_products(type, false, nt, &s, acts + half, stride, u);
+            turn_products(&type->codes, false, nt, &s, acts + half, stride, u);
             UNROLL
             for (int t = 0; t < n_out; t++)
                 acc[t] = rf_fma((rf)rw_all4(d + t * stored + half * SLM_STRIPES), u[t], acc[t]);
@@ -41,10 +32,9 @@ INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int3
     }
     if (has_last_step(type, nb)) {
         step s;
-        w.n_blocks = nb % SLM_STRIPES;
-        for (int r = 0; r < ROWS; r++) fetch_ahead(w.at[r], w.n_blocks * type->block_bytes);
-        type->unpack(&w, 0, &s);
-        turn_products(type, false, nt, &s, acts, stride, u);
+        for (int r = 0; r < ROWS; r++) fetch_ahead(w.at[r], SLM_STRIPES * type->block_bytes);
+        last_step(type, m, &rows, &s);
+        turn_products(&type->codes, false, nt, &s, acts, stride, u);
         for (int t = 0; t < n_out; t++) acc[t] = rf_fma((rf)rw_all4(d + t * stored), u[t], acc[t]);
     }
     for (int t = 0; t < n_out; t++) {
@@ -60,8 +50,12 @@ INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int3
                        int32_t n_rows, turn_acts *acts) {
     int32_t n_acts = slm__n_blocks_stored(m->n_in) / SLM_STRIPES;
     int32_t apart = (n_rows + ROWS - 1) / ROWS;
-    for (int t = 0; t < nt; t++) repeat_acts(m->x, t, acts + t * n_acts);
-    if (widens(type)) widen_acts(acts, acts + n_acts, n_acts);
+    for (int t = 0; t < nt; t++)
+        for (int32_t i = 0; i < n_acts; i++)
+            repeat_acts(m->x, ((int64_t)t * n_acts + i) * SLM_STRIPES, &acts[t * n_acts + i]);
+    for (int32_t i = 0; joins(&type->codes) && i < n_acts; i++)
+        for (int j = 0; j < 8; j++)
+            join_acts(type->codes.max, &acts[i].q[j], &acts[n_acts + i].q[j]);
     for (int32_t r = row; r < row + apart; r++)
         apart_rows(type, nt, m, r, apart, row + n_rows, acts);
 }

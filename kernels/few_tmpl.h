@@ -37,43 +37,48 @@ INLINE void gather_acts(bool swapped, const slm_acts *x, const int64_t block[ROW
     out->half = load_rows(half, 0);
 }
 
-/* Tokens that n rows of activations are. */
-INLINE int tokens_of(const quant_type *type, int n) { return type->wide ? n / 2 : n; }
-
-/* Whether the two parts of wide activations are put together before they meet the codes. */
-INLINE bool widens(const quant_type *type) { return type->wide && WIDENS(type->max); }
-
-INLINE void widen_acts(turn_acts *high, turn_acts *low, int32_t n) {
-    for (int32_t i = 0; i < n; i++)
-        for (int j = 0; j < 8; j++) widen(&high[i].q[j], &low[i].q[j]);
+/* The same four blocks in all parts. */
+INLINE void repeat_acts(const slm_acts *x, int64_t first, turn_acts *out) {
+    int64_t block[ROWS];
+    for (int k = 0; k < ROWS; k++) block[k] = first;
+    gather_acts(false, x, block, out);
 }
 
-/* The sums with each of n (constant) rows of activations, x[t * stride]; sums of a block are added up over its part, and then are in its
- * lane. Codes meet all rows before the next ones are looked at, so that few are kept. */
-INLINE void turn_sums(const quant_type *type, bool swapped, int n, const step *w,
+/* Tokens that n rows of activations are. */
+INLINE int tokens_of(const code_type *codes, int n) { return codes->wide ? n / 2 : n; }
+
+/* Whether both parts of wide activations meet the codes in one sum. Codes that are still to be multiplied have no room in it. */
+INLINE bool joins(const code_type *codes) {
+    return codes->wide && JOINS_WIDE && codes->geometry != SLM_SCALE_MIN16;
+}
+
+/* The sums with each of n (constant) rows of activations, x[t * stride], or with both parts of a wide one; sums of a block are added up
+ * over its part, and then are in its lane. Codes meet all rows before the next ones are looked at, so that few are kept. */
+INLINE void turn_sums(const code_type *codes, bool swapped, int n, const step *w,
                       const turn_acts *x, int32_t stride, step_sums out[FEW_ACTS]) {
     /* two halves of a block make one sum, or one each; as many of them in a run as 16 bits hold (simd_*.h) */
-    const int halves = type->geometry == SLM_SCALE16 || type->geometry == SLM_SCALE_MIN16 ? 1 : 2;
+    const int halves = codes->geometry == SLM_SCALE16 || codes->geometry == SLM_SCALE_MIN16 ? 1 : 2;
     /* codes of SCALE_MIN16 are not yet multiplied: 2 bits */
-    const int max = type->geometry == SLM_SCALE_MIN16 ? 3 : type->max;
+    const int max = codes->geometry == SLM_SCALE_MIN16 ? 3 : codes->max;
     const int run = DOT_RUN(max) < halves ? DOT_RUN(max) : halves;
     UNROLL
     for (int first = 0; first < 3 - halves; first++) {
         ri block[FEW_ACTS][4] = {{{0}}};
         UNROLL
         for (int k = 0; k < 4; k++) {
+            const int at = 4 * first + k;
+            if (joins(codes)) {
+                block[0][k] = dot_wide(max, halves, &w->q[at], &x->q[at], &x[stride].q[at]);
+                continue;
+            }
             rdots dots[FEW_ACTS];
             for (int t = 0; t < n; t++) dots[t] = (rdots){0};
             UNROLL
             for (int i = 0; i < halves; i++) {
-                rb q = w->q[4 * (first + i) + k];
+                rb q = w->q[at + 4 * i];
                 UNROLL
                 for (int t = 0; t < n; t++) {
-                    rw a = x[t * stride].q[4 * (first + i) + k];
-                    if (widens(type)) {
-                        block[t][k] = dot_wide(block[t][k], q, a, x[stride].q[4 * (first + i) + k]);
-                        continue;
-                    }
+                    rw a = x[t * stride].q[at + 4 * i];
                     dots[t] = i % run == 0 ? dot_first(max, block[t][k], q, a)
                                            : dot_more(max, dots[t], q, a);
                     if (i % run == run - 1) block[t][k] = dot_last(dots[t], block[t][k]);
@@ -83,12 +88,14 @@ INLINE void turn_sums(const quant_type *type, bool swapped, int n, const step *w
         UNROLL
         for (int t = 0; t < n; t++) {
             ri sum =
-                sums_of_lanes(4 * halves * (widens(type) ? SLM_WIDE_MAX : 127) * max, block[t]);
+                sums_of_lanes(4 * halves * (joins(codes) ? SLM_WIDE_MAX : 127) * max, block[t]);
             if (swapped) sum = (ri)swap_lanes((rw)sum);
-            out[t].s[first] = sum + zero_offset(type, x[t * stride].half, first);
+            ri offset = zero_offset(codes, x[t * stride].half, first);
+            if (joins(codes)) offset = wide_sum(offset, zero_offset(codes, x[stride].half, first));
+            out[t].s[first] = sum + offset;
         }
     }
-    if (type->geometry != SLM_SCALE_MIN16) return;
+    if (codes->geometry != SLM_SCALE_MIN16) return;
     UNROLL
     for (int t = 0; t < n; t++) {
         /* sums of 16 codes below 4: they fit in 16 bits */
@@ -99,12 +106,12 @@ INLINE void turn_sums(const quant_type *type, bool swapped, int n, const step *w
 }
 
 /* The products with nt rows, to u[token]. */
-INLINE void turn_products(const quant_type *type, bool swapped, int nt, const step *w,
+INLINE void turn_products(const code_type *codes, bool swapped, int nt, const step *w,
                           const turn_acts *x, int32_t stride, rf u[FEW_ACTS]) {
     step_sums sums[FEW_ACTS];
-    turn_sums(type, swapped, widens(type) ? 1 : nt, w, x, stride, sums);
-    if (type->wide && !widens(type)) add_low_sums(type, &sums[0], &sums[1]);
+    turn_sums(codes, swapped, joins(codes) ? 1 : nt, w, x, stride, sums);
+    if (codes->wide && !joins(codes)) add_low_sums(codes, &sums[0], &sums[1]);
     UNROLL
-    for (int t = 0; t < tokens_of(type, nt); t++)
-        u[t] = scaled(type, &sums[t], w, x[t * stride].sum);
+    for (int t = 0; t < tokens_of(codes, nt); t++)
+        u[t] = scaled(codes, &sums[t], w, x[t * stride].sum);
 }

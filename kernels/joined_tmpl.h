@@ -11,7 +11,7 @@ enum { MAX_PART_BYTES = sizeof(slm_q6_k) };
                    "copies of " #name);
 SLM_QUANT_TYPES(X)
 #undef X
-_Static_assert(!WIDENS(255), "the activations of a turn are not widened");
+_Static_assert(!JOINS_WIDE, "parts of wide activations are added up each by itself");
 
 INLINE int32_t n_parts(const quant_type *type, int32_t n_in) {
     return slm__n_blocks(n_in) / (SLM_STRIPES * type->steps);
@@ -47,8 +47,7 @@ INLINE void spread_acts(const quant_type *type, const slm_acts *x, int64_t first
         gather_acts(swaps(type), x, block, &out[i]);
     }
     if (!has_last_step(type, nb)) return;
-    for (int k = 0; k < ROWS; k++) block[k] = first + nb / SLM_STRIPES * SLM_STRIPES;
-    gather_acts(false, x, block, &out[n]);
+    repeat_acts(x, first + nb / SLM_STRIPES * SLM_STRIPES, &out[n]);
 }
 
 /* n parts that do not follow each other, as rows (of n_row, of which `left` are to come) end in a last step, or are fewer than a
@@ -72,14 +71,14 @@ INLINE void turn(const quant_type *type, int nt, const uint8_t *from, const turn
     for (int half = 0; half < type->steps; half++) {
         step s;
         type->unpack(&w, half, &s);
-        turn_products(type, swaps(type), nt, &s, acts + half, stride, u[half]);
+        turn_products(&type->codes, swaps(type), nt, &s, acts + half, stride, u[half]);
     }
 }
 
 /* The whole parts of up to ROWS rows. A last turn that is not full makes sums of rows that are not there. */
 INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
                       int32_t n_rows, const turn_acts *acts, r1 sums[ROWS][FEW_ACTS]) {
-    const int part_d = type->steps * SLM_STRIPES, n_out = tokens_of(type, nt);
+    const int part_d = type->steps * SLM_STRIPES, n_out = tokens_of(&type->codes, nt);
     const uint8_t *p = m->w + (uint64_t)row * m->row_bytes;
     int64_t stored = slm__n_blocks_stored(m->n_in);
     int32_t n = n_parts(type, m->n_in), stride = n_turn_acts(type, m->n_in), r = 0;
@@ -117,7 +116,7 @@ INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32
 
 INLINE void joined_rows(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
                         int32_t n_rows, const turn_acts *acts) {
-    const int n_out = tokens_of(type, nt);
+    const int n_out = tokens_of(&type->codes, nt);
     int32_t nb = slm__n_blocks(m->n_in), n_acts = n_turn_acts(type, m->n_in);
     r1 sums[ROWS][FEW_ACTS] = {{{0}}};
     rf acc[FEW_ACTS];
@@ -135,7 +134,7 @@ INLINE void joined_rows(const quant_type *type, int nt, const slm_matmul *m, int
             fetch_ahead(w.at[r] + n_parts(type, m->n_in) * part_bytes(type),
                         SLM_STRIPES * type->block_bytes);
         rf u[FEW_ACTS];
-        turn_products(type, false, nt, &s, acts + n_acts - 1, n_acts, u);
+        turn_products(&type->codes, false, nt, &s, acts + n_acts - 1, n_acts, u);
         for (int t = 0; t < n_out; t++) {
             const float *d = m->x->d + t * (int64_t)slm__n_blocks_stored(m->n_in);
             acc[t] = rf_fma((rf)rw_all4(d + nb / SLM_STRIPES * SLM_STRIPES), u[t], acc[t]);

@@ -47,6 +47,11 @@ typedef struct slm_acts {
     int16_t *half; /* [n_rows, nb, 2]  sums of q over each half of the block       */
 } slm_acts;
 
+/* Rows that so many tokens have. */
+static inline int32_t slm__act_rows(const slm_acts *x, int32_t n_tokens) {
+    return x->wide ? 2 * n_tokens : n_tokens;
+}
+
 enum { SLM_WIDE = 255, SLM_WIDE_MAX = SLM_WIDE * 127 + 127 };
 
 /* Where value j (0 .. 31) of block b of a row lies in q. */

@@ -11,25 +11,30 @@
 #include "steps.h"
 #include "unpack.h"
 
-/* What differs from type to type: constants, once inlined. */
-typedef struct quant_type {
-    void (*unpack)(const parts *w, int32_t i, step *s);
+/* What products of steps have to know: constants, once inlined. */
+typedef struct code_type {
     slm_geometry geometry;
     int max, zero; /* codes are 0 .. max and stand for code - zero */
+    bool wide;     /* two rows of activations make one of 16 bits */
+} code_type;
+
+/* How a type stores them. */
+typedef struct quant_type {
+    void (*unpack)(const parts *w, int32_t i, step *s);
     int32_t block_bytes;
     int steps; /* in a whole number of blocks: 2 in a super-block, whose halves differ */
-    bool wide; /* two rows of activations make one of 16 bits */
+    code_type codes;
 } quant_type;
 
 /* ---- Products of steps: four blocks in each part of a vector ---- */
 
 /* What codes that stand for code - zero have too much, in both halves of blocks or (SCALE16) in one of them, negative. halves: sums of
  * the activations in each half of the blocks. */
-INLINE ri zero_offset(const quant_type *type, rw halves, int half) {
-    int zero = type->zero == 128 ? SIGNED_ZERO : type->zero;
+INLINE ri zero_offset(const code_type *codes, rw halves, int half) {
+    int zero = codes->zero == 128 ? SIGNED_ZERO : codes->zero;
     uint32_t minus = (uint32_t)-zero & 0xffff;
     if (zero == 0) return (ri){0};
-    if (type->geometry == SLM_SCALE16)
+    if (codes->geometry == SLM_SCALE16)
         minus <<= 16 * half;
     else
         minus *= 0x10001u;
@@ -46,16 +51,16 @@ INLINE ri wide_sum(ri high, ri low) { return (ri)((rw)high << 8) - high + low; }
 _Static_assert(SLM_WIDE == (1 << 8) - 1, "wide_sum()");
 
 /* Those of high parts become those of whole integers. */
-INLINE void add_low_sums(const quant_type *type, step_sums *high, const step_sums *low) {
+INLINE void add_low_sums(const code_type *codes, step_sums *high, const step_sums *low) {
     high->s[0] = wide_sum(high->s[0], low->s[0]);
-    if (type->geometry == SLM_SCALE16) high->s[1] = wide_sum(high->s[1], low->s[1]);
-    if (type->geometry == SLM_SCALE_MIN16) high->min = wide_sum(high->min, low->min);
+    if (codes->geometry == SLM_SCALE16) high->s[1] = wide_sum(high->s[1], low->s[1]);
+    if (codes->geometry == SLM_SCALE_MIN16) high->min = wide_sum(high->min, low->min);
 }
 
 /* The product with activations of scale 1 (ref.c: block_dot). sum: of their integers. */
-INLINE rf scaled(const quant_type *type, const step_sums *sums, const step *w, rw sum) {
+INLINE rf scaled(const code_type *codes, const step_sums *sums, const step *w, rw sum) {
     rf u = w->d0 * to_float(sums->s[0]);
-    switch (type->geometry) {
+    switch (codes->geometry) {
     case SLM_SCALE16: return rf_fma(w->d1, to_float(sums->s[1]), u);
     case SLM_SCALE_MIN: return rf_fma(w->d1, (rf)sum, u);
     case SLM_SCALE_MIN16: return rf_fma(w->d1, to_float(sums->min), u);
@@ -74,10 +79,6 @@ INLINE void store_rows(rf acc, int32_t n_rows, float *out) {
 }
 
 /* ---- Rows ---- */
-
-INLINE int32_t n_act_rows(const slm_matmul *m) {
-    return m->x->wide ? 2 * m->n_tokens : m->n_tokens;
-}
 
 /* Rows that are not there repeat the last one; their results are dropped. */
 INLINE parts rows_at(const slm_matmul *m, int32_t row, int32_t n_rows) {
@@ -117,11 +118,11 @@ INLINE void fetch_ahead(const uint8_t *p, int32_t n_bytes) {
 #include "apart_tmpl.h"
 #endif
 
-/* ---- Several tokens ---- */
+/* ---- Several tokens: a strip of rows, unpacked ---- */
 
 /* Rows of activations that a tile has; wide ones come in pairs. */
-INLINE int tile_rows(const quant_type *type) {
-    return type->wide ? TILE_TOKENS / 2 * 2 : TILE_TOKENS;
+INLINE int tile_rows(const code_type *codes) {
+    return codes->wide ? TILE_TOKENS / 2 * 2 : TILE_TOKENS;
 }
 
 /* The next strip, or what lies further ahead if strips are short: fetched piece by piece while this one is unpacked and multiplied, as
@@ -131,44 +132,10 @@ typedef struct ahead {
     int64_t piece; /* for each step of a vector or a tile */
 } ahead;
 
-INLINE ahead next_strip(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_steps) {
-    int64_t n_bytes = SLM_STRIP * (int64_t)m->row_bytes;
-    const uint8_t *at =
-        m->w + (uint64_t)row * m->row_bytes + (n_bytes > FETCH_AHEAD ? n_bytes : FETCH_AHEAD);
-    int64_t most = tile_rows(type), n = n_act_rows(m), tiles = n / most + (n % most + 1) / 2;
-    int64_t times = (tiles + TILE_VECTORS) * n_steps * (SLM_STRIP / ROWS / TILE_VECTORS);
-    return (ahead){at, at + n_bytes, (n_bytes / times / 64 + 1) * 64};
-}
-
 INLINE void fetch_piece(ahead *a) {
     if (a->at >= a->end) return;
     for (const uint8_t *end = a->at + a->piece; a->at < end; a->at += 64)
         __builtin_prefetch(a->at, 0, 2);
-}
-
-/* strip[v * n_steps + i]: step i of vector v of the strip. */
-INLINE void unpack_strip(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,
-                         int32_t n_vectors, step *strip, ahead *next) {
-    int32_t nb = slm__n_blocks(m->n_in), whole = nb / SLM_STRIPES;
-    int32_t n_steps = slm__n_blocks_stored(m->n_in) / SLM_STRIPES;
-    for (int32_t v = 0; v < n_vectors; v++) {
-        int32_t first = v * ROWS < n_rows ? v * ROWS : n_rows - 1;
-        parts w = rows_at(m, row + first, n_rows - first);
-        for (int32_t i = 0; i < whole; i += type->steps) {
-            UNROLL
-            for (int half = 0; half < type->steps; half++) {
-                fetch_piece(next);
-                step *s = &strip[v * n_steps + i + half];
-                type->unpack(&w, i + half, s);
-                if (type->geometry == SLM_SCALE_MIN16) multiply_codes(s);
-                group(s);
-            }
-        }
-        if (has_last_step(type, nb)) {
-            last_step(type, m, &w, &strip[v * n_steps + whole]);
-            group(&strip[v * n_steps + whole]);
-        }
-    }
 }
 
 /* The activations of four blocks, the same for all rows. */
@@ -184,10 +151,10 @@ INLINE step_acts acts_at(const slm_acts *x, int64_t block) {
 }
 
 /* One step of `nv` vectors of rows x `nt` rows of activations (both constant), in groups: acc[v][token] goes on. */
-INLINE void add_step(const quant_type *type, int nv, int nt, const step *const s[],
+INLINE void add_step(const code_type *codes, int nv, int nt, const step *const s[],
                      const step_acts a[], rf acc[TILE_VECTORS][TILE_TOKENS]) {
-    const int limit = type->geometry == SLM_SCALE16 ? 4 : 8;
-    const int run = DOT_RUN(type->max) < limit ? DOT_RUN(type->max) : limit;
+    const int limit = codes->geometry == SLM_SCALE16 ? 4 : 8;
+    const int run = DOT_RUN(codes->max) < limit ? DOT_RUN(codes->max) : limit;
     step_sums sums[TILE_VECTORS][TILE_TOKENS];
     rdots part[TILE_VECTORS][TILE_TOKENS];
     UNROLL
@@ -199,23 +166,23 @@ INLINE void add_step(const quant_type *type, int nv, int nt, const step *const s
             UNROLL
             for (int v = 0; v < nv; v++) {
                 ri *sum = &sums[v][t].s[half];
-                if (g % limit == 0) *sum = zero_offset(type, rw_all4(a[t].half), half);
-                part[v][t] = g % run == 0 ? dot_first(type->max, *sum, s[v]->q[g], x)
-                                          : dot_more(type->max, part[v][t], s[v]->q[g], x);
+                if (g % limit == 0) *sum = zero_offset(codes, rw_all4(a[t].half), half);
+                part[v][t] = g % run == 0 ? dot_first(codes->max, *sum, s[v]->q[g], x)
+                                          : dot_more(codes->max, part[v][t], s[v]->q[g], x);
                 if (g % run == run - 1) *sum = dot_last(part[v][t], *sum);
             }
         }
     }
-    const int rows = type->wide ? 2 : 1; /* of a token */
+    const int rows = codes->wide ? 2 : 1; /* of a token */
     UNROLL
     for (int t = 0; t < nt; t += rows) {
         rf d = (rf)rw_all4(a[t].d);
         UNROLL
         for (int v = 0; v < nv; v++) {
-            for (int i = t; i < t + rows && type->geometry == SLM_SCALE_MIN16; i++)
+            for (int i = t; i < t + rows && codes->geometry == SLM_SCALE_MIN16; i++)
                 sums[v][i].min = madd16(s[v]->k, rw_all4(a[i].half));
-            if (type->wide) add_low_sums(type, &sums[v][t], &sums[v][t + rows - 1]);
-            rf u = scaled(type, &sums[v][t], s[v], rw_all4(a[t].sum));
+            if (codes->wide) add_low_sums(codes, &sums[v][t], &sums[v][t + rows - 1]);
+            rf u = scaled(codes, &sums[v][t], s[v], rw_all4(a[t].sum));
             acc[v][t / rows] = rf_fma(d, u, acc[v][t / rows]);
         }
     }
@@ -236,9 +203,9 @@ INLINE void store_square(rf acc[TILE_VECTORS][TILE_TOKENS], int v, int t, int nt
 }
 
 /* TILE_VECTORS vectors and nt (constant) rows of activations, from `act_row` on. */
-INLINE void tile(const quant_type *type, int nt, const slm_matmul *m, const step *strip,
+INLINE void tile(const code_type *codes, int nt, const slm_matmul *m, const step *strip,
                  int32_t act_row, int32_t row, int32_t n_rows, ahead *next) {
-    const int n_out = tokens_of(type, nt);
+    const int n_out = tokens_of(codes, nt);
     int64_t stored = slm__n_blocks_stored(m->n_in);
     int32_t n_steps = (int32_t)stored / SLM_STRIPES;
     rf acc[TILE_VECTORS][TILE_TOKENS] = {{{0}}};
@@ -248,9 +215,9 @@ INLINE void tile(const quant_type *type, int nt, const slm_matmul *m, const step
         fetch_piece(next);
         for (int v = 0; v < TILE_VECTORS; v++) s[v] = &strip[v * n_steps + i];
         for (int t = 0; t < nt; t++) a[t] = acts_at(m->x, (act_row + t) * stored + i * SLM_STRIPES);
-        add_step(type, TILE_VECTORS, nt, s, a, acc);
+        add_step(codes, TILE_VECTORS, nt, s, a, acc);
     }
-    float *out = m->out + tokens_of(type, act_row) * m->out_stride + row;
+    float *out = m->out + tokens_of(codes, act_row) * m->out_stride + row;
     UNROLL
     for (int v = 0; v < TILE_VECTORS; v += 2) {
         UNROLL
@@ -260,48 +227,115 @@ INLINE void tile(const quant_type *type, int nt, const slm_matmul *m, const step
 }
 
 /* All tiles of the strip with nt (constant) rows of activations. */
-INLINE void sweep(const quant_type *type, int nt, const slm_matmul *m, const step *strip,
+INLINE void sweep(const code_type *codes, int nt, const slm_matmul *m, const step *strip,
                   int32_t act_row, int32_t row, int32_t n_rows, ahead *next) {
     const int rows = TILE_VECTORS * ROWS;
     int32_t n_steps = slm__n_blocks_stored(m->n_in) / SLM_STRIPES;
     for (int32_t r = 0; r < n_rows; r += rows)
-        tile(type, nt, m, strip + r / ROWS * n_steps, act_row, row + r, n_rows - r, next);
+        tile(codes, nt, m, strip + r / ROWS * n_steps, act_row, row + r, n_rows - r, next);
 }
 
-INLINE void several_tokens(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,
-                           step *strip) {
+INLINE void strip_products(const code_type *codes, const slm_matmul *m, const step *strip,
+                           int32_t row, int32_t n_rows, ahead next) {
+    const int most = tile_rows(codes);
+    int32_t t = 0, n = slm__act_rows(m->x, m->n_tokens);
+    for (; t + most <= n; t += most) sweep(codes, most, m, strip, t, row, n_rows, &next);
+    for (; most > 2 && t + 2 <= n; t += 2) sweep(codes, 2, m, strip, t, row, n_rows, &next);
+    if (!codes->wide && t < n) sweep(codes, 1, m, strip, t, row, n_rows, &next);
+}
+
+typedef void (*strip_fn)(const slm_matmul *m, const step *strip, int32_t row, int32_t n_rows,
+                         ahead next);
+
+/* X(geometry, largest code, zero): all that SLM_QUANT_TYPES has, each once, as products of strips are most of what there is to compile. */
+#define CODE_TYPES(X)   \
+    X(SCALE, 15, 8)     \
+    X(SCALE, 31, 16)    \
+    X(SCALE, 255, 128)  \
+    X(SCALE, 24, 12)    \
+    X(SCALE_MIN, 15, 0) \
+    X(SCALE_MIN, 31, 0) \
+    X(SCALE16, 7, 4)    \
+    X(SCALE16, 63, 32)  \
+    X(SCALE_MIN16, 45, 0)
+
+#define X(geometry, max, zero)                                                                  \
+    static void products_##geometry##_##max##_##zero(const slm_matmul *m, const step *strip,    \
+                                                     int32_t row, int32_t n_rows, ahead next) { \
+        const code_type one = {SLM_##geometry, max, zero, false},                               \
+                        two = {SLM_##geometry, max, zero, true};                                \
+        if (m->x->wide)                                                                         \
+            strip_products(&two, m, strip, row, n_rows, next);                                  \
+        else                                                                                    \
+            strip_products(&one, m, strip, row, n_rows, next);                                  \
+    }
+CODE_TYPES(X)
+#undef X
+
+INLINE ahead next_strip(const slm_matmul *m, int32_t row, int32_t n_steps) {
+    int64_t n_bytes = SLM_STRIP * (int64_t)m->row_bytes;
+    const uint8_t *at =
+        m->w + (uint64_t)row * m->row_bytes + (n_bytes > FETCH_AHEAD ? n_bytes : FETCH_AHEAD);
+    int64_t most = TILE_TOKENS, n = slm__act_rows(m->x, m->n_tokens),
+            tiles = n / most + (n % most + 1) / 2;
+    int64_t times = (tiles + TILE_VECTORS) * n_steps * (SLM_STRIP / ROWS / TILE_VECTORS);
+    return (ahead){at, at + n_bytes, (n_bytes / times / 64 + 1) * 64};
+}
+
+/* strip[v * n_steps + i]: step i of vector v of the strip. */
+INLINE void unpack_strip(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,
+                         int32_t n_vectors, step *strip, ahead *next) {
+    int32_t nb = slm__n_blocks(m->n_in), whole = nb / SLM_STRIPES;
+    int32_t n_steps = slm__n_blocks_stored(m->n_in) / SLM_STRIPES;
+    for (int32_t v = 0; v < n_vectors; v++) {
+        int32_t first = v * ROWS < n_rows ? v * ROWS : n_rows - 1;
+        parts w = rows_at(m, row + first, n_rows - first);
+        for (int32_t i = 0; i < whole; i += type->steps) {
+            UNROLL
+            for (int half = 0; half < type->steps; half++) {
+                fetch_piece(next);
+                step *s = &strip[v * n_steps + i + half];
+                type->unpack(&w, i + half, s);
+                if (type->codes.geometry == SLM_SCALE_MIN16) multiply_codes(s);
+                group(s);
+            }
+        }
+        if (has_last_step(type, nb)) {
+            last_step(type, m, &w, &strip[v * n_steps + whole]);
+            group(&strip[v * n_steps + whole]);
+        }
+    }
+}
+
+INLINE void several_tokens(const quant_type *type, strip_fn products, const slm_matmul *m,
+                           int32_t row, int32_t n_rows, step *strip) {
     const int rows = TILE_VECTORS * ROWS;
-    ahead next = next_strip(type, m, row, slm__n_blocks_stored(m->n_in) / SLM_STRIPES);
+    ahead next = next_strip(m, row, slm__n_blocks_stored(m->n_in) / SLM_STRIPES);
     unpack_strip(type, m, row, n_rows, (n_rows + rows - 1) / rows * TILE_VECTORS, strip, &next);
-    const int most = tile_rows(type);
-    int32_t t = 0, n = n_act_rows(m);
-    for (; t + most <= n; t += most) sweep(type, most, m, strip, t, row, n_rows, &next);
-    for (; most > 2 && t + 2 <= n; t += 2) sweep(type, 2, m, strip, t, row, n_rows, &next);
-    if (!type->wide && t < n) sweep(type, 1, m, strip, t, row, n_rows, &next);
+    products(m, strip, row, n_rows, next);
 }
 
-INLINE void matmul_quant(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,
-                         void *scratch) {
-    if (!type->wide && m->n_tokens == 1) {
-        few_tokens(type, 1, m, row, n_rows, scratch);
-    } else if (n_act_rows(m) == 2) {
-        few_tokens(type, 2, m, row, n_rows, scratch);
-    } else {
+INLINE void matmul_quant(quant_type type, strip_fn products, const slm_matmul *m, int32_t row,
+                         int32_t n_rows, void *scratch) {
+    if (slm__act_rows(m->x, m->n_tokens) > FEW_ACTS) {
         for (int32_t end = row + n_rows; row < end; row += SLM_STRIP)
-            several_tokens(type, m, row, end - row < SLM_STRIP ? end - row : SLM_STRIP, scratch);
+            several_tokens(&type, products, m, row, end - row < SLM_STRIP ? end - row : SLM_STRIP,
+                           scratch);
+    } else if (m->x->wide) {
+        type.codes.wide = true;
+        few_tokens(&type, 2, m, row, n_rows, scratch);
+    } else if (m->n_tokens == 2) {
+        few_tokens(&type, 2, m, row, n_rows, scratch);
+    } else {
+        few_tokens(&type, 1, m, row, n_rows, scratch);
     }
 }
 
 #define X(name, id, bw, block, geometry, max, zero)                                              \
     static void matmul_##name(const slm_matmul *m, int32_t row, int32_t n_rows, void *scratch) { \
-        const quant_type one = {step_##name,   SLM_##geometry, max,  zero,                       \
-                                sizeof(block), (bw) / 256 + 1, false};                           \
-        const quant_type two = {step_##name,   SLM_##geometry, max, zero,                        \
-                                sizeof(block), (bw) / 256 + 1, true};                            \
-        if (m->x->wide)                                                                          \
-            matmul_quant(&two, m, row, n_rows, scratch);                                         \
-        else                                                                                     \
-            matmul_quant(&one, m, row, n_rows, scratch);                                         \
+        const quant_type type = {                                                                \
+            step_##name, sizeof(block), (bw) / 256 + 1, {SLM_##geometry, max, zero, false}};     \
+        matmul_quant(type, products_##geometry##_##max##_##zero, m, row, n_rows, scratch);       \
     }
 SLM_QUANT_TYPES(X)
 #undef X

@@ -79,7 +79,7 @@ static inline void matmul_quant(unpack_fn unpack, slm_geometry geometry, const s
         const uint8_t *w = m->w + (uint64_t)r * m->row_bytes;
         for (int32_t b = 0; b < nb; b++) unpack(w, b, &units[b]);
         for (int32_t t = 0; t < m->n_tokens; t++) {
-            int64_t at = (int64_t)t * (x->wide ? 2 * stored : stored);
+            int64_t at = (int64_t)slm__act_rows(x, t) * stored;
             float stripe[SLM_STRIPES] = {0};
             for (int32_t b = 0; b < nb; b++) {
                 block_sums sums = sums_of_block(&units[b], x, at + b);

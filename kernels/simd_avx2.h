@@ -162,6 +162,17 @@ typedef uint32_t rw __attribute__((vector_size(32)));
 typedef int32_t ri __attribute__((vector_size(32)));
 typedef float rf __attribute__((vector_size(32)));
 
+INLINE int word16(const uint8_t *p) {
+    uint16_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+INLINE int word32(const uint8_t *p) {
+    int x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
 /* 16 bytes at `at` of each row. */
 INLINE rw load_rows(const uint8_t *const w[ROWS], int64_t at) {
     __m128i low = _mm_loadu_si128((const __m128i *)(w[0] + at));
@@ -207,12 +218,46 @@ INLINE rf from_f16(rw x) {
     __m256i h = _mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)x, (__m256i)x), 0x08);
     return (rf)_mm256_cvtph_ps(_mm256_castsi256_si128(h));
 }
+/* The first four f16 of each row. */
+INLINE rf first_f16s(rw x) {
+    __m256i v = (__m256i)x;
+    return (rf)_mm256_cvtph_ps(
+        _mm_unpacklo_epi64(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
+}
 /* The lower and the upper halves of lanes as f16. */
 INLINE void from_f16_pairs(rw x, rf *low, rf *high) {
     __m256i both = _mm256_packus_epi32((__m256i)(x & 0xffff), (__m256i)(x >> 16));
     both = _mm256_permute4x64_epi64(both, 0xd8);
     *low = (rf)_mm256_cvtph_ps(_mm256_castsi256_si128(both));
     *high = (rf)_mm256_cvtph_ps(_mm256_extracti128_si256(both, 1));
+}
+/* Those of four blocks of each row, without the loads of what lies between them. */
+#define GATHERS_F16 1
+INLINE rf gather_f16(const uint8_t *const w[ROWS], int64_t at, int stride) {
+    __m128i x[ROWS];
+    for (int r = 0; r < ROWS; r++) {
+        const uint8_t *p = w[r] + at;
+        x[r] = _mm_cvtsi32_si128(word16(p));
+        x[r] = _mm_insert_epi16(x[r], word16(p + stride), 1);
+        x[r] = _mm_insert_epi16(x[r], word16(p + 2 * stride), 2);
+        x[r] = _mm_insert_epi16(x[r], word16(p + 3 * stride), 3);
+    }
+    return (rf)_mm256_cvtph_ps(_mm_unpacklo_epi64(x[0], x[1]));
+}
+INLINE void gather_f16_pairs(const uint8_t *const w[ROWS], int64_t at, int stride, rf *first,
+                             rf *second) {
+    const __m128i order = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    __m128i x[ROWS];
+    for (int r = 0; r < ROWS; r++) {
+        const uint8_t *p = w[r] + at;
+        x[r] = _mm_cvtsi32_si128(word32(p));
+        x[r] = _mm_insert_epi32(x[r], word32(p + stride), 1);
+        x[r] = _mm_insert_epi32(x[r], word32(p + 2 * stride), 2);
+        x[r] = _mm_insert_epi32(x[r], word32(p + 3 * stride), 3);
+        x[r] = _mm_shuffle_epi8(x[r], order);
+    }
+    *first = (rf)_mm256_cvtph_ps(_mm_unpacklo_epi64(x[0], x[1]));
+    *second = (rf)_mm256_cvtph_ps(_mm_unpackhi_epi64(x[0], x[1]));
 }
 
 /* The sum of the four lanes of each row, (0 + 2) + (1 + 3), then + 0: one float a row. */
@@ -276,21 +321,32 @@ INLINE ri dot_last(rdots part, ri sum) {
     return sum + (ri)_mm256_madd_epi16((__m256i)part, _mm256_set1_epi16(1));
 }
 
-/* Signed codes meet activations of 16 bits as words: fewer instructions than high and low parts by themselves. Even places are in one
- * register, odd ones in another. */
-#define WIDENS(max)  ((max) > 64)
+/* Wide activations in one sum. Signed codes meet them as words, even places in one register and odd ones in another: fewer instructions
+ * than high and low parts by themselves. Sums of other codes are multiplied as they are widened. */
+#define JOINS_WIDE   1
 _Static_assert(SIGNED_ZERO == 0, "sums with widened codes have no offset");
 INLINE __m256i even_words(__m256i x) { return _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8); }
 INLINE __m256i odd_words(__m256i x) { return _mm256_srai_epi16(x, 8); }
-/* high and low become even and odd. */
-INLINE void widen(rw *high, rw *low) {
+/* Before signed codes, high and low become even and odd. */
+INLINE void join_acts(int max, rw *high, rw *low) {
     __m256i h = (__m256i)*high, l = (__m256i)*low, wide = _mm256_set1_epi16(SLM_WIDE);
+    if (max <= 64) return;
     *high = (rw)_mm256_add_epi16(_mm256_mullo_epi16(even_words(h), wide), even_words(l));
     *low = (rw)_mm256_add_epi16(_mm256_mullo_epi16(odd_words(h), wide), odd_words(l));
 }
-INLINE ri dot_wide(ri sum, rb w, rw even, rw odd) {
-    ri e = (ri)_mm256_madd_epi16(even_words((__m256i)w), (__m256i)even);
-    return sum + (e + (ri)_mm256_madd_epi16(odd_words((__m256i)w), (__m256i)odd));
+/* n, 1 or 2, vectors of codes, w[0] and w[4], with activations in the same places: 4 * 64 * 127 is below 2^15. */
+INLINE ri dot_wide(int max, int n, const rb *w, const rw *high, const rw *low) {
+    ri sum = {0};
+    if (max <= 64) {
+        rdots h = products16(max, w[0], high[0]), l = products16(max, w[0], low[0]);
+        if (n == 2) h = dot_more(max, h, w[4], high[4]), l = dot_more(max, l, w[4], low[4]);
+        return (ri)_mm256_madd_epi16((__m256i)h, _mm256_set1_epi16(SLM_WIDE)) + dot_last(l, sum);
+    }
+    for (int i = 0; i < 4 * n; i += 4) {
+        ri even = (ri)_mm256_madd_epi16(even_words((__m256i)w[i]), (__m256i)high[i]);
+        sum += even + (ri)_mm256_madd_epi16(odd_words((__m256i)w[i]), (__m256i)low[i]);
+    }
+    return sum;
 }
 #endif
 

@@ -219,6 +219,11 @@ INLINE ri pair_sums(int most, ri a, ri b) {
 }
 /* Lanes below 2^16, read as f16. */
 INLINE rf from_f16(rw x) { return (rf)_mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)x)); }
+/* The first four f16 of each row. */
+INLINE rf first_f16s(rw x) {
+    const __m512i rows = _mm512_setr_epi64(0, 2, 4, 6, 0, 2, 4, 6);
+    return (rf)_mm512_cvtph_ps(_mm512_castsi512_si256(_mm512_permutexvar_epi64(rows, (__m512i)x)));
+}
 /* The lower and the upper halves of lanes as f16. */
 INLINE void from_f16_pairs(rw x, rf *low, rf *high) {
     *low = from_f16(x);

@@ -227,6 +227,10 @@ INLINE ri pair_sums(int most, ri a, ri b) {
 INLINE rf from_f16(rw x) {
     return (rf)vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32((uint32x4_t)x)));
 }
+/* The first four f16. */
+INLINE rf first_f16s(rw x) {
+    return (rf)vcvt_f32_f16(vreinterpret_f16_u32(vget_low_u32((uint32x4_t)x)));
+}
 /* The lower and the upper halves of lanes as f16. */
 INLINE void from_f16_pairs(rw x, rf *low, rf *high) {
     *low = from_f16(x);

@@ -12,18 +12,22 @@
 
 #include "inline.h"
 
+#ifndef GATHERS_F16
+#define GATHERS_F16 0
+#endif
+
 #ifndef SWAPS
 #define SWAPS 0
 INLINE rw swap_lanes(rw x) { return x; }
 #endif
 
-/* Whether codes of 0 .. max, or signed ones (SIGNED_ZERO is 0 then), meet wide activations as words of 16 bits. */
-#ifndef WIDENS
-#define WIDENS(max) 0
-INLINE void widen(rw *high, rw *low) { (void)high, (void)low; }
-INLINE ri dot_wide(ri sum, rb w, rw even, rw odd) {
-    (void)w, (void)even, (void)odd;
-    return sum;
+/* Whether dot_wide() makes one sum of both parts of wide activations, which join_acts() prepared. */
+#ifndef JOINS_WIDE
+#define JOINS_WIDE 0
+INLINE void join_acts(int max, rw *high, rw *low) { (void)max, (void)high, (void)low; }
+INLINE ri dot_wide(int max, int n, const rb *w, const rw *high, const rw *low) {
+    (void)max, (void)n, (void)w, (void)high, (void)low;
+    return (ri){0};
 }
 #endif
 
@@ -108,6 +112,25 @@ INLINE rw block_words(const parts *w, int64_t at, int stride) {
     return zip_lo64(zip_lo32(x[0], x[1]), zip_lo32(x[2], x[3]));
 }
 
+/* The f16 at `at` of each of the four blocks. */
+INLINE rf block_f16(const parts *w, int64_t at, int stride) {
+#if GATHERS_F16
+    if (w->n_blocks == SLM_STRIPES) return gather_f16(w->at, at, stride);
+#endif
+    return from_f16(block_words(w, at, stride) & 0xffff);
+}
+
+/* Two of them. */
+INLINE void block_f16_pairs(const parts *w, int64_t at, int stride, rf *first, rf *second) {
+#if GATHERS_F16
+    if (w->n_blocks == SLM_STRIPES) {
+        gather_f16_pairs(w->at, at, stride, first, second);
+        return;
+    }
+#endif
+    from_f16_pairs(block_words(w, at, stride), first, second);
+}
+
 INLINE void nibbles4(const parts *w, int64_t at, int stride, step *s) {
     rw x[4];
     block_bytes(w, at, stride, x);
@@ -141,14 +164,14 @@ INLINE void step_Q4_0(const parts *w, int32_t i, step *s) {
     const int size = sizeof(slm_q4_0);
     int64_t at = (int64_t)i * 4 * size;
     nibbles4(w, at + 2, size, s);
-    s->d0 = from_f16(block_words(w, at, size) & 0xffff);
+    s->d0 = block_f16(w, at, size);
 }
 
 INLINE void step_Q4_1(const parts *w, int32_t i, step *s) {
     const int size = sizeof(slm_q4_1);
     int64_t at = (int64_t)i * 4 * size;
     nibbles4(w, at + 4, size, s);
-    from_f16_pairs(block_words(w, at, size), &s->d0, &s->d1);
+    block_f16_pairs(w, at, size, &s->d0, &s->d1);
 }
 
 INLINE void step_Q5_0(const parts *w, int32_t i, step *s) {
@@ -156,7 +179,7 @@ INLINE void step_Q5_0(const parts *w, int32_t i, step *s) {
     int64_t at = (int64_t)i * 4 * size;
     nibbles4(w, at + 6, size, s);
     fifth_bits(w, block_words(w, at + 2, size), s);
-    s->d0 = from_f16(block_words(w, at, size) & 0xffff);
+    s->d0 = block_f16(w, at, size);
 }
 
 INLINE void step_Q5_1(const parts *w, int32_t i, step *s) {
@@ -164,7 +187,7 @@ INLINE void step_Q5_1(const parts *w, int32_t i, step *s) {
     int64_t at = (int64_t)i * 4 * size;
     nibbles4(w, at + 8, size, s);
     fifth_bits(w, block_words(w, at + 4, size), s);
-    from_f16_pairs(block_words(w, at, size), &s->d0, &s->d1);
+    block_f16_pairs(w, at, size, &s->d0, &s->d1);
 }
 
 INLINE void step_Q8_0(const parts *w, int32_t i, step *s) {
@@ -175,7 +198,7 @@ INLINE void step_Q8_0(const parts *w, int32_t i, step *s) {
     block_bytes(w, at + 18, size, x + 4);
     UNROLL
     for (int g = 0; g < 8; g++) s->q[g] = signed_codes(x[g]);
-    s->d0 = from_f16(block_words(w, at, size) & 0xffff);
+    s->d0 = block_f16(w, at, size);
 }
 
 /* Nibbles to the bytes of a table of 16, in place. */
@@ -235,9 +258,7 @@ static const uint8_t odd_in_lane[2][16] = {
     {1, 128, 128, 128, 3, 128, 128, 128, 5, 128, 128, 128, 7, 128, 128, 128},
     {9, 128, 128, 128, 11, 128, 128, 128, 13, 128, 128, 128, 15, 128, 128, 128},
 };
-/* 16 bits at byte 0, 2 or 14 of a row, in every lane. */
-static const uint8_t half_at_0[16] = {0, 1, 128, 128, 0, 1, 128, 128,
-                                      0, 1, 128, 128, 0, 1, 128, 128};
+/* 16 bits at byte 2 or 14 of a row, in every lane. */
 static const uint8_t half_at_2[16] = {2, 3, 128, 128, 2, 3, 128, 128,
                                       2, 3, 128, 128, 2, 3, 128, 128};
 static const uint8_t half_at_14[16] = {14, 15, 128, 128, 14, 15, 128, 128,
@@ -252,8 +273,9 @@ INLINE void k_scales4(rw header, int half, step *s) {
         scale = (last & 15) | low >> 6 << 4;
         min = last >> 4 | mid >> 6 << 4;
     }
-    s->d0 = from_f16((rw)shuffle(header, half_at_0)) * to_float((ri)scale);
-    s->d1 = -from_f16((rw)shuffle(header, half_at_2)) * to_float((ri)min);
+    rw d = (rw)first_f16s(header);
+    s->d0 = (rf)dup_lane(d, 0) * to_float((ri)scale);
+    s->d1 = -(rf)dup_lane(d, 1) * to_float((ri)min);
 }
 
 /* 64 bytes, block a in the low and block b in the high nibbles of the first 32, c and d in those of the others. */
@@ -359,7 +381,7 @@ INLINE void step_IQ4_XS(const parts *w, int32_t i, step *s) {
     rw low = (rw)shuffle(header, l_of_block[half]) >> LANES4(0, 4, 0, 4) & 15;
     rw high = (rw)shuffle(header, half_at_2) >> (LANES4(0, 2, 4, 6) + (uint32_t)(8 * half)) & 3;
     ri scale = (ri)(low | high << 4) - 32;
-    s->d0 = from_f16((rw)shuffle(header, half_at_0)) * to_float(scale);
+    s->d0 = (rf)dup_lane((rw)first_f16s(header), 0) * to_float(scale);
 }
 
 #endif

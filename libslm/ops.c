@@ -190,7 +190,7 @@ static int32_t strips(int32_t n_rows) { return (n_rows + SLM_STRIP - 1) / SLM_ST
 
 /* The rows from `token` on. */
 static slm_acts acts_from(const slm_acts *a, int32_t token) {
-    int64_t block = (int64_t)token * slm__n_blocks_stored(a->n) * (a->wide ? 2 : 1);
+    int64_t block = (int64_t)slm__act_rows(a, token) * slm__n_blocks_stored(a->n);
     slm_acts from = *a;
     from.x += (int64_t)token * a->n;
     from.q += block * SLM_QBLOCK;

@@ -230,7 +230,7 @@ END_TEST
 
 /* Value i of token t as the product is to see it. */
 static double activation(const slm_acts *x, bool is_float, int32_t t, int32_t i) {
-    int32_t nb = slm__n_blocks_stored(x->n), row = x->wide ? 2 * t : t;
+    int32_t nb = slm__n_blocks_stored(x->n), row = slm__act_rows(x, t);
     int64_t block = (int64_t)row * nb + i / SLM_QBLOCK;
     if (is_float) return x->x[t * x->n + i];
     int q = x->q[slm__act_at(block, i % SLM_QBLOCK)];
