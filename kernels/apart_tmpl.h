@@ -32,7 +32,7 @@ INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int3
     }
     if (has_last_step(type, nb)) {
         step s;
-        for (int r = 0; r < ROWS; r++) fetch_ahead(w.at[r], SLM_STRIPES * type->block_bytes);
+        for (int r = 0; r < ROWS; r++) fetch_ahead(w.at[r], part_bytes(type));
         last_step(type, m, &rows, &s);
         turn_products(&type->codes, false, nt, &s, acts, stride, u);
         for (int t = 0; t < n_out; t++) acc[t] = rf_fma((rf)rw_all4(d + t * stored), u[t], acc[t]);

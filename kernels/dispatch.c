@@ -11,7 +11,6 @@ static const struct {
 #undef X
 };
 
-/* Asking a processor takes a virtual machine many microseconds: once for all levels, and not for the first, which needs nothing. */
 static const slm_kernels *level_of(uint32_t features, int32_t index) {
     for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
         if ((levels[i].needs & features) != levels[i].needs) continue;
@@ -20,6 +19,7 @@ static const slm_kernels *level_of(uint32_t features, int32_t index) {
     return NULL;
 }
 
+/* Asking a processor takes a virtual machine many microseconds. The first level needs nothing. */
 const slm_kernels *slm__kernels_level(int32_t index) {
     return level_of(index == 0 ? 0 : slm__cpu_features(), index);
 }

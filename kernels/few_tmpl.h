@@ -47,12 +47,13 @@ INLINE void repeat_acts(const slm_acts *x, int64_t first, turn_acts *out) {
 /* Tokens that n rows of activations are. */
 INLINE int tokens_of(const code_type *codes, int n) { return codes->wide ? n / 2 : n; }
 
-/* Whether both parts of wide activations meet the codes in one sum. Codes that are still to be multiplied have no room in it. */
+/* Whether both parts of wide activations meet the codes in one sum. Sums of SCALE_MIN16 are multiplied as 16 bits, which those of wide
+ * activations do not fit. */
 INLINE bool joins(const code_type *codes) {
     return codes->wide && JOINS_WIDE && codes->geometry != SLM_SCALE_MIN16;
 }
 
-/* The sums with each of n (constant) rows of activations, x[t * stride], or with both parts of a wide one; sums of a block are added up
+/* The sums with each of n (constant) rows of activations, x[t * stride], or, where they join(), with both parts of one (n is 1); sums of a block are added up
  * over its part, and then are in its lane. Codes meet all rows before the next ones are looked at, so that few are kept. */
 INLINE void turn_sums(const code_type *codes, bool swapped, int n, const step *w,
                       const turn_acts *x, int32_t stride, step_sums out[FEW_ACTS]) {

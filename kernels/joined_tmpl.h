@@ -131,8 +131,7 @@ INLINE void joined_rows(const quant_type *type, int nt, const slm_matmul *m, int
         parts w = rows_at(m, row, n_rows);
         last_step(type, m, &w, &s);
         for (int r = 0; r < ROWS; r++)
-            fetch_ahead(w.at[r] + n_parts(type, m->n_in) * part_bytes(type),
-                        SLM_STRIPES * type->block_bytes);
+            fetch_ahead(w.at[r] + n_parts(type, m->n_in) * part_bytes(type), part_bytes(type));
         rf u[FEW_ACTS];
         turn_products(&type->codes, false, nt, &s, acts + n_acts - 1, n_acts, u);
         for (int t = 0; t < n_out; t++) {

@@ -63,9 +63,9 @@ static inline int64_t slm__act_at(int64_t b, int j) {
 typedef struct slm_matmul {
     const uint8_t *w; /* [n_out, n_in] in blocks, without gaps */
     uint64_t row_bytes;
-    int32_t n_in;  /* a whole number of blocks     */
-    int32_t n_out; /* of all rows, not only those that one call computes */
-    int32_t n_tokens;
+    int32_t n_in;      /* a whole number of blocks     */
+    int32_t n_out;     /* of all rows, not only those that one call computes */
+    int32_t n_tokens;  /* at least 1 */
     const slm_acts *x; /* [n_tokens, n_in]             */
     float *out;
     int64_t out_stride;

@@ -22,8 +22,8 @@ typedef struct code_type {
 typedef struct quant_type {
     void (*unpack)(const parts *w, int32_t i, step *s);
     int32_t block_bytes;
-    int steps; /* in a whole number of blocks: 2 in a super-block, whose halves differ */
-    code_type codes;
+    int steps;       /* in a whole number of blocks: 2 in a super-block, whose halves differ */
+    code_type codes; /* wide: of few tokens only, as products of strips ask the activations */
 } quant_type;
 
 /* ---- Products of steps: four blocks in each part of a vector ---- */
@@ -131,6 +131,16 @@ typedef struct ahead {
     const uint8_t *at, *end;
     int64_t piece; /* for each step of a vector or a tile */
 } ahead;
+
+INLINE ahead next_strip(const slm_matmul *m, int32_t row, int32_t n_steps) {
+    int64_t n_bytes = SLM_STRIP * (int64_t)m->row_bytes;
+    const uint8_t *at =
+        m->w + (uint64_t)row * m->row_bytes + (n_bytes > FETCH_AHEAD ? n_bytes : FETCH_AHEAD);
+    int64_t most = TILE_TOKENS, n = slm__act_rows(m->x, m->n_tokens),
+            tiles = n / most + (n % most + 1) / 2;
+    int64_t times = (tiles + TILE_VECTORS) * n_steps * (SLM_STRIP / ROWS / TILE_VECTORS);
+    return (ahead){at, at + n_bytes, (n_bytes / times / 64 + 1) * 64};
+}
 
 INLINE void fetch_piece(ahead *a) {
     if (a->at >= a->end) return;
@@ -262,25 +272,15 @@ typedef void (*strip_fn)(const slm_matmul *m, const step *strip, int32_t row, in
 #define X(geometry, max, zero)                                                                  \
     static void products_##geometry##_##max##_##zero(const slm_matmul *m, const step *strip,    \
                                                      int32_t row, int32_t n_rows, ahead next) { \
-        const code_type one = {SLM_##geometry, max, zero, false},                               \
-                        two = {SLM_##geometry, max, zero, true};                                \
+        const code_type narrow = {SLM_##geometry, max, zero, false},                            \
+                        wide = {SLM_##geometry, max, zero, true};                               \
         if (m->x->wide)                                                                         \
-            strip_products(&two, m, strip, row, n_rows, next);                                  \
+            strip_products(&wide, m, strip, row, n_rows, next);                                 \
         else                                                                                    \
-            strip_products(&one, m, strip, row, n_rows, next);                                  \
+            strip_products(&narrow, m, strip, row, n_rows, next);                               \
     }
 CODE_TYPES(X)
 #undef X
-
-INLINE ahead next_strip(const slm_matmul *m, int32_t row, int32_t n_steps) {
-    int64_t n_bytes = SLM_STRIP * (int64_t)m->row_bytes;
-    const uint8_t *at =
-        m->w + (uint64_t)row * m->row_bytes + (n_bytes > FETCH_AHEAD ? n_bytes : FETCH_AHEAD);
-    int64_t most = TILE_TOKENS, n = slm__act_rows(m->x, m->n_tokens),
-            tiles = n / most + (n % most + 1) / 2;
-    int64_t times = (tiles + TILE_VECTORS) * n_steps * (SLM_STRIP / ROWS / TILE_VECTORS);
-    return (ahead){at, at + n_bytes, (n_bytes / times / 64 + 1) * 64};
-}
 
 /* strip[v * n_steps + i]: step i of vector v of the strip. */
 INLINE void unpack_strip(const quant_type *type, const slm_matmul *m, int32_t row, int32_t n_rows,

@@ -52,7 +52,7 @@ typedef struct block_sums {
 
 static block_sums sums_of_block(const slm_unit *u, const slm_acts *x, int64_t block) {
     block_sums sums = {{0, 0}, 0};
-    for (int j = 0; j < SLM_QBLOCK; j += 4) {
+    for (int j = 0; j < SLM_QBLOCK; j += 4) { /* activations lie in groups of four */
         int8_t q[4];
         memcpy(q, x->q + slm__act_at(block, j), sizeof q);
         for (int i = 0; i < 4; i++) sums.s[j / 16] += u->q[j / 16][j % 16 + i] * q[i];

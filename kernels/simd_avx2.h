@@ -162,17 +162,6 @@ typedef uint32_t rw __attribute__((vector_size(32)));
 typedef int32_t ri __attribute__((vector_size(32)));
 typedef float rf __attribute__((vector_size(32)));
 
-INLINE int word16(const uint8_t *p) {
-    uint16_t x;
-    memcpy(&x, p, sizeof x);
-    return x;
-}
-INLINE int word32(const uint8_t *p) {
-    int x;
-    memcpy(&x, p, sizeof x);
-    return x;
-}
-
 /* 16 bytes at `at` of each row. */
 INLINE rw load_rows(const uint8_t *const w[ROWS], int64_t at) {
     __m128i low = _mm_loadu_si128((const __m128i *)(w[0] + at));
@@ -231,8 +220,20 @@ INLINE void from_f16_pairs(rw x, rf *low, rf *high) {
     *low = (rf)_mm256_cvtph_ps(_mm256_castsi256_si128(both));
     *high = (rf)_mm256_cvtph_ps(_mm256_extracti128_si256(both, 1));
 }
-/* Those of four blocks of each row, without the loads of what lies between them. */
+
+/* The f16 at `at`, or two from there on, of four blocks of each row, without loads of what lies between them. */
 #define GATHERS_F16 1
+INLINE int word16(const uint8_t *p) {
+    uint16_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+INLINE int word32(const uint8_t *p) {
+    int x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
 INLINE rf gather_f16(const uint8_t *const w[ROWS], int64_t at, int stride) {
     __m128i x[ROWS];
     for (int r = 0; r < ROWS; r++) {
@@ -324,24 +325,24 @@ INLINE ri dot_last(rdots part, ri sum) {
 /* Wide activations in one sum. Signed codes meet them as words, even places in one register and odd ones in another: fewer instructions
  * than high and low parts by themselves. Sums of other codes are multiplied as they are widened. */
 #define JOINS_WIDE   1
-_Static_assert(SIGNED_ZERO == 0, "sums with widened codes have no offset");
+_Static_assert(SIGNED_ZERO == 0, "codes above 64 are read as signed bytes");
 INLINE __m256i even_words(__m256i x) { return _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8); }
 INLINE __m256i odd_words(__m256i x) { return _mm256_srai_epi16(x, 8); }
 /* Before signed codes, high and low become even and odd. */
 INLINE void join_acts(int max, rw *high, rw *low) {
-    __m256i h = (__m256i)*high, l = (__m256i)*low, wide = _mm256_set1_epi16(SLM_WIDE);
     if (max <= 64) return;
+    __m256i h = (__m256i)*high, l = (__m256i)*low, wide = _mm256_set1_epi16(SLM_WIDE);
     *high = (rw)_mm256_add_epi16(_mm256_mullo_epi16(even_words(h), wide), even_words(l));
     *low = (rw)_mm256_add_epi16(_mm256_mullo_epi16(odd_words(h), wide), odd_words(l));
 }
 /* n, 1 or 2, vectors of codes, w[0] and w[4], with activations in the same places: 4 * 64 * 127 is below 2^15. */
 INLINE ri dot_wide(int max, int n, const rb *w, const rw *high, const rw *low) {
-    ri sum = {0};
     if (max <= 64) {
         rdots h = products16(max, w[0], high[0]), l = products16(max, w[0], low[0]);
         if (n == 2) h = dot_more(max, h, w[4], high[4]), l = dot_more(max, l, w[4], low[4]);
-        return (ri)_mm256_madd_epi16((__m256i)h, _mm256_set1_epi16(SLM_WIDE)) + dot_last(l, sum);
+        return dot_last(l, (ri)_mm256_madd_epi16((__m256i)h, _mm256_set1_epi16(SLM_WIDE)));
     }
+    ri sum = {0};
     for (int i = 0; i < 4 * n; i += 4) {
         ri even = (ri)_mm256_madd_epi16(even_words((__m256i)w[i]), (__m256i)high[i]);
         sum += even + (ri)_mm256_madd_epi16(odd_words((__m256i)w[i]), (__m256i)low[i]);

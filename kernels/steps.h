@@ -12,6 +12,7 @@
 
 #include "inline.h"
 
+/* Whether there are gather_f16() and gather_f16_pairs(). */
 #ifndef GATHERS_F16
 #define GATHERS_F16 0
 #endif

@@ -70,7 +70,7 @@ static void compare_texts(const go_grammar *g, const slm_grammar *compiled, cons
             if (getenv("GRAMMAR_SHOW")) printf("FULL %s\n", printed);
             continue;
         }
-        if (expected != got || viable != alive) { /* asserted here only: assertions are slow */
+        if (expected != got || viable != alive) {
             printf("%s---- %d bytes:", printed, n);
             for (int k = 0; k < n; k++) printf(" %02x", (unsigned char)text[k]);
             printf("\n");

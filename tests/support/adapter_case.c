@@ -1,12 +1,12 @@
 #include "adapter_case.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../../kernels/kernels.h"
+#include "suite.h"
 
 void adapter_keys(gguf_build *b, const char *arch, float alpha) {
     gb_str(b, "general.type", "adapter");

@@ -38,7 +38,7 @@ static inline bool allowed(const uint64_t *mask, slm_token token) {
     return mask[token / 64] >> token % 64 & 1;
 }
 
-/* A condition of inner loops: each of Check's own assertions is a system call. */
+/* An assertion that tells of the token. */
 void hold(bool condition, const char *what, slm_token token);
 
 /* Names of n rules between `begin` and `end`, and their definitions, both with %d for the number (in a definition twice); to be freed. */

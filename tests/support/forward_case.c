@@ -1,11 +1,11 @@
 #include "forward_case.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fnv.h"
+#include "suite.h"
 
 fixture open_tiny(const tiny_shape *shape) {
     fixture f = {{0}, NULL};

@@ -1,7 +1,7 @@
 /* Source: the GGUF specification, version 3: header, keys, tensor directory, padding, tensor data. */
 #include "gguf_build.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

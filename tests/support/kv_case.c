@@ -1,6 +1,6 @@
 #include "kv_case.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 
 slm_context *create_for_sequences(const slm_model *m, int32_t n_ctx, int32_t n_seq, int32_t n_batch,

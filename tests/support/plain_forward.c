@@ -3,15 +3,15 @@
  * arXiv:2408.00118. No cache, no blocks, no threads; libm for all functions. */
 #include "plain_forward.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "../../kernels/tables.h"
+#include "suite.h"
 
 static double *numbers(size_t n) {
     double *p = calloc(n, sizeof *p);
-    if (!p) ck_abort_msg("no memory"); /* an assertion writes to a file, even if it holds */
+    if (!p) ck_abort_msg("no memory");
     return p;
 }
 

@@ -1,6 +1,6 @@
 #include "quantizer_case.h"
+#include "suite.h"
 
-#include <check.h>
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,12 +1,12 @@
 #include "smallest_model.h"
 
-#include <check.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../../kernels/blocks.h"
+#include "suite.h"
 
 static const slm_type_info *type_info(uint32_t type) {
     for (int i = 0; i < SLM_N_TYPES; i++) {

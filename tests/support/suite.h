@@ -5,7 +5,7 @@
 #include <check.h>
 
 /* Check notes the place of every assertion that holds in a file, to tell of it if a test dies: a call of the system each, which was most of the
- * time of tests with loops. Those that fail tell of their place all the same. */
+ * time of tests with loops. Those that fail tell of their place all the same; of a test that dies, Check now names the beginning. */
 #define _mark_point(file, line) ((void)0)
 
 /* The call gives the status, and in the program's slm_error `err` the same and a message with the word. */

@@ -1,6 +1,5 @@
 #include "tiny_model.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +7,7 @@
 
 #include "../../kernels/tables.h"
 #include "../../kernels/vmath.h"
+#include "suite.h"
 
 uint64_t tiny_random(uint64_t *state) {
     uint64_t z = *state += 0x9e3779b97f4a7c15u;

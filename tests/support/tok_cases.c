@@ -1,6 +1,6 @@
 #include "tok_cases.h"
+#include "suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,11 +1,11 @@
 #include "vocab_build.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "check_alloc.h"
+#include "suite.h"
 
 char *vb_mapped(const char *bytes, size_t n) {
     /* Radford et al. 2019: bytes that print are themselves, the others follow each other from U+0100 */
