@@ -75,7 +75,7 @@ class Text(Case):
         for sampling in (["--temp", 0], ["--temp", 0.8, "--repeat-penalty", 1.1, "--seed", 6])[SANITIZED:]:
             args = ["run", "-m", MODEL, "-p", "Rename foo to bar and print the whole code again:\n" + code, "-n", n, *sampling]
             plain = self.good(*args, "--lookup", 0).out
-            for drafts in ([], ["--lookup", 3, "-t", 1], ["--draft", MODEL])[SANITIZED:]:
+            for drafts in ([], ["--lookup", 3, "-t", 1], ["--draft", MODEL])[2 * SANITIZED:]:
                 self.assertEqual(self.good(*args, *drafts).out, plain)
 
     def test_reads_its_own_answers(self):
