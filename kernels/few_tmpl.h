@@ -53,8 +53,9 @@ INLINE bool joins(const code_type *codes) {
     return codes->wide && JOINS_WIDE && codes->geometry != SLM_SCALE_MIN16;
 }
 
-/* The sums with each of n (constant) rows of activations, x[t * stride], or, where they join(), with both parts of one (n is 1); sums of a block are added up
- * over its part, and then are in its lane. Codes meet all rows before the next ones are looked at, so that few are kept. */
+/* The sums with each of n (constant) rows of activations, x[t * stride], or, where they join(), with both parts of one (n is 1). Sums of
+ * a block are added up over its part, and then are in its lane. Codes meet all rows before the next ones are looked at, so that few are
+ * kept. */
 INLINE void turn_sums(const code_type *codes, bool swapped, int n, const step *w,
                       const turn_acts *x, int32_t stride, step_sums out[FEW_ACTS]) {
     /* two halves of a block make one sum, or one each; as many of them in a run as 16 bits hold (simd_*.h) */
