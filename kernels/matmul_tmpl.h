@@ -367,60 +367,93 @@ SLM_FLOAT_TYPES(X)
 
 /* ---- Their products ---- */
 
-/* Rows that come after these, some multiple of FLOAT_ROWS, begin so many bytes further. */
-INLINE int64_t rows_ahead(const slm_matmul *m) {
-    int64_t n_bytes = FLOAT_ROWS * (int64_t)m->row_bytes;
+/* Values that a tile takes in before the next one does: those of its rows and of its tokens stay in the first-level cache. One token
+ * meets whole rows, as they come from memory. */
+enum { FLOAT_CHUNK = 1024 };
+
+/* Rows that come after these, some multiple of nr, begin so many bytes further. */
+INLINE int64_t rows_ahead(const slm_matmul *m, int nr) {
+    int64_t n_bytes = nr * (int64_t)m->row_bytes;
     return (FETCH_AHEAD / n_bytes + 1) * n_bytes;
 }
 
-INLINE void float_tile(load_weights_fn load, size_t weight_bytes, int n, const slm_matmul *m,
-                       int32_t row, int32_t n_rows, int32_t token) {
-    int64_t further = rows_ahead(m);
-    const uint8_t *w[FLOAT_ROWS];
+/* Values [from, to) of nr rows, w, x nt tokens (both constant): acc goes on. All but the last are whole vectors. */
+INLINE void add_columns(load_weights_fn load, size_t weight_bytes, int nr, int nt,
+                        const slm_matmul *m, const uint8_t *const w[], int32_t token, int32_t from,
+                        int32_t to, vf acc[FLOAT_ROWS][FLOAT_TOKENS]) {
+    const int64_t further = rows_ahead(m, nr);
     const float *x = m->x->x + (int64_t)token * m->n_in;
-    vf acc[FLOAT_ROWS][FLOAT_TOKENS];
-    UNROLL
-    for (int r = 0; r < FLOAT_ROWS; r++) {
-        w[r] = m->w + (uint64_t)(row + (r < n_rows ? r : n_rows - 1)) * m->row_bytes;
+    int32_t i = from, left = to % SLM_LANES;
+    for (; i < to - left; i += SLM_LANES) {
         UNROLL
-        for (int t = 0; t < n; t++) acc[r][t] = vf_zero();
-    }
-    int32_t i = 0, left = m->n_in % SLM_LANES;
-    for (; i < m->n_in - left; i += SLM_LANES) {
-        UNROLL
-        for (int r = 0; r < FLOAT_ROWS; r++) {
+        for (int r = 0; r < nr; r++) {
             vf wr = load(w[r], i);
             if (token == 0) __builtin_prefetch(w[r] + further + (size_t)i * weight_bytes, 0, 2);
             UNROLL
-            for (int t = 0; t < n; t++)
+            for (int t = 0; t < nt; t++)
                 acc[r][t] = vf_fma(wr, vf_load(x + (int64_t)t * m->n_in + i), acc[r][t]);
         }
     }
-    if (left) {
-        UNROLL
-        for (int r = 0; r < FLOAT_ROWS; r++) {
-            uint8_t tail[SLM_LANES * sizeof(float)] = {0};
-            memcpy(tail, w[r] + (size_t)i * weight_bytes, (size_t)left * weight_bytes);
-            vf wr = load(tail, 0);
-            UNROLL
-            for (int t = 0; t < n; t++)
-                acc[r][t] = vf_fma(wr, vf_load_n(x + (int64_t)t * m->n_in + i, left), acc[r][t]);
-        }
-    }
+    if (!left) return;
     UNROLL
-    for (int t = 0; t < n; t++) {
+    for (int r = 0; r < nr; r++) {
+        uint8_t tail[SLM_LANES * sizeof(float)] = {0};
+        memcpy(tail, w[r] + (size_t)i * weight_bytes, (size_t)left * weight_bytes);
+        vf wr = load(tail, 0);
         UNROLL
-        for (int r = 0; r < FLOAT_ROWS; r++)
-            if (r < n_rows) m->out[(token + t) * m->out_stride + row + r] = lanes_sum(acc[r][t]);
+        for (int t = 0; t < nt; t++)
+            acc[r][t] = vf_fma(wr, vf_load_n(x + (int64_t)t * m->n_in + i, left), acc[r][t]);
     }
 }
 
-/* Rows `from` .. `end` for nt (constant) tokens. */
-INLINE void float_rows(load_weights_fn load, size_t weight_bytes, int nt, const slm_matmul *m,
-                       int32_t from, int32_t end, int32_t token) {
-    for (int32_t r = from; r < end; r += FLOAT_ROWS)
-        float_tile(load, weight_bytes, nt, m, r, end - r < FLOAT_ROWS ? end - r : FLOAT_ROWS,
-                   token);
+/* The same of the first n_rows of them, from row `row` on. */
+INLINE void float_tile(load_weights_fn load, size_t weight_bytes, int nr, int nt,
+                       const slm_matmul *m, int32_t row, int32_t n_rows, int32_t token,
+                       int32_t from, int32_t to, vf acc[FLOAT_ROWS][FLOAT_TOKENS]) {
+    const uint8_t *w[FLOAT_ROWS];
+    vf sums[FLOAT_ROWS][FLOAT_TOKENS];
+    UNROLL
+    for (int r = 0; r < nr; r++) {
+        w[r] = m->w + (uint64_t)(row + (r < n_rows ? r : n_rows - 1)) * m->row_bytes;
+        UNROLL
+        for (int t = 0; t < nt; t++) sums[r][t] = from == 0 ? vf_zero() : acc[r][t];
+    }
+    add_columns(load, weight_bytes, nr, nt, m, w, token, from, to, sums);
+    if (to < m->n_in) {
+        UNROLL
+        for (int r = 0; r < nr; r++) {
+            UNROLL
+            for (int t = 0; t < nt; t++) acc[r][t] = sums[r][t];
+        }
+        return;
+    }
+    UNROLL
+    for (int t = 0; t < nt; t++) {
+        float *out = m->out + (token + t) * m->out_stride + row;
+        vf of_rows[FLOAT_ROWS];
+        UNROLL
+        for (int r = 0; r < nr; r++) of_rows[r] = sums[r][t];
+        if (nr == FLOAT_ROWS && n_rows >= nr) {
+            vf_fold_rows(of_rows, out);
+            continue;
+        }
+        UNROLL
+        for (int r = 0; r < nr; r++)
+            if (r < n_rows) out[r] = lanes_sum(of_rows[r]);
+    }
+}
+
+/* Rows `from` .. `end`, at most SLM_STRIP, for nt tokens, nr rows at a time (both constant). */
+INLINE void float_rows(load_weights_fn load, size_t weight_bytes, int nr, int nt,
+                       const slm_matmul *m, int32_t from, int32_t end, int32_t token) {
+    const int32_t n = m->n_in, chunk = nt == 1 ? n : FLOAT_CHUNK;
+    vf acc[SLM_STRIP][FLOAT_ROWS][FLOAT_TOKENS];
+    for (int32_t i = 0, to; i < n; i = to) {
+        to = n - i < chunk ? n : i + chunk;
+        for (int32_t r = from; r < end; r += nr)
+            float_tile(load, weight_bytes, nr, nt, m, r, end - r, token, i, to,
+                       acc[(r - from) / nr]);
+    }
 }
 
 /* All tokens, a few at a time, none by itself where that can be had. */
@@ -428,9 +461,13 @@ INLINE void float_strip(load_weights_fn load, size_t weight_bytes, const slm_mat
                         int32_t from, int32_t end) {
     int32_t t = 0, left = m->n_tokens;
     for (; left == FLOAT_TOKENS || left > FLOAT_TOKENS + 1; t += FLOAT_TOKENS, left -= FLOAT_TOKENS)
-        float_rows(load, weight_bytes, FLOAT_TOKENS, m, from, end, t);
-    for (; left >= 2; t += 2, left -= 2) float_rows(load, weight_bytes, 2, m, from, end, t);
-    if (left) float_rows(load, weight_bytes, 1, m, from, end, t);
+        float_rows(load, weight_bytes, FLOAT_ROWS, FLOAT_TOKENS, m, from, end, t);
+    for (; left >= 2; t += 2, left -= 2)
+        float_rows(load, weight_bytes, FLOAT_ROWS, 2, m, from, end, t);
+    if (left && m->row_bytes <= LONE_ROW_BYTES)
+        float_rows(load, weight_bytes, 1, 1, m, from, end, t);
+    else if (left)
+        float_rows(load, weight_bytes, FLOAT_ROWS, 1, m, from, end, t);
 }
 
 /* So many tokens are worth making floats of a strip of rows first. */

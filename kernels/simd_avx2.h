@@ -23,7 +23,7 @@ typedef struct {
     __m256i a, b;
 } vi; /* 16 integers */
 
-enum { FLOAT_ROWS = 2, FLOAT_TOKENS = 3, ATTN_SUMS = 4 };
+enum { FLOAT_ROWS = 2, FLOAT_TOKENS = 3, ATTN_SUMS = 4, LONE_ROW_BYTES = 0 };
 
 /* ---- 16 floats ---- */
 
@@ -268,6 +268,14 @@ INLINE void fold_rows(rf x, float out[ROWS]) {
     y = _mm256_add_ps(y, _mm256_setzero_ps());
     _mm_storel_pi((__m64 *)(void *)out,
                   _mm_unpacklo_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
+}
+
+/* vf_fold() + 0 of each row of floats. */
+INLINE void vf_fold_rows(const vf x[FLOAT_ROWS], float out[FLOAT_ROWS]) {
+    __m256 a = _mm256_add_ps(x[0].a, x[0].b), b = _mm256_add_ps(x[1].a, x[1].b);
+    fold_rows(
+        (rf)_mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31)),
+        out);
 }
 
 /* The sums of two vectors of rows (a, b) for two tokens: the rows of a, then those of b. */

@@ -18,7 +18,9 @@
 typedef __m512 vf;  /* 16 floats      */
 typedef __m512i vi; /* 16 integers    */
 
-enum { FLOAT_ROWS = 4, FLOAT_TOKENS = 4, ATTN_SUMS = 16 };
+enum { FLOAT_ROWS = 4, FLOAT_TOKENS = 6, ATTN_SUMS = 16 };
+/* Of floats, rows so short meet one token one by one: a single stream through memory. */
+enum { LONE_ROW_BYTES = 4096 };
 
 /* ---- 16 floats ---- */
 
@@ -237,6 +239,17 @@ INLINE void fold_rows(rf x, float out[ROWS]) {
     y = _mm512_add_ps(y, _mm512_setzero_ps());
     _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, y)));
 }
+
+/* Two parts of a and of b by number, plus the two others. */
+#define ADD_PARTS(a, b, these, others)                               \
+    ((rf)_mm512_shuffle_i32x4((__m512i)(a), (__m512i)(b), (these)) + \
+     (rf)_mm512_shuffle_i32x4((__m512i)(a), (__m512i)(b), (others)))
+/* vf_fold() + 0 of each row of floats. */
+INLINE void vf_fold_rows(const vf x[FLOAT_ROWS], float out[FLOAT_ROWS]) {
+    rf ab = ADD_PARTS(x[0], x[1], 0x44, 0xee), cd = ADD_PARTS(x[2], x[3], 0x44, 0xee);
+    fold_rows(ADD_PARTS(ab, cd, 0x88, 0xdd), out);
+}
+#undef ADD_PARTS
 
 /* The sums of two vectors of rows (a, b) for two tokens: the rows of a, then those of b. */
 INLINE void fold_square(rf a0, rf b0, rf a1, rf b1, float *out0, float *out1) {

@@ -26,7 +26,7 @@ typedef struct {
     int32x4_t a, b, c, d;
 } vi; /* 16 integers */
 
-enum { FLOAT_ROWS = 2, FLOAT_TOKENS = 3, ATTN_SUMS = 4 };
+enum { FLOAT_ROWS = 2, FLOAT_TOKENS = 3, ATTN_SUMS = 4, LONE_ROW_BYTES = 0 };
 
 /* ---- 16 floats ---- */
 
@@ -105,6 +105,10 @@ INLINE float fold128(float32x4_t x) {
 }
 /* By halves: lane i + lane i + 8, then + 4, + 2, + 1. */
 INLINE float vf_fold(vf x) { return fold128(vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d))); }
+/* vf_fold() + 0 of each row of floats. */
+INLINE void vf_fold_rows(const vf x[FLOAT_ROWS], float out[FLOAT_ROWS]) {
+    for (int r = 0; r < FLOAT_ROWS; r++) out[r] = vf_fold(x[r]) + 0.0f;
+}
 INLINE float32x4_t f16_quarter(const slm_f16 *p) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 }
