@@ -2,9 +2,10 @@
  * read faster than one, but rows that follow each other are not two to a processor (docs/design.md). Included by matmul_tmpl.h.
  */
 
-/* Rows row + r * apart, of all that come before `end`; others repeat the last one. */
+/* Rows row + r * apart, of all that come before `end`; others repeat the last one. skip: bytes of other streams between a row and what its
+ * stream has FETCH_AHEAD further. */
 INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
-                       int32_t apart, int32_t end, const turn_acts *acts) {
+                       int32_t apart, int32_t end, int64_t skip, const turn_acts *acts) {
     const int n_out = tokens_of(&type->codes, nt), part_d = type->steps * SLM_STRIPES;
     const int32_t nb = slm__n_blocks(m->n_in), stored = slm__n_blocks_stored(m->n_in);
     const int32_t stride = stored / SLM_STRIPES;
@@ -18,7 +19,7 @@ INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int3
     const parts rows = w;
     for (; d < d_end; d += part_d, acts += type->steps) {
         UNROLL
-        for (int r = 0; r < ROWS; r++) fetch_ahead(w.at[r], part_bytes(type));
+        for (int r = 0; r < ROWS; r++) fetch_ahead(w.at[r] + skip, part_bytes(type));
         UNROLL
         for (int half = 0; half < type->steps; half++) {
             step s;
@@ -32,7 +33,7 @@ INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int3
     }
     if (has_last_step(type, nb)) {
         step s;
-        for (int r = 0; r < ROWS; r++) fetch_ahead(w.at[r], part_bytes(type));
+        for (int r = 0; r < ROWS; r++) fetch_ahead(w.at[r] + skip, part_bytes(type));
         last_step(type, m, &rows, &s);
         turn_products(&type->codes, false, nt, &s, acts, stride, u);
         for (int t = 0; t < n_out; t++) acc[t] = rf_fma((rf)rw_all4(d + t * stored), u[t], acc[t]);
@@ -56,6 +57,10 @@ INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int3
     for (int32_t i = 0; joins(&type->codes) && i < n_acts; i++)
         for (int j = 0; j < 8; j++)
             join_acts(type->codes.max, &acts[i].q[j], &acts[n_acts + i].q[j]);
-    for (int32_t r = row; r < row + apart; r++)
-        apart_rows(type, nt, m, r, apart, row + n_rows, acts);
+    /* behind its end, a stream goes on in the next call, which most likely is for the rows that follow */
+    int64_t stream = apart * (int64_t)m->row_bytes, ahead = FETCH_AHEAD, skip = 0;
+    for (int32_t r = row; r < row + apart; r++, ahead += (int64_t)m->row_bytes) {
+        for (; ahead >= stream; ahead -= stream) skip += (ROWS - 1) * stream;
+        apart_rows(type, nt, m, r, apart, row + n_rows, skip, acts);
+    }
 }
