@@ -120,10 +120,9 @@ INLINE void fetch_ahead(const uint8_t *p, int32_t n_bytes) {
 
 /* ---- Several tokens: a strip of rows, unpacked ---- */
 
-/* Rows of activations that a tile has; wide ones come in pairs. */
-INLINE int tile_rows(const code_type *codes) {
-    return codes->wide ? TILE_TOKENS / 2 * 2 : TILE_TOKENS;
-}
+/* Rows of activations that a tile has at most; wide ones come in pairs. */
+enum { TILE_ACTS = (TILE_TOKENS + 1) / 2 * 2 };
+INLINE int tile_rows(const code_type *codes) { return codes->wide ? TILE_ACTS : TILE_TOKENS; }
 
 /* The next strip, or what lies further ahead if strips are short: fetched piece by piece while this one is unpacked and multiplied, as
  * the processor drops what is more than it can wait for. */
@@ -136,7 +135,7 @@ INLINE ahead next_strip(const slm_matmul *m, int32_t row, int32_t n_steps) {
     int64_t n_bytes = SLM_STRIP * (int64_t)m->row_bytes;
     const uint8_t *at =
         m->w + (uint64_t)row * m->row_bytes + (n_bytes > FETCH_AHEAD ? n_bytes : FETCH_AHEAD);
-    int64_t most = TILE_TOKENS, n = slm__act_rows(m->x, m->n_tokens),
+    int64_t most = m->x->wide ? TILE_ACTS : TILE_TOKENS, n = slm__act_rows(m->x, m->n_tokens),
             tiles = n / most + (n % most + 1) / 2;
     int64_t times = (tiles + TILE_VECTORS) * n_steps * (SLM_STRIP / ROWS / TILE_VECTORS);
     return (ahead){at, at + n_bytes, (n_bytes / times / 64 + 1) * 64};
@@ -162,11 +161,11 @@ INLINE step_acts acts_at(const slm_acts *x, int64_t block) {
 
 /* One step of `nv` vectors of rows x `nt` rows of activations (both constant), in groups: acc[v][token] goes on. */
 INLINE void add_step(const code_type *codes, int nv, int nt, const step *const s[],
-                     const step_acts a[], rf acc[TILE_VECTORS][TILE_TOKENS]) {
+                     const step_acts a[], rf acc[TILE_VECTORS][TILE_ACTS]) {
     const int limit = codes->geometry == SLM_SCALE16 ? 4 : 8;
     const int run = DOT_RUN(codes->max) < limit ? DOT_RUN(codes->max) : limit;
-    step_sums sums[TILE_VECTORS][TILE_TOKENS];
-    rdots part[TILE_VECTORS][TILE_TOKENS];
+    step_sums sums[TILE_VECTORS][TILE_ACTS];
+    rdots part[TILE_VECTORS][TILE_ACTS];
     UNROLL
     for (int g = 0; g < 8; g++) {
         const int half = g / limit;
@@ -199,7 +198,7 @@ INLINE void add_step(const code_type *codes, int nv, int nt, const step *const s
 }
 
 /* Two vectors of rows and two tokens (or the last one): out[token * stride + row]. */
-INLINE void store_square(rf acc[TILE_VECTORS][TILE_TOKENS], int v, int t, int nt, int32_t n_rows,
+INLINE void store_square(rf acc[TILE_VECTORS][TILE_ACTS], int v, int t, int nt, int32_t n_rows,
                          float *out, int64_t stride) {
     if (t + 1 < nt && n_rows >= 2 * ROWS) {
         fold_square(acc[v][t], acc[v + 1][t], acc[v][t + 1], acc[v + 1][t + 1], out + t * stride,
@@ -218,10 +217,10 @@ INLINE void tile(const code_type *codes, int nt, const slm_matmul *m, const step
     const int n_out = tokens_of(codes, nt);
     int64_t stored = slm__n_blocks_stored(m->n_in);
     int32_t n_steps = (int32_t)stored / SLM_STRIPES;
-    rf acc[TILE_VECTORS][TILE_TOKENS] = {{{0}}};
+    rf acc[TILE_VECTORS][TILE_ACTS] = {{{0}}};
     for (int32_t i = 0; i < n_steps; i++) {
         const step *s[TILE_VECTORS];
-        step_acts a[TILE_TOKENS];
+        step_acts a[TILE_ACTS];
         fetch_piece(next);
         for (int v = 0; v < TILE_VECTORS; v++) s[v] = &strip[v * n_steps + i];
         for (int t = 0; t < nt; t++) a[t] = acts_at(m->x, (act_row + t) * stored + i * SLM_STRIPES);
@@ -456,11 +455,16 @@ INLINE void float_rows(load_weights_fn load, size_t weight_bytes, int nr, int nt
     }
 }
 
-/* All tokens, a few at a time, none by itself where that can be had. */
+/* Whether FLOAT_TOKENS of those that are left come next: not where the last one would be by itself and two pairs are not. */
+INLINE bool takes_most(int32_t left) {
+    return left >= FLOAT_TOKENS && (FLOAT_TOKENS % 2 == 0 || left != FLOAT_TOKENS + 1);
+}
+
+/* All tokens, a few at a time. */
 INLINE void float_strip(load_weights_fn load, size_t weight_bytes, const slm_matmul *m,
                         int32_t from, int32_t end) {
     int32_t t = 0, left = m->n_tokens;
-    for (; left == FLOAT_TOKENS || left > FLOAT_TOKENS + 1; t += FLOAT_TOKENS, left -= FLOAT_TOKENS)
+    for (; takes_most(left); t += FLOAT_TOKENS, left -= FLOAT_TOKENS)
         float_rows(load, weight_bytes, FLOAT_ROWS, FLOAT_TOKENS, m, from, end, t);
     for (; left >= 2; t += 2, left -= 2)
         float_rows(load, weight_bytes, FLOAT_ROWS, 2, m, from, end, t);
