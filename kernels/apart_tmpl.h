@@ -1,11 +1,24 @@
-/* A few tokens: the parts of a vector are rows, as far from each other as the call has room, each a stream of its own. Two streams are
- * read faster than one, but rows that follow each other are not two to a processor (docs/design.md). Included by matmul_tmpl.h.
+/* A few tokens: the parts of a vector are rows, as far from each other as the call has room, each a stream of its own. Some
+ * processors read two streams faster than one, but rows that follow each other are not two to them (docs/design.md). Included by
+ * matmul_tmpl.h.
  */
 
-/* Rows row + r * apart, of all that come before `end`; others repeat the last one. skip: bytes of other streams between a row and what its
- * stream has FETCH_AHEAD further. */
+/* What a stream fetches is FETCH_AHEAD further in it. Behind its end it goes on in the next call, which most likely is for the rows that
+ * follow: past as much of each of the other streams. */
+typedef struct fetching {
+    int64_t stream, left, skip; /* bytes: of a stream, until its end, of others to pass */
+} fetching;
+
+INLINE void fetch_parts(const parts *w, int32_t n_bytes, fetching *f) {
+    UNROLL
+    for (int r = 0; r < ROWS; r++) fetch_ahead(w->at[r] + f->skip, n_bytes);
+    f->left -= n_bytes;
+    if (f->left <= 0) f->left += f->stream, f->skip += (ROWS - 1) * f->stream;
+}
+
+/* Rows row + r * apart, of all that come before `end`; others repeat the last one. */
 INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
-                       int32_t apart, int32_t end, int64_t skip, const turn_acts *acts) {
+                       int32_t apart, int32_t end, fetching f, const turn_acts *acts) {
     const int n_out = tokens_of(&type->codes, nt), part_d = type->steps * SLM_STRIPES;
     const int32_t nb = slm__n_blocks(m->n_in), stored = slm__n_blocks_stored(m->n_in);
     const int32_t stride = stored / SLM_STRIPES;
@@ -18,8 +31,7 @@ INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int3
     }
     const parts rows = w;
     for (; d < d_end; d += part_d, acts += type->steps) {
-        UNROLL
-        for (int r = 0; r < ROWS; r++) fetch_ahead(w.at[r] + skip, part_bytes(type));
+        fetch_parts(&w, part_bytes(type), &f);
         UNROLL
         for (int half = 0; half < type->steps; half++) {
             step s;
@@ -33,7 +45,7 @@ INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int3
     }
     if (has_last_step(type, nb)) {
         step s;
-        for (int r = 0; r < ROWS; r++) fetch_ahead(w.at[r] + skip, part_bytes(type));
+        fetch_parts(&w, part_bytes(type), &f);
         last_step(type, m, &rows, &s);
         turn_products(&type->codes, false, nt, &s, acts, stride, u);
         for (int t = 0; t < n_out; t++) acc[t] = rf_fma((rf)rw_all4(d + t * stored), u[t], acc[t]);
@@ -57,10 +69,10 @@ INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int3
     for (int32_t i = 0; joins(&type->codes) && i < n_acts; i++)
         for (int j = 0; j < 8; j++)
             join_acts(type->codes.max, &acts[i].q[j], &acts[n_acts + i].q[j]);
-    /* behind its end, a stream goes on in the next call, which most likely is for the rows that follow */
-    int64_t stream = apart * (int64_t)m->row_bytes, ahead = FETCH_AHEAD, skip = 0;
-    for (int32_t r = row; r < row + apart; r++, ahead += (int64_t)m->row_bytes) {
-        for (; ahead >= stream; ahead -= stream) skip += (ROWS - 1) * stream;
-        apart_rows(type, nt, m, r, apart, row + n_rows, skip, acts);
+    fetching f = {.stream = apart * (int64_t)m->row_bytes};
+    f.left = f.stream - FETCH_AHEAD;
+    for (int32_t r = row; r < row + apart; r++, f.left -= (int64_t)m->row_bytes) {
+        for (; f.left <= 0; f.left += f.stream) f.skip += (ROWS - 1) * f.stream;
+        apart_rows(type, nt, m, r, apart, row + n_rows, f, acts);
     }
 }

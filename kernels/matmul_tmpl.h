@@ -131,6 +131,8 @@ typedef struct ahead {
     int64_t piece; /* for each step of a vector or a tile */
 } ahead;
 
+_Static_assert(SLM_STRIP % (ROWS * TILE_VECTORS) == 0, "strips are whole tiles");
+_Static_assert(TILE_VECTORS % 2 == 0, "store_square()");
 INLINE ahead next_strip(const slm_matmul *m, int32_t row, int32_t n_steps) {
     int64_t n_bytes = SLM_STRIP * (int64_t)m->row_bytes;
     const uint8_t *at =
@@ -368,7 +370,8 @@ SLM_FLOAT_TYPES(X)
 
 /* Values that a tile takes in before the next one does: those of its rows and of its tokens stay in the first-level cache. One token
  * meets whole rows, as they come from memory. */
-enum { FLOAT_CHUNK = 1024 };
+enum { FLOAT_CHUNK = 512 };
+_Static_assert(SLM_STRIP % FLOAT_ROWS == 0 && FLOAT_CHUNK % SLM_LANES == 0, "float_rows()");
 
 /* Rows that come after these, some multiple of nr, begin so many bytes further. */
 INLINE int64_t rows_ahead(const slm_matmul *m, int nr) {
@@ -376,7 +379,8 @@ INLINE int64_t rows_ahead(const slm_matmul *m, int nr) {
     return (FETCH_AHEAD / n_bytes + 1) * n_bytes;
 }
 
-/* Values [from, to) of nr rows, w, x nt tokens (both constant): acc goes on. All but the last are whole vectors. */
+/* Values [from, to) of nr rows, w, x nt tokens (both constant): acc goes on. Only the range that ends a row may end within a
+ * vector. */
 INLINE void add_columns(load_weights_fn load, size_t weight_bytes, int nr, int nt,
                         const slm_matmul *m, const uint8_t *const w[], int32_t token, int32_t from,
                         int32_t to, vf acc[FLOAT_ROWS][FLOAT_TOKENS]) {
@@ -405,7 +409,7 @@ INLINE void add_columns(load_weights_fn load, size_t weight_bytes, int nr, int n
     }
 }
 
-/* The same of the first n_rows of them, from row `row` on. */
+/* The same of rows from `row` on, of which n_rows are there. Where the columns end, the sums go to m->out. */
 INLINE void float_tile(load_weights_fn load, size_t weight_bytes, int nr, int nt,
                        const slm_matmul *m, int32_t row, int32_t n_rows, int32_t token,
                        int32_t from, int32_t to, vf acc[FLOAT_ROWS][FLOAT_TOKENS]) {
@@ -446,16 +450,16 @@ INLINE void float_tile(load_weights_fn load, size_t weight_bytes, int nr, int nt
 INLINE void float_rows(load_weights_fn load, size_t weight_bytes, int nr, int nt,
                        const slm_matmul *m, int32_t from, int32_t end, int32_t token) {
     const int32_t n = m->n_in, chunk = nt == 1 ? n : FLOAT_CHUNK;
-    vf acc[SLM_STRIP][FLOAT_ROWS][FLOAT_TOKENS];
+    vf acc[SLM_STRIP / FLOAT_ROWS][FLOAT_ROWS][FLOAT_TOKENS]; /* of fewer rows: unused */
     for (int32_t i = 0, to; i < n; i = to) {
         to = n - i < chunk ? n : i + chunk;
         for (int32_t r = from; r < end; r += nr)
             float_tile(load, weight_bytes, nr, nt, m, r, end - r, token, i, to,
-                       acc[(r - from) / nr]);
+                       acc[(r - from) / FLOAT_ROWS]);
     }
 }
 
-/* Whether FLOAT_TOKENS of those that are left come next: not where the last one would be by itself and two pairs are not. */
+/* Whether FLOAT_TOKENS of those that are left come next: not where that leaves one by itself and pairs would not. */
 INLINE bool takes_most(int32_t left) {
     return left >= FLOAT_TOKENS && (FLOAT_TOKENS % 2 == 0 || left != FLOAT_TOKENS + 1);
 }
@@ -466,9 +470,13 @@ INLINE void float_strip(load_weights_fn load, size_t weight_bytes, const slm_mat
     int32_t t = 0, left = m->n_tokens;
     for (; takes_most(left); t += FLOAT_TOKENS, left -= FLOAT_TOKENS)
         float_rows(load, weight_bytes, FLOAT_ROWS, FLOAT_TOKENS, m, from, end, t);
+    if (FLOAT_TOKENS > 4 && left >= 4) {
+        float_rows(load, weight_bytes, FLOAT_ROWS, 4, m, from, end, t);
+        t += 4, left -= 4;
+    }
     for (; left >= 2; t += 2, left -= 2)
         float_rows(load, weight_bytes, FLOAT_ROWS, 2, m, from, end, t);
-    if (left && m->row_bytes <= LONE_ROW_BYTES)
+    if (LONE_ROW_BYTES > 0 && m->n_tokens == 1 && m->row_bytes <= LONE_ROW_BYTES)
         float_rows(load, weight_bytes, 1, 1, m, from, end, t);
     else if (left)
         float_rows(load, weight_bytes, FLOAT_ROWS, 1, m, from, end, t);

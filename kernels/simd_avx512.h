@@ -19,7 +19,7 @@ typedef __m512 vf;  /* 16 floats      */
 typedef __m512i vi; /* 16 integers    */
 
 enum { FLOAT_ROWS = 4, FLOAT_TOKENS = 6, ATTN_SUMS = 16 };
-/* Of floats, rows so short meet one token one by one: a single stream through memory. */
+/* Of floats, rows so short meet a single token one by one: one stream through memory. */
 enum { LONE_ROW_BYTES = 4096 };
 
 /* ---- 16 floats ---- */

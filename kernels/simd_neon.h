@@ -26,7 +26,8 @@ typedef struct {
     int32x4_t a, b, c, d;
 } vi; /* 16 integers */
 
-enum { FLOAT_ROWS = 2, FLOAT_TOKENS = 3, ATTN_SUMS = 4, LONE_ROW_BYTES = 0 };
+enum { FLOAT_ROWS = 2, FLOAT_TOKENS = 3, ATTN_SUMS = 4 };
+enum { LONE_ROW_BYTES = 0 }; /* never (matmul_tmpl.h) */
 
 /* ---- 16 floats ---- */
 

@@ -228,6 +228,18 @@ START_TEST(test_matmul_equal_bits) {
 }
 END_TEST
 
+/* Rows of floats that are several chunks of columns, with and without a tail, and longer than those that one token meets one by one. */
+START_TEST(test_matmul_of_long_float_rows) {
+    static const slm_type types[] = {SLM_F32, SLM_F16, SLM_BF16};
+    static const int32_t n_in[] = {511, 512, 513, 528, 1024, 1025, 2055},
+                         n_rows[] = {1, 3, 4, 5, 17};
+    for (size_t i = 0; i < sizeof n_in / sizeof *n_in; i++)
+        for (int32_t n_tokens = 1; n_tokens <= 13; n_tokens += n_tokens < 8 ? 1 : 5)
+            check_matmul(types[_i], PLAIN, n_in[i], n_rows[(i + (size_t)n_tokens) % 5], n_tokens,
+                         n_tokens & 1);
+}
+END_TEST
+
 /* Value i of token t as the product is to see it. */
 static double activation(const slm_acts *x, bool is_float, int32_t t, int32_t i) {
     int32_t nb = slm__n_blocks_stored(x->n), row = slm__act_rows(x, t);
@@ -591,6 +603,7 @@ int main(void) {
     tcase_add_loop_test(c, test_search_equal_bits, 0, SLM_N_TYPES);
     tcase_add_loop_test(c, test_dequantize_equal_bits, 0, SLM_N_TYPES);
     tcase_add_loop_test(c, test_matmul_equal_bits, 0, SLM_N_TYPES);
+    tcase_add_loop_test(c, test_matmul_of_long_float_rows, 0, 3);
     tcase_add_loop_test(c, test_matmul_is_the_dot_product, 0, 2 * SLM_N_TYPES);
     tcase_add_test(c, test_wide_activations);
     tcase_add_test(c, test_quantize_equal_bits);
