@@ -46,7 +46,8 @@ ISA_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf1
 ISA_FLAGS_avx512vnni := $(ISA_FLAGS_avx512) -mavx512vnni
 ISA_FLAGS_neon    := -march=armv8-a
 ISA_FLAGS_neondot := -march=armv8.2-a+dotprod
-ISAS := $(if $(filter x86_64%,$(MACHINE)),avx2 avxvnni avx512 avx512vnni) $(if $(filter aarch64%,$(MACHINE)),neon neondot)
+ISA_FLAGS_neoni8mm := -march=armv8.2-a+dotprod+i8mm
+ISAS := $(if $(filter x86_64%,$(MACHINE)),avx2 avxvnni avx512 avx512vnni) $(if $(filter aarch64%,$(MACHINE)),neon neondot neoni8mm)
 
 # V=1 shows the commands.
 Q   := $(if $(V),,@)

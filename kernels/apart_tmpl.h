@@ -18,7 +18,7 @@ INLINE void fetch_parts(const parts *w, int32_t n_bytes, fetching *f) {
 
 /* Rows row + r * apart, of all that come before `end`; others repeat the last one. */
 INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int32_t row,
-                       int32_t apart, int32_t end, fetching f, const turn_acts *acts) {
+                       int32_t apart, int32_t end, fetching *f, const turn_acts *acts) {
     const int n_out = tokens_of(&type->codes, nt), part_d = type->steps * SLM_STRIPES;
     const int32_t nb = slm__n_blocks(m->n_in), stored = slm__n_blocks_stored(m->n_in);
     const int32_t stride = stored / SLM_STRIPES;
@@ -31,7 +31,7 @@ INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int3
     }
     const parts rows = w;
     for (; d < d_end; d += part_d, acts += type->steps) {
-        fetch_parts(&w, part_bytes(type), &f);
+        fetch_parts(&w, part_bytes(type), f);
         UNROLL
         for (int half = 0; half < type->steps; half++) {
             step s;
@@ -45,7 +45,7 @@ INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int3
     }
     if (has_last_step(type, nb)) {
         step s;
-        fetch_parts(&w, part_bytes(type), &f);
+        fetch_parts(&w, nb % SLM_STRIPES * type->block_bytes, f);
         last_step(type, m, &rows, &s);
         turn_products(&type->codes, false, nt, &s, acts, stride, u);
         for (int t = 0; t < n_out; t++) acc[t] = rf_fma((rf)rw_all4(d + t * stored), u[t], acc[t]);
@@ -71,8 +71,7 @@ INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int3
             join_acts(type->codes.max, &acts[i].q[j], &acts[n_acts + i].q[j]);
     fetching f = {.stream = apart * (int64_t)m->row_bytes};
     f.left = f.stream - FETCH_AHEAD;
-    for (int32_t r = row; r < row + apart; r++, f.left -= (int64_t)m->row_bytes) {
-        for (; f.left <= 0; f.left += f.stream) f.skip += (ROWS - 1) * f.stream;
-        apart_rows(type, nt, m, r, apart, row + n_rows, f, acts);
-    }
+    for (; apart > 0 && f.left <= 0; f.left += f.stream) f.skip += (ROWS - 1) * f.stream;
+    for (int32_t r = row; r < row + apart; r++)
+        apart_rows(type, nt, m, r, apart, row + n_rows, &f, acts);
 }

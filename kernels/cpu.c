@@ -41,14 +41,27 @@ uint32_t slm__cpu_features(void) {
 #if defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
+#ifndef HWCAP2_I8MM /* older headers have no name for it */
+#define HWCAP2_I8MM (1 << 13)
+#endif
 static int has_dot(void) { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
-#elif defined(__ARM_FEATURE_DOTPROD) /* nobody to ask: what the compiler was told */
+static int has_i8mm(void) { return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0; }
+#else /* nobody to ask: what the compiler was told */
+#if defined(__ARM_FEATURE_DOTPROD)
 static int has_dot(void) { return 1; }
 #else
 static int has_dot(void) { return 0; }
 #endif
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+static int has_i8mm(void) { return 1; }
+#else
+static int has_i8mm(void) { return 0; }
+#endif
+#endif
 
-uint32_t slm__cpu_features(void) { return SLM_CPU_NEON | (has_dot() ? SLM_CPU_NEONDOT : 0); }
+uint32_t slm__cpu_features(void) {
+    return SLM_CPU_NEON | (has_dot() ? SLM_CPU_NEONDOT : 0) | (has_i8mm() ? SLM_CPU_NEONI8MM : 0);
+}
 
 #else
 

@@ -115,5 +115,5 @@ INLINE void turn_products(const code_type *codes, bool swapped, int nt, const st
     if (codes->wide && !joins(codes)) add_low_sums(codes, &sums[0], &sums[1]);
     UNROLL
     for (int t = 0; t < tokens_of(codes, nt); t++)
-        u[t] = scaled(codes, &sums[t], w, x[t * stride].sum);
+        u[t] = scaled(codes, &sums[t], &w->d0, &w->d1, x[t * stride].sum);
 }

@@ -1,4 +1,5 @@
-/* Functions whose arguments are constants once inlined, and loops whose bounds then are: their arrays become registers. */
+/* Functions whose arguments are constants once inlined, and loops whose bounds then are: their arrays become registers; and a way to keep
+ * them there. */
 #ifndef SLM_INLINE_H
 #define SLM_INLINE_H
 
@@ -20,6 +21,16 @@
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
+#endif
+
+/* Where x, a vector, comes from is hidden from the compiler: it is held in a register and neither loaded nor computed anew. On ARM64 GCC
+ * spills more for it. */
+#ifndef OPAQUE
+#if defined(__x86_64__)
+#define OPAQUE(x) __asm__("" : "+v"(x))
+#else
+#define OPAQUE(x) ((void)(x))
 #endif
 #endif
 

@@ -11,11 +11,6 @@
 #define SLM_FROM_F16  _cvtsh_ss
 #define SLM_TO_F16(x) _cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT)
 
-/* Keeps GCC from turning a chain of additions into a tree that no register is left for. */
-#ifndef KEEP_CHAIN
-#define KEEP_CHAIN(x) __asm__("" : "+x"(x))
-#endif
-
 typedef struct {
     __m256 a, b;
 } vf; /* 16 floats   */
@@ -24,7 +19,7 @@ typedef struct {
 } vi; /* 16 integers */
 
 enum { FLOAT_ROWS = 2, FLOAT_TOKENS = 3, ATTN_SUMS = 4 };
-enum { LONE_ROW_BYTES = 0 }; /* never (matmul_tmpl.h) */
+enum { LONE_ROW_BYTES = 0 }; /* never (float_tmpl.h) */
 
 /* ---- 16 floats ---- */
 
@@ -153,7 +148,7 @@ INLINE int32_t vi_highest(vi a) {
     return _mm_cvtsi128_si32(_mm_max_epi32(y, _mm_shuffle_epi32(y, 0xb1)));
 }
 
-/* ---- One register, for products of quantized rows (steps.h, matmul_tmpl.h): a row is 128 bits ---- */
+/* ---- One register, for products of quantized rows (steps.h, few_tmpl.h, strip_tmpl.h): a row is 128 bits ---- */
 
 enum { ROWS = 2, TILE_VECTORS = 2, TILE_TOKENS = 4 };
 
@@ -311,16 +306,18 @@ INLINE ri dot_last(rdots part, ri sum) {
 /* Pairs of products are added in 16 bits, over as many groups as fit (DOT_RUN), then widened. Signed codes:
  * |w| * (a with the sign of w), which needs all of 16 bits. */
 enum { SIGNED_ZERO = 0 };
-#define DOT_RUN(max) ((max) <= 16 ? 8 : (max) <= 32 ? 4 : (max) <= 64 ? 2 : 1)
+INLINE bool are_signed(int max) { return max > 64; }
+#define DOT_RUN(max) ((max) <= 16 ? 8 : (max) <= 32 ? 4 : are_signed(max) ? 1 : 2)
 INLINE rb signed_codes(rw x) { return (rb)x; }
 INLINE rdots products16(int max, rb w, rw a) {
     __m256i x = (__m256i)w, y = (__m256i)a;
-    return (rdots)(max > 64 ? _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(y, x))
-                            : _mm256_maddubs_epi16(x, y));
+    return (rdots)(are_signed(max)
+                       ? _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(y, x))
+                       : _mm256_maddubs_epi16(x, y));
 }
 INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
     __m256i sum = _mm256_add_epi16((__m256i)part, (__m256i)products16(max, w, a));
-    KEEP_CHAIN(sum);
+    OPAQUE(sum); /* a chain: of a tree there are more sums than registers */
     return (rdots)sum;
 }
 INLINE rdots dot_first(int max, ri sum, rb w, rw a) {
@@ -334,19 +331,18 @@ INLINE ri dot_last(rdots part, ri sum) {
 /* Wide activations in one sum. Signed codes meet them as words, even places in one register and odd ones in another: fewer instructions
  * than high and low parts by themselves. Sums of other codes are multiplied as they are widened. */
 #define JOINS_WIDE   1
-_Static_assert(SIGNED_ZERO == 0, "codes above 64 are read as signed bytes");
 INLINE __m256i even_words(__m256i x) { return _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8); }
 INLINE __m256i odd_words(__m256i x) { return _mm256_srai_epi16(x, 8); }
 /* Before signed codes, high and low become even and odd. */
 INLINE void join_acts(int max, rw *high, rw *low) {
-    if (max <= 64) return;
+    if (!are_signed(max)) return;
     __m256i h = (__m256i)*high, l = (__m256i)*low, wide = _mm256_set1_epi16(SLM_WIDE);
     *high = (rw)_mm256_add_epi16(_mm256_mullo_epi16(even_words(h), wide), even_words(l));
     *low = (rw)_mm256_add_epi16(_mm256_mullo_epi16(odd_words(h), wide), odd_words(l));
 }
 /* n, 1 or 2, vectors of codes, w[0] and w[4], with activations in the same places: 4 * 64 * 127 is below 2^15. */
 INLINE ri dot_wide(int max, int n, const rb *w, const rw *high, const rw *low) {
-    if (max <= 64) {
+    if (!are_signed(max)) {
         rdots h = products16(max, w[0], high[0]), l = products16(max, w[0], low[0]);
         if (n == 2) h = dot_more(max, h, w[4], high[4]), l = dot_more(max, l, w[4], low[4]);
         return dot_last(l, (ri)_mm256_madd_epi16((__m256i)h, _mm256_set1_epi16(SLM_WIDE)));

@@ -10,11 +10,6 @@
 #define SLM_FROM_F16  _cvtsh_ss
 #define SLM_TO_F16(x) _cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT)
 
-/* Keeps GCC from turning a chain of additions into a tree that no register is left for. */
-#ifndef KEEP_CHAIN
-#define KEEP_CHAIN(x) __asm__("" : "+v"(x))
-#endif
-
 typedef __m512 vf;  /* 16 floats      */
 typedef __m512i vi; /* 16 integers    */
 
@@ -101,7 +96,7 @@ INLINE vf vf_look_up32(const float table[32], vi number) {
     return _mm512_permutex2var_ps(_mm512_loadu_ps(table), number, _mm512_loadu_ps(table + 16));
 }
 
-/* ---- For products of quantized rows (steps.h, matmul_tmpl.h): a row is 128 bits ---- */
+/* ---- For products of quantized rows (steps.h, few_tmpl.h, strip_tmpl.h): a row is 128 bits ---- */
 
 /* On Zen 5, tiles of 4 x 3 reach 68% of what vpdpbusd alone does, of 2 x 6 60%: loads that repeat 16 bytes cost more than others. */
 enum { ROWS = 4, TILE_VECTORS = 4, TILE_TOKENS = 3 };
@@ -313,7 +308,7 @@ INLINE rdots products16(int max, rb w, rw a) {
 }
 INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
     __m512i sum = _mm512_add_epi16((__m512i)part, (__m512i)products16(max, w, a));
-    KEEP_CHAIN(sum);
+    OPAQUE(sum); /* a chain: of a tree there are more sums than registers */
     return (rdots)sum;
 }
 INLINE rdots dot_first(int max, ri sum, rb w, rw a) {

@@ -27,7 +27,7 @@ typedef struct {
 } vi; /* 16 integers */
 
 enum { FLOAT_ROWS = 2, FLOAT_TOKENS = 3, ATTN_SUMS = 4 };
-enum { LONE_ROW_BYTES = 0 }; /* never (matmul_tmpl.h) */
+enum { LONE_ROW_BYTES = 0 }; /* never (float_tmpl.h) */
 
 /* ---- 16 floats ---- */
 
@@ -184,7 +184,7 @@ INLINE int32_t vi_highest(vi x) {
     return vmaxvq_s32(vmaxq_s32(vmaxq_s32(x.a, x.b), vmaxq_s32(x.c, x.d)));
 }
 
-/* ---- One register, for products of quantized rows (steps.h, matmul_tmpl.h): it is one row ---- */
+/* ---- One register, for products of quantized rows (steps.h, few_tmpl.h, strip_tmpl.h): it is one row ---- */
 
 enum { ROWS = 1, SIGNED_ZERO = 0 };
 
@@ -258,8 +258,33 @@ INLINE void fold_square(rf a0, rf b0, rf a1, rf b1, float *out0, float *out1) {
  * dot_first() and ends with dot_last(); both are given the sum, as one or the other adds it. rdots: a run in the making. */
 INLINE rb signed_codes(rw x) { return (rb)x; }
 
-#if defined(__ARM_FEATURE_DOTPROD)
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+/* Eight codes of two rows x eight activations of two tokens: lanes row 0 x token 0, 0 x 1, 1 x 0, 1 x 1 (squares_tmpl.h). */
+#define SQUARES 1
+enum { TILE_VECTORS = 2, TILE_TOKENS = 2 }; /* pairs of rows, of tokens */
+INLINE ri dot_squares(ri sum, rb w, rw a) {
+    return (ri)vmmlaq_s32((int32x4_t)sum, (int8x16_t)w, (int8x16_t)a);
+}
+/* 8 bytes, twice. */
+INLINE rw rw_twice(const void *p) {
+    uint64_t x;
+    memcpy(&x, p, sizeof x);
+    return (rw)vdupq_n_u64(x);
+}
+/* Lane k of each of four vectors that follow each other: out[k]. */
+INLINE void load_columns(const void *p, rw out[4]) {
+    uint32x4x4_t x = vld4q_u32(p);
+    for (int k = 0; k < 4; k++) out[k] = (rw)x.val[k];
+}
+/* zip_lo64() and zip_hi64(). */
+INLINE void store_zip64(void *p, rw a, rw b) {
+    vst2q_u64(p, (uint64x2x2_t){{(uint64x2_t)a, (uint64x2_t)b}});
+}
+#elif defined(__ARM_FEATURE_DOTPROD)
 enum { TILE_VECTORS = 4, TILE_TOKENS = 3 };
+#endif
+
+#if defined(__ARM_FEATURE_DOTPROD)
 #define DOT_RUN(max) 8
 typedef ri rdots;
 INLINE rdots dot_more(int max, rdots part, rb w, rw a) {

@@ -17,6 +17,11 @@
 #define GATHERS_F16 0
 #endif
 
+/* Whether a product is of two rows x two tokens, dot_squares(). */
+#ifndef SQUARES
+#define SQUARES 0
+#endif
+
 #ifndef SWAPS
 #define SWAPS 0
 INLINE rw swap_lanes(rw x) { return x; }
@@ -43,7 +48,7 @@ typedef struct parts {
 /* Code of weight = q - zero of the type (blocks.h); w = d0 * code (first half), d1 * code (second half) if SCALE16;
  * w = d0 * c * code + d1 * k if SCALE_MIN16; otherwise w = d0 * code + d1. */
 typedef struct step {
-    rb q[8]; /* [2 halves of 16, 4 blocks]; after group(): [8 groups of 4], a block in a lane */
+    rb q[8]; /* [2 halves of 16, 4 blocks] */
     rf d0, d1;
     rw c,
         k; /* two multipliers of 16 bits each, of the halves of the codes and of d1 (SCALE_MIN16) */
@@ -66,17 +71,6 @@ INLINE void transpose(rw a, rw b, rw c, rw d, rw out[4]) {
 /* Lane k: the sum of the four lanes of s[k], none of which is above `most`. */
 INLINE ri sums_of_lanes(int most, const ri s[4]) {
     return pair_sums(2 * most, pair_sums(most, s[0], s[1]), pair_sums(most, s[2], s[3]));
-}
-
-/* For products with many tokens: group g of four codes of all four blocks in q[g], so that sums of blocks are lanes, too. */
-INLINE void group(step *s) {
-    UNROLL
-    for (int h = 0; h < 8; h += 4) {
-        rw q[4];
-        transpose((rw)s->q[h], (rw)s->q[h + 1], (rw)s->q[h + 2], (rw)s->q[h + 3], q);
-        UNROLL
-        for (int i = 0; i < 4; i++) s->q[h + i] = (rb)q[i];
-    }
 }
 
 /* Codes times their multipliers, which then need not be kept. */

@@ -15,9 +15,10 @@
     X(avx512, SLM_CPU_AVX2 | SLM_CPU_AVX512)   \
     X(avx512vnni, SLM_CPU_AVX2 | SLM_CPU_AVX512 | SLM_CPU_AVX512VNNI)
 #elif defined(__aarch64__)
-#define SLM_ISA_TABLES(X) \
-    X(neon, SLM_CPU_NEON) \
-    X(neondot, SLM_CPU_NEON | SLM_CPU_NEONDOT)
+#define SLM_ISA_TABLES(X)                      \
+    X(neon, SLM_CPU_NEON)                      \
+    X(neondot, SLM_CPU_NEON | SLM_CPU_NEONDOT) \
+    X(neoni8mm, SLM_CPU_NEON | SLM_CPU_NEONDOT | SLM_CPU_NEONI8MM)
 #else
 #define SLM_ISA_TABLES(X)
 #endif
