@@ -2,19 +2,13 @@
  * values of four blocks. Activations lie as they are asked for. Included by strip_tmpl.h.
  */
 
-enum { SUM_ROWS = ROWS, SUM_TOKENS = 1, STRIPE_SUMS = 1, TILE_GROUPS = 8, ACT_LANES = 4 };
+enum { SUM_ROWS = ROWS, SUM_TOKENS = 1, STRIPE_SUMS = 1 };
 #define TILE_RUN   DOT_RUN
 #define tile_first dot_first
 #define tile_more  dot_more
 #define acts_lanes rw_all4
 
 /* A step of ROWS rows: [8 groups of four, a block in a lane]. */
-typedef struct tile_weights {
-    rb q[TILE_GROUPS];
-    rf d0, d1;
-    rw k;
-} tile_weights;
-
 INLINE void keep_steps(const code_type *codes, const step s[1], tile_weights *out) {
     UNROLL
     for (int h = 0; h < 8; h += 4) {
@@ -29,14 +23,11 @@ INLINE void keep_steps(const code_type *codes, const step s[1], tile_weights *ou
 }
 
 /* Those of m from act_row on. */
-INLINE slm_acts sweep_acts(const code_type *codes, int nt, const slm_matmul *m, int32_t act_row,
-                           void *room) {
-    int64_t block = act_row * (int64_t)slm__n_blocks_stored(m->n_in);
+INLINE vector_acts sweep_acts(const code_type *codes, int nt, const slm_matmul *m, int32_t act_row,
+                              void *room) {
+    const vector_acts all = {m->x->q, m->x->d, m->x->sum, m->x->half};
     (void)codes, (void)nt, (void)room;
-    return (slm_acts){.q = m->x->q + block * SLM_QBLOCK,
-                      .d = m->x->d + block,
-                      .sum = m->x->sum + block,
-                      .half = m->x->half + 2 * block};
+    return acts_at(&all, act_row * (int64_t)slm__n_blocks_stored(m->n_in) / SLM_STRIPES);
 }
 
 /* Two vectors of rows and two tokens (or the last one): out[token * stride + row]. */

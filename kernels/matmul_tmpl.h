@@ -26,7 +26,7 @@ typedef struct quant_type {
     code_type codes; /* wide: of few tokens only, as products of strips ask the activations */
 } quant_type;
 
-/* ---- Products of steps: four blocks in each part of a vector ---- */
+/* ---- Products of vectors: four blocks in each part (of squares_tmpl.h: one block of two rows and two tokens) ---- */
 
 /* What codes that stand for code - zero have too much, in both halves of blocks or (SCALE16) in one of them, negative. halves: sums of
  * the activations in each half of the blocks. */
@@ -41,7 +41,7 @@ INLINE ri zero_offset(const code_type *codes, rw halves, int half) {
     return madd16(halves, (rw){0} + minus);
 }
 
-/* What four blocks in each part come to with integers of activations: of all 32 weights, or of each half; of minima (SCALE_MIN16). */
+/* What a vector comes to with integers of activations: of all 32 weights, or of each half; of minima (SCALE_MIN16). */
 typedef struct step_sums {
     ri s[2], min;
 } step_sums;
@@ -102,7 +102,7 @@ INLINE void last_step(const quant_type *type, const slm_matmul *m, const parts *
     type->unpack(&p, 0, s);
 }
 
-/* ---- A few tokens ---- */
+/* ---- A few tokens, and several ---- */
 
 enum { FETCH_AHEAD = 12288 };
 
@@ -120,8 +120,6 @@ INLINE void fetch_ahead(const uint8_t *p, int32_t n_bytes) {
 #endif
 
 #include "strip_tmpl.h"
-
-/* ---- All of them ---- */
 
 INLINE void matmul_quant(quant_type type, strip_fn products, const slm_matmul *m, int32_t row,
                          int32_t n_rows, void *scratch) {

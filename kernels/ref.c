@@ -39,7 +39,7 @@ SLM_FLOAT_TYPES(X)
 /* ---- Matrix products ---- */
 
 size_t slm__matmul_scratch(int32_t n_in) {
-    /* reference mode: a strip as floats, and below it what the product of floats takes: a row more */
+    /* reference mode: a strip as floats, and below it what the product of floats takes: a row more. Unpacked strips take less (strip_tmpl.h) */
     size_t row = (size_t)slm__n_blocks_stored(n_in) * SLM_QBLOCK * sizeof(float);
     return row * (SLM_STRIP + 1) + 4096;
 }

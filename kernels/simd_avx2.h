@@ -306,8 +306,7 @@ INLINE ri dot_last(rdots part, ri sum) {
 /* Pairs of products are added in 16 bits, over as many groups as fit (DOT_RUN), then widened. Signed codes:
  * |w| * (a with the sign of w), which needs all of 16 bits. */
 enum { SIGNED_ZERO = 0 };
-INLINE bool are_signed(int max) { return max > 64; }
-#define DOT_RUN(max) ((max) <= 16 ? 8 : (max) <= 32 ? 4 : are_signed(max) ? 1 : 2)
+#define DOT_RUN    DOT_RUN16
 INLINE rb signed_codes(rw x) { return (rb)x; }
 INLINE rdots products16(int max, rb w, rw a) {
     __m256i x = (__m256i)w, y = (__m256i)a;
@@ -330,7 +329,7 @@ INLINE ri dot_last(rdots part, ri sum) {
 
 /* Wide activations in one sum. Signed codes meet them as words, even places in one register and odd ones in another: fewer instructions
  * than high and low parts by themselves. Sums of other codes are multiplied as they are widened. */
-#define JOINS_WIDE   1
+#define JOINS_WIDE 1
 INLINE __m256i even_words(__m256i x) { return _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8); }
 INLINE __m256i odd_words(__m256i x) { return _mm256_srai_epi16(x, 8); }
 /* Before signed codes, high and low become even and odd. */

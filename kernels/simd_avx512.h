@@ -98,7 +98,7 @@ INLINE vf vf_look_up32(const float table[32], vi number) {
 
 /* ---- For products of quantized rows (steps.h, few_tmpl.h, strip_tmpl.h): a row is 128 bits ---- */
 
-/* On Zen 5, tiles of 4 x 3 reach 68% of what vpdpbusd alone does, of 2 x 6 60%: loads that repeat 16 bytes cost more than others. */
+/* 4 x 3, not 2 x 6: loads that repeat 16 bytes cost more than others (docs/design.md). */
 enum { ROWS = 4, TILE_VECTORS = 4, TILE_TOKENS = 3 };
 
 typedef uint8_t rb __attribute__((vector_size(64)));
@@ -298,11 +298,11 @@ INLINE ri dot_last(rdots part, ri sum) {
 /* Pairs of products are added in 16 bits, over as many groups as fit (DOT_RUN), then widened. Signed codes:
  * |w| * (a with the sign of w), which needs all of 16 bits. */
 enum { SIGNED_ZERO = 0 };
-#define DOT_RUN(max) ((max) <= 16 ? 8 : (max) <= 32 ? 4 : (max) <= 64 ? 2 : 1)
+#define DOT_RUN DOT_RUN16
 INLINE rb signed_codes(rw x) { return (rb)x; }
 INLINE rdots products16(int max, rb w, rw a) {
     __m512i x = (__m512i)w, y = (__m512i)a;
-    if (max <= 64) return (rdots)_mm512_maddubs_epi16(x, y);
+    if (!are_signed(max)) return (rdots)_mm512_maddubs_epi16(x, y);
     y = _mm512_mask_sub_epi8(y, _mm512_movepi8_mask(x), _mm512_setzero_si512(), y);
     return (rdots)_mm512_maddubs_epi16(_mm512_abs_epi8(x), y);
 }

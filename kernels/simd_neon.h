@@ -1,4 +1,4 @@
-/* The vector vocabulary on ARM64: NEON, and the dot product instruction where the compiler may use it. A vector is four registers.
+/* The vector vocabulary on ARM64: NEON, and the dot product and matrix product instructions where the compiler may use them. A vector is four registers.
  *
  * Source: Arm C Language Extensions, the reference of the NEON intrinsics. */
 #ifndef SLM_SIMD_NEON_H
@@ -258,6 +258,44 @@ INLINE void fold_square(rf a0, rf b0, rf a1, rf b1, float *out0, float *out1) {
  * dot_first() and ends with dot_last(); both are given the sum, as one or the other adds it. rdots: a run in the making. */
 INLINE rb signed_codes(rw x) { return (rb)x; }
 
+#if defined(__ARM_FEATURE_DOTPROD)
+#define DOT_RUN(max) 8
+typedef ri rdots;
+INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
+    (void)max;
+    return (rdots)vdotq_s32((int32x4_t)part, (int8x16_t)w, (int8x16_t)a);
+}
+INLINE rdots dot_first(int max, ri sum, rb w, rw a) { return dot_more(max, sum, w, a); }
+INLINE ri dot_last(rdots part, ri sum) {
+    (void)sum;
+    return part;
+}
+#else
+/* Products of 16 bits, those of the first two blocks and of the last two; over as many groups as fit (DOT_RUN) they are added one by one:
+ * 8 * 31 * 127, 4 * 63 * 127 and 2 * 128 * 127 are below 2^15. */
+#define DOT_RUN(max) ((max) <= 32 ? 8 : (max) <= 64 ? 4 : 2)
+typedef struct {
+    int16x8_t low, high;
+} rdots;
+INLINE rdots dot_first(int max, ri sum, rb w, rw a) {
+    int8x16_t x = (int8x16_t)w, y = (int8x16_t)a;
+    (void)max;
+    (void)sum;
+    return (rdots){vmull_s8(vget_low_s8(x), vget_low_s8(y)), vmull_high_s8(x, y)};
+}
+INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
+    int8x16_t x = (int8x16_t)w, y = (int8x16_t)a;
+    (void)max;
+    return (rdots){vmlal_s8(part.low, vget_low_s8(x), vget_low_s8(y)),
+                   vmlal_high_s8(part.high, x, y)};
+}
+INLINE ri dot_last(rdots part, ri sum) {
+    return sum + (ri)vpaddq_s32(vpaddlq_s16(part.low), vpaddlq_s16(part.high));
+}
+#endif
+
+/* ---- Tiles ---- */
+
 #if defined(__ARM_FEATURE_MATMUL_INT8)
 /* Eight codes of two rows x eight activations of two tokens: lanes row 0 x token 0, 0 x 1, 1 x 0, 1 x 1 (squares_tmpl.h). */
 #define SQUARES 1
@@ -282,43 +320,8 @@ INLINE void store_zip64(void *p, rw a, rw b) {
 }
 #elif defined(__ARM_FEATURE_DOTPROD)
 enum { TILE_VECTORS = 4, TILE_TOKENS = 3 };
-#endif
-
-#if defined(__ARM_FEATURE_DOTPROD)
-#define DOT_RUN(max) 8
-typedef ri rdots;
-INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
-    (void)max;
-    return (rdots)vdotq_s32((int32x4_t)part, (int8x16_t)w, (int8x16_t)a);
-}
-INLINE rdots dot_first(int max, ri sum, rb w, rw a) { return dot_more(max, sum, w, a); }
-INLINE ri dot_last(rdots part, ri sum) {
-    (void)sum;
-    return part;
-}
 #else
-/* Products of 16 bits, those of the first two blocks and of the last two; over as many groups as fit (DOT_RUN) they are added one by one:
- * 8 * 31 * 127, 4 * 63 * 127 and 2 * 128 * 127 are below 2^15. */
 enum { TILE_VECTORS = 2, TILE_TOKENS = 3 };
-#define DOT_RUN(max) ((max) <= 32 ? 8 : (max) <= 64 ? 4 : 2)
-typedef struct {
-    int16x8_t low, high;
-} rdots;
-INLINE rdots dot_first(int max, ri sum, rb w, rw a) {
-    int8x16_t x = (int8x16_t)w, y = (int8x16_t)a;
-    (void)max;
-    (void)sum;
-    return (rdots){vmull_s8(vget_low_s8(x), vget_low_s8(y)), vmull_high_s8(x, y)};
-}
-INLINE rdots dot_more(int max, rdots part, rb w, rw a) {
-    int8x16_t x = (int8x16_t)w, y = (int8x16_t)a;
-    (void)max;
-    return (rdots){vmlal_s8(part.low, vget_low_s8(x), vget_low_s8(y)),
-                   vmlal_high_s8(part.high, x, y)};
-}
-INLINE ri dot_last(rdots part, ri sum) {
-    return sum + (ri)vpaddq_s32(vpaddlq_s16(part.low), vpaddlq_s16(part.high));
-}
 #endif
 
 #endif

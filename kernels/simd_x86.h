@@ -17,4 +17,8 @@ INLINE float highest128(__m128 x) {
     return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
 }
 
+/* Where products of pairs are added in 16 bits: whether codes of 0 .. max are taken for signed bytes, and groups whose sums fit. */
+INLINE bool are_signed(int max) { return max > 64; }
+#define DOT_RUN16(max) ((max) <= 16 ? 8 : (max) <= 32 ? 4 : are_signed(max) ? 1 : 2)
+
 #endif

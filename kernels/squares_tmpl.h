@@ -3,7 +3,7 @@
  * strip_tmpl.h.
  */
 
-enum { SUM_ROWS = 2, SUM_TOKENS = 2, STRIPE_SUMS = SLM_STRIPES, TILE_GROUPS = 4, ACT_LANES = 2 };
+enum { SUM_ROWS = 2, SUM_TOKENS = 2, STRIPE_SUMS = SLM_STRIPES };
 _Static_assert(ROWS == 1 && TILE_VECTORS == 2, "keep_steps(), store_tile()");
 #define TILE_RUN(max) TILE_GROUPS
 INLINE rdots tile_more(int max, rdots part, rb w, rw a) {
@@ -14,13 +14,6 @@ INLINE rdots tile_first(int max, ri sum, rb w, rw a) { return tile_more(max, sum
 
 #define acts_lanes rw_twice
 
-/* A block of two rows: [4 groups of eight, of the first row and the second]; lanes are the first row, again, the second, again. */
-typedef struct tile_weights {
-    rb q[TILE_GROUPS];
-    rf d0, d1;
-    rw k;
-} tile_weights;
-
 /* Lane b of both, each twice: out[b]. */
 INLINE void twice_each(rw first, rw second, rw out[4]) {
     rw low = zip_lo32(first, second), high = zip_hi32(first, second);
@@ -30,7 +23,7 @@ INLINE void twice_each(rw first, rw second, rw out[4]) {
     out[3] = zip_hi32(high, high);
 }
 
-/* Four blocks. */
+/* Four blocks of two rows: [4 groups of eight, of the first row and the second]; lanes are the first row, again, the second, again. */
 INLINE void keep_steps(const code_type *codes, const step s[2], tile_weights out[4]) {
     rw d0[4], d1[4], k[4];
     twice_each((rw)s[0].d0, (rw)s[1].d0, d0);
@@ -58,39 +51,36 @@ INLINE void in_turn(const void *first, const void *second, void *to) {
     memcpy(to, out, sizeof out);
 }
 
-/* Four blocks of two rows, from `first` and `second` on: four vectors of `out`, from i on. */
-INLINE void pair_blocks(const slm_acts *x, int64_t first, int64_t second, const slm_acts *out,
-                        int64_t i) {
+/* Four blocks of two rows, from `first` and `second` on: four vectors. */
+INLINE void pair_blocks(const slm_acts *x, int64_t first, int64_t second, vector_acts to) {
     UNROLL
     for (int h = 0; h < 2; h++) {
         rw a[4], b[4];
         load_columns(x->q + first * SLM_QBLOCK + 64 * h, a);
         load_columns(x->q + second * SLM_QBLOCK + 64 * h, b);
         UNROLL
-        for (int k = 0; k < 4; k++)
-            store_zip64(out->q + ((i + k) * TILE_GROUPS + 2 * h) * 16, a[k], b[k]);
+        for (int k = 0; k < 4; k++) store_zip64(to.q + (k * TILE_GROUPS + 2 * h) * 16, a[k], b[k]);
     }
-    in_turn(x->d + first, x->d + second, out->d + i * ACT_LANES);
-    in_turn(x->sum + first, x->sum + second, out->sum + i * ACT_LANES);
-    in_turn(x->half + 2 * first, x->half + 2 * second, out->half + i * ACT_LANES * 2);
+    in_turn(x->d + first, x->d + second, to.d);
+    in_turn(x->sum + first, x->sum + second, to.sum);
+    in_turn(x->half + 2 * first, x->half + 2 * second, to.half);
 }
 
 /* nt rows of two tokens each, from act_row on. Of an odd number of tokens the last one is both. */
-INLINE slm_acts sweep_acts(const code_type *codes, int nt, const slm_matmul *m, int32_t act_row,
-                           void *room) {
+INLINE vector_acts sweep_acts(const code_type *codes, int nt, const slm_matmul *m, int32_t act_row,
+                              void *room) {
     const int rows = codes->wide ? 2 : 1;
     int32_t stored = slm__n_blocks_stored(m->n_in);
     int64_t n = (int64_t)nt * stored;
     float *d = (float *)((int8_t *)room + n * TILE_GROUPS * 16);
-    slm_acts x = {
-        .q = room, .d = d, .sum = d + n * ACT_LANES, .half = (int16_t *)(d + n * ACT_LANES * 2)};
+    vector_acts x = {room, d, d + n * ACT_LANES, (int16_t *)(d + n * ACT_LANES * 2)};
     for (int t = 0; t < nt; t++) {
         int32_t token = SUM_TOKENS * ((act_row + t) / rows), part = (act_row + t) % rows;
         int32_t other = token + 1 < m->n_tokens ? token + 1 : token;
         int64_t first = (int64_t)(token * rows + part) * stored,
                 second = (int64_t)(other * rows + part) * stored;
         for (int32_t b = 0; b < stored; b += SLM_STRIPES)
-            pair_blocks(m->x, first + b, second + b, &x, (int64_t)t * stored + b);
+            pair_blocks(m->x, first + b, second + b, acts_at(&x, (int64_t)t * stored + b));
     }
     return x;
 }
@@ -98,7 +88,6 @@ INLINE slm_acts sweep_acts(const code_type *codes, int nt, const slm_matmul *m, 
 /* The first n_rows rows of a tile for nt (constant) pairs of tokens. */
 INLINE void store_tile(rf acc[STRIPE_SUMS][TILE_VECTORS][TILE_ACTS], int nt, const slm_matmul *m,
                        int32_t token, int32_t row, int32_t n_rows) {
-    size_t n_bytes = (size_t)(n_rows < 4 ? n_rows : 4) * sizeof(float);
     UNROLL
     for (int t = 0; t < nt; t++) {
         rw sums[TILE_VECTORS];
@@ -107,8 +96,12 @@ INLINE void store_tile(rf acc[STRIPE_SUMS][TILE_VECTORS][TILE_ACTS], int nt, con
             sums[v] = (rw)((acc[0][v][t] + acc[2][v][t]) + (acc[1][v][t] + acc[3][v][t]) + 0.0f);
         rw low = zip_lo32(sums[0], sums[1]), high = zip_hi32(sums[0], sums[1]);
         rw of_token[SUM_TOKENS] = {zip_lo32(low, high), zip_hi32(low, high)};
-        for (int u = 0; u < SUM_TOKENS && token + SUM_TOKENS * t + u < m->n_tokens; u++)
-            memcpy(m->out + (token + SUM_TOKENS * t + u) * m->out_stride + row, &of_token[u],
-                   n_bytes);
+        for (int u = 0; u < SUM_TOKENS && token + SUM_TOKENS * t + u < m->n_tokens; u++) {
+            float *out = m->out + (token + SUM_TOKENS * t + u) * m->out_stride + row;
+            if (n_rows >= TILE_VECTORS * SUM_ROWS)
+                memcpy(out, &of_token[u], sizeof of_token[u]);
+            else
+                memcpy(out, &of_token[u], (size_t)n_rows * sizeof *out);
+        }
     }
 }

@@ -9,11 +9,39 @@
 enum { TILE_ACTS = (TILE_TOKENS + 1) / 2 * 2 };
 INLINE int tile_acts(bool wide) { return wide ? TILE_ACTS : TILE_TOKENS; }
 
+/* A vector of weights, and what it meets: groups of four values of four blocks, or of eight of one. */
+enum { TILE_GROUPS = SQUARES ? 4 : 8, ACT_LANES = SQUARES ? 2 : 4 };
+
+typedef struct tile_weights {
+    rb q[TILE_GROUPS];
+    rf d0, d1;
+    rw k;
+} tile_weights;
+
+/* Vectors of activations, the same for all rows. */
+typedef struct vector_acts {
+    int8_t *q; /* [vectors, TILE_GROUPS, 16] */
+    float *d, *sum;
+    int16_t *half; /* these three [vectors, ACT_LANES], half with two of each: for acts_lanes() */
+} vector_acts;
+
+INLINE vector_acts acts_at(const vector_acts *x, int64_t i) {
+    return (vector_acts){x->q + i * TILE_GROUPS * 16, x->d + i * ACT_LANES, x->sum + i * ACT_LANES,
+                         x->half + i * ACT_LANES * 2};
+}
+
 #if SQUARES
 #include "squares_tmpl.h"
 #else
 #include "lanes_tmpl.h"
 #endif
+
+/* What each step takes of the scratch: a strip, and the activations of a tile behind it. */
+_Static_assert(SLM_STRIP / SUM_ROWS * STRIPE_SUMS * sizeof(tile_weights) +
+                       (SQUARES ? TILE_ACTS * STRIPE_SUMS * (TILE_GROUPS * 16 + ACT_LANES * 12)
+                                : 0) <=
+                   SLM_STRIP * SLM_STRIPES * SLM_QBLOCK * sizeof(float),
+               "slm__matmul_scratch()");
 
 /* Vectors that a row of weights is, or one of activations. */
 INLINE int32_t row_vectors(const slm_matmul *m) {
@@ -50,18 +78,6 @@ INLINE void fetch_piece(ahead *a) {
 }
 
 /* ---- Products ---- */
-
-/* A vector of activations, the same for all rows. */
-typedef struct vector_acts {
-    const int8_t *q; /* [TILE_GROUPS, 16]                              */
-    const float *d, *sum;
-    const int16_t *half; /* these three [ACT_LANES], for acts_lanes() */
-} vector_acts;
-
-INLINE vector_acts acts_at(const slm_acts *x, int64_t i) {
-    return (vector_acts){x->q + i * TILE_GROUPS * 16, x->d + i * ACT_LANES, x->sum + i * ACT_LANES,
-                         x->half + i * ACT_LANES * 2};
-}
 
 /* `nv` vectors of rows x `nt` rows of activations (both constant): acc[v][token] goes on. */
 INLINE void add_vectors(const code_type *codes, int nv, int nt, const tile_weights *const w[],
@@ -108,7 +124,7 @@ INLINE void add_vectors(const code_type *codes, int nv, int nt, const tile_weigh
 }
 
 /* TILE_VECTORS vectors of rows and nt (constant) rows of activations, x, which are tokens from `token` on. */
-INLINE void tile(const code_type *codes, int nt, const slm_matmul *m, const slm_acts *x,
+INLINE void tile(const code_type *codes, int nt, const slm_matmul *m, const vector_acts *x,
                  const tile_weights *strip, int32_t token, int32_t row, int32_t n_rows,
                  ahead *next) {
     int32_t n = row_vectors(m);
@@ -131,7 +147,7 @@ INLINE void tile(const code_type *codes, int nt, const slm_matmul *m, const slm_
 INLINE void sweep(const code_type *codes, int nt, const slm_matmul *m, const tile_weights *strip,
                   int32_t act_row, int32_t row, int32_t n_rows, void *room, ahead *next) {
     const int rows = TILE_VECTORS * SUM_ROWS;
-    const slm_acts x = sweep_acts(codes, nt, m, act_row, room);
+    const vector_acts x = sweep_acts(codes, nt, m, act_row, room);
     int32_t token = SUM_TOKENS * tokens_of(codes, act_row);
     for (int32_t r = 0; r < n_rows; r += rows)
         tile(codes, nt, m, &x, strip + (int64_t)r / SUM_ROWS * row_vectors(m), token, row + r,

@@ -16,7 +16,7 @@
 typedef uint16_t __mmask16;
 typedef uint32_t __mmask32;
 typedef uint64_t __mmask64;
-#define OPAQUE(x) /* a matter of speed, and an asm of registers that are not there */
+#define OPAQUE(x) ((void)(x)) /* a matter of speed, and an asm of registers that are not there */
 
 /* ---- Vectors as arrays ---- */
 
