@@ -254,11 +254,8 @@ static int32_t shared_page(const slm__kv *kv, const slm__kv_group *g, int32_t se
 }
 
 static void copy_page(const slm__kv *kv, const slm__kv_group *g, int32_t from, int32_t to) {
-    for (int32_t l = 0; l < g->n_layer; l++) {
-        uint8_t *layer = g->data + (uint64_t)l * (uint64_t)g->n_pages * kv->page_bytes;
-        memcpy(layer + (uint64_t)to * kv->page_bytes, layer + (uint64_t)from * kv->page_bytes,
-               (size_t)kv->page_bytes);
-    }
+    memcpy(slm__kv_page_at(kv, g, 0, to), slm__kv_page_at(kv, g, 0, from),
+           (size_t)((uint64_t)g->n_layer * kv->page_bytes));
     if (g == &kv->groups[KV_GLOBAL])
         memcpy(kv->tokens + (int64_t)to * SLM_PAGE, kv->tokens + (int64_t)from * SLM_PAGE,
                SLM_PAGE * sizeof(slm_token));
@@ -511,12 +508,10 @@ static void copy_position(const slm__kv *kv, uint8_t *from, int32_t from_slot, u
 /* The first n positions of page `from` become those of page `to`. */
 static void copy_begin_of_page(slm__kv *kv, const slm__kv_group *g, int32_t from, int32_t to,
                                int32_t n) {
-    for (int32_t l = 0; l < g->n_layer; l++) {
-        uint8_t *layer = g->data + (uint64_t)l * (uint64_t)g->n_pages * kv->page_bytes;
+    for (int32_t l = 0; l < g->n_layer; l++)
         for (int32_t slot = 0; slot < n; slot++)
-            copy_position(kv, layer + (uint64_t)from * kv->page_bytes, slot,
-                          layer + (uint64_t)to * kv->page_bytes, slot);
-    }
+            copy_position(kv, slm__kv_page_at(kv, g, l, from), slot, slm__kv_page_at(kv, g, l, to),
+                          slot);
     if (g == &kv->groups[KV_GLOBAL])
         memcpy(kv->tokens + (int64_t)to * SLM_PAGE, kv->tokens + (int64_t)from * SLM_PAGE,
                (size_t)n * sizeof(slm_token));

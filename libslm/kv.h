@@ -12,7 +12,7 @@ typedef struct slm__kv_group {
     int32_t window; /* positions; 0: all are kept */
     int32_t n_layer;
     int32_t n_pages, n_free;
-    uint8_t *data;       /* [n_layer, n_pages, page_bytes]                                  */
+    uint8_t *data;       /* [n_pages, n_layer, page_bytes]: short texts touch little memory */
     int32_t *n_users;    /* [n_pages] sequences that hold the page; 0: it is free           */
     int32_t *free_pages; /* stack of n_free                                                 */
     int32_t *tables;     /* [n_seq, pages_per_seq]: page of each 64 positions that are held */
@@ -125,11 +125,16 @@ void slm__kv_shift(const slm__kv *kv, const slm_kernels *kernels, int32_t layer,
 /* The shortest length, but for 0, to which the sequence can be cut: layers with a window have given back what comes before. */
 int32_t slm__kv_shortest(const slm__kv *kv, int32_t seq);
 
-/* Page `page` (64 positions) of a sequence, of layer `index` of the group: page_bytes. */
+/* Page `at` of the pool, of layer `index` of the group: page_bytes. */
+static inline uint8_t *slm__kv_page_at(const slm__kv *kv, const slm__kv_group *g, int32_t index,
+                                       int32_t at) {
+    return g->data + ((uint64_t)at * (uint64_t)g->n_layer + (uint64_t)index) * kv->page_bytes;
+}
+
+/* Page `page` (64 positions) of a sequence. */
 static inline uint8_t *slm__kv_page(const slm__kv *kv, const slm__kv_group *g, int32_t index,
                                     int32_t seq, int32_t page) {
-    int64_t at = g->tables[(int64_t)seq * kv->pages_per_seq + page];
-    return g->data + ((uint64_t)index * (uint64_t)g->n_pages + (uint64_t)at) * kv->page_bytes;
+    return slm__kv_page_at(kv, g, index, g->tables[(int64_t)seq * kv->pages_per_seq + page]);
 }
 
 /* In it: keys and values of one head of one layer. */
