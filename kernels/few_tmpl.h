@@ -44,7 +44,8 @@ INLINE void repeat_acts(const slm_acts *x, int64_t first, turn_acts *out) {
     gather_acts(false, x, block, out);
 }
 
-/* Tokens that n rows of activations are. */
+/* Rows of activations that a token has; tokens that n rows are. */
+INLINE int rows_of_token(const code_type *codes) { return codes->wide ? 2 : 1; }
 INLINE int tokens_of(const code_type *codes, int n) { return codes->wide ? n / 2 : n; }
 
 /* Whether both parts of wide activations meet the codes in one sum. Sums of SCALE_MIN16 are multiplied as 16 bits, which those of wide

@@ -69,7 +69,7 @@ INLINE void pair_blocks(const slm_acts *x, int64_t first, int64_t second, vector
 /* nt rows of two tokens each, from act_row on. Of an odd number of tokens the last one is both. */
 INLINE vector_acts sweep_acts(const code_type *codes, int nt, const slm_matmul *m, int32_t act_row,
                               void *room) {
-    const int rows = codes->wide ? 2 : 1;
+    const int rows = rows_of_token(codes);
     int32_t stored = slm__n_blocks_stored(m->n_in);
     int64_t n = (int64_t)nt * stored;
     float *d = (float *)((int8_t *)room + n * TILE_GROUPS * 16);

@@ -79,8 +79,8 @@ INLINE void fetch_piece(ahead *a) {
 
 /* ---- Products ---- */
 
-/* `nv` vectors of rows x `nt` rows of activations (both constant): acc[v][token] goes on. */
-INLINE void add_vectors(const code_type *codes, int nv, int nt, const tile_weights *const w[],
+/* TILE_VECTORS vectors of rows x nt (constant) rows of activations: acc[v][token] goes on. */
+INLINE void add_vectors(const code_type *codes, int nt, const tile_weights *const w[],
                         const vector_acts a[], rf acc[TILE_VECTORS][TILE_ACTS]) {
     const int limit = codes->geometry == SLM_SCALE16 ? TILE_GROUPS / 2 : TILE_GROUPS;
     const int run = TILE_RUN(codes->max) < limit ? TILE_RUN(codes->max) : limit;
@@ -91,7 +91,7 @@ INLINE void add_vectors(const code_type *codes, int nv, int nt, const tile_weigh
         const int half = g / limit;
         rb q[TILE_VECTORS];
         UNROLL
-        for (int v = 0; v < nv; v++) {
+        for (int v = 0; v < TILE_VECTORS; v++) {
             q[v] = w[v]->q[g];
             if (run > 2) OPAQUE(q[v]); /* loaded once; sums of shorter runs need the registers */
         }
@@ -99,7 +99,7 @@ INLINE void add_vectors(const code_type *codes, int nv, int nt, const tile_weigh
         for (int t = 0; t < nt; t++) {
             rw x = rw_all4(a[t].q + 16 * g);
             UNROLL
-            for (int v = 0; v < nv; v++) {
+            for (int v = 0; v < TILE_VECTORS; v++) {
                 ri *sum = &sums[v][t].s[half];
                 if (g % limit == 0) *sum = zero_offset(codes, acts_lanes(a[t].half), half);
                 part[v][t] = g % run == 0 ? tile_first(codes->max, *sum, q[v], x)
@@ -108,12 +108,12 @@ INLINE void add_vectors(const code_type *codes, int nv, int nt, const tile_weigh
             }
         }
     }
-    const int rows = codes->wide ? 2 : 1; /* of a token */
+    const int rows = rows_of_token(codes);
     UNROLL
     for (int t = 0; t < nt; t += rows) {
         rf d = (rf)acts_lanes(a[t].d);
         UNROLL
-        for (int v = 0; v < nv; v++) {
+        for (int v = 0; v < TILE_VECTORS; v++) {
             for (int i = t; i < t + rows && codes->geometry == SLM_SCALE_MIN16; i++)
                 sums[v][i].min = madd16(w[v]->k, acts_lanes(a[i].half));
             if (codes->wide) add_low_sums(codes, &sums[v][t], &sums[v][t + rows - 1]);
@@ -137,7 +137,7 @@ INLINE void tile(const code_type *codes, int nt, const slm_matmul *m, const vect
             vector_acts a[TILE_ACTS];
             for (int v = 0; v < TILE_VECTORS; v++) w[v] = &strip[v * n + i + stripe];
             for (int t = 0; t < nt; t++) a[t] = acts_at(x, t * (int64_t)n + i + stripe);
-            add_vectors(codes, TILE_VECTORS, nt, w, a, acc[stripe]);
+            add_vectors(codes, nt, w, a, acc[stripe]);
         }
     }
     store_tile(acc, tokens_of(codes, nt), m, token, row, n_rows);
