@@ -1,6 +1,7 @@
 /* The public functions about models and text: arguments checked, then delegated. Contexts: context.c and batch.c; samplers:
  * sampler.c. */
 #include "model.h"
+#include "prefetch.h"
 #include "trie.h"
 
 slm_model_params slm_model_defaults(void) {
@@ -9,10 +10,9 @@ slm_model_params slm_model_defaults(void) {
 
 /* ---- Opening ---- */
 
-static slm_status fill_model(slm_model *m, const slm_model_params *p, slm_error *err) {
+static slm_status read_model(slm_model *m, const slm_model_params *p, bool whole, slm_error *err) {
     slm__str arch = {"", 0};
     bool found = false;
-    bool whole = !p->vocab_only && !p->keys_only;
     if (!p->keys_only)
         SLM_TRY(slm__vocab_load(&m->gguf, &m->allocator, p->log, p->log_user, &m->vocab, err));
     SLM_TRY(slm__gguf_str(&m->gguf, "general.architecture", &arch, &found, err));
@@ -25,6 +25,15 @@ static slm_status fill_model(slm_model *m, const slm_model_params *p, slm_error 
                          slm__show(arch).text);
     }
     return whole ? slm__model_bind(m, p, err) : SLM_OK;
+}
+
+static slm_status fill_model(slm_model *m, const slm_model_params *p, slm_error *err) {
+    bool whole = !p->vocab_only && !p->keys_only;
+    slm__prefetch prefetch = {0};
+    if (p->prefetch && whole && m->gguf.is_mapped) slm__prefetch_begin(&prefetch, &m->gguf);
+    slm_status s = read_model(m, p, whole, err);
+    slm__prefetch_end(&prefetch);
+    return slm__guard_check(m->gguf.guard, s, err);
 }
 
 /* path, or data and n_bytes */
@@ -48,7 +57,7 @@ static slm_status open_model(const char *path, const void *data, size_t n_bytes,
     m->allocator = p.allocator;
     slm_status s = path ? slm__gguf_open(&m->gguf, path, p.guard, &m->allocator, err)
                         : slm__gguf_parse(&m->gguf, data, n_bytes, &m->allocator, err);
-    if (s == SLM_OK) s = slm__guard_check(m->gguf.guard, fill_model(m, &p, err), err);
+    if (s == SLM_OK) s = fill_model(m, &p, err);
     if (s != SLM_OK) {
         slm_model_close(m);
         return s;

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 const char *slm_version(void) { return "0.1.0"; }
 
@@ -114,6 +115,26 @@ slm_status slm__check_allocator(const slm_allocator *a, slm_error *err) {
 void *slm__alloc_array(const slm_allocator *a, uint64_t n, uint64_t size) {
     uint64_t bytes;
     return slm__mul(n, size, &bytes) ? slm__alloc(a, bytes) : NULL;
+}
+
+void slm__ask_for_large_pages(void *data, uint64_t n_bytes) {
+#if defined(MADV_HUGEPAGE)
+    const uint64_t size = 2 << 20;
+    uint64_t skip = (size - (uintptr_t)data % size) % size;
+    if (n_bytes < skip + size) return;
+    madvise((uint8_t *)data + skip, (n_bytes - skip) / size * size, MADV_HUGEPAGE);
+#else
+    (void)data, (void)n_bytes;
+#endif
+}
+
+/* Written, though it is zero: the system answers a page that is read first with a shared one, which costs a second fault when it is
+ * written, and a message to all processors where the process has threads. */
+void *slm__alloc_table(const slm_allocator *a, uint64_t n, uint64_t size) {
+    void *table = slm__alloc_array(a, n, size);
+    if (!table) return NULL;
+    slm__ask_for_large_pages(table, n * size);
+    return memset(table, 0, n * size);
 }
 
 void slm__free(const slm_allocator *a, void *ptr) {

@@ -63,6 +63,13 @@ void *slm__alloc(const slm_allocator *a, uint64_t n_bytes);
 /* Zeroed array of `n` elements of `size` bytes, the product checked. */
 void *slm__alloc_array(const slm_allocator *a, uint64_t n, uint64_t size);
 
+/* The same for a table of which slots are looked at before they are filled, here and there: see base.c. */
+void *slm__alloc_table(const slm_allocator *a, uint64_t n, uint64_t size);
+
+/* Ask the system for large pages there. Memory that is read or written here and there costs a miss at each place with small ones. It is
+ * a wish, and whole large pages only: what lies around belongs to others. */
+void slm__ask_for_large_pages(void *data, uint64_t n_bytes);
+
 /* ARGUMENT unless both functions are there or neither. */
 slm_status slm__check_allocator(const slm_allocator *a, slm_error *err);
 

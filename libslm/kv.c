@@ -1,8 +1,6 @@
 /* See kv.h. Pages are taken from a stack of free ones; a sequence's table names the page of each of its 64 positions. */
 #include "kv.h"
 
-#include <sys/mman.h>
-
 /* ---- How values are stored: a row per kind ---- */
 
 /* A head's values are converted in pieces of PIECE, a whole number of blocks that share a scale. */
@@ -157,19 +155,6 @@ slm_status slm__kv_bytes(const slm__hparams *hp, const slm__kv_params *p, uint64
     return SLM_OK;
 }
 
-/* A long text touches all of the cache for each token, a few KiB here and there: with small pages of memory each touch is a miss. It
- * is a wish, and whole large pages only: what lies around belongs to others. */
-static void ask_for_large_pages(uint8_t *data, uint64_t n_bytes) {
-#if defined(MADV_HUGEPAGE)
-    const uint64_t size = 2 << 20;
-    uint64_t skip = (size - (uintptr_t)data % size) % size;
-    if (n_bytes < skip + size) return;
-    madvise(data + skip, (n_bytes - skip) / size * size, MADV_HUGEPAGE);
-#else
-    (void)data, (void)n_bytes;
-#endif
-}
-
 static bool group_init(slm__kv_group *g, const slm__kv *kv, uint64_t data_bytes) {
     const slm_allocator *a = kv->allocator;
     g->data = slm__alloc(a, data_bytes);
@@ -182,7 +167,8 @@ static bool group_init(slm__kv_group *g, const slm__kv *kv, uint64_t data_bytes)
     if (!g->data || !g->n_users || !g->free_pages || !g->tables || !g->begin || !g->end ||
         !g->first)
         return false;
-    ask_for_large_pages(g->data, data_bytes);
+    /* a long text touches all of the cache for each token, a few KiB here and there */
+    slm__ask_for_large_pages(g->data, data_bytes);
     for (int32_t i = g->n_pages; i-- > 0;) g->free_pages[g->n_free++] = i;
     return true;
 }

@@ -8,7 +8,6 @@
  * one line for each thread, on which it waits and which says all about its part, and ends with one that is written once by each. */
 #include "pool.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -181,13 +180,13 @@ void slm__pool_run(slm__pool *p, int32_t first, int32_t n_chunks, slm__chunk_fn 
 
 /* Signals are for the program's own threads; but for those that a thread raises itself, which would end the process if they
  * were blocked: the program may have a handler. */
-static int start_worker(struct worker *w) {
+int slm__thread_start(pthread_t *thread, void *(*main)(void *), void *arg) {
     static const int own[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP};
     sigset_t all, before;
     sigfillset(&all);
     for (size_t i = 0; i < SLM_COUNT(own); i++) sigdelset(&all, own[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&w->thread, NULL, worker_main, w);
+    int failed = pthread_create(thread, NULL, main, arg);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed;
 }
@@ -213,8 +212,8 @@ slm_status slm__pool_create(int32_t n_threads, bool shared, const slm_allocator 
     pthread_cond_init(&p->done, NULL);
     for (int32_t i = 0; i < n_threads; i++) workers[i] = (struct worker){.pool = p, .index = i};
     for (p->n_started = 1; p->n_started < n_threads; p->n_started++) {
-        if (start_worker(&workers[p->n_started]) != 0) {
-            int32_t n = p->n_started;
+        int32_t n = p->n_started;
+        if (slm__thread_start(&workers[n].thread, worker_main, &workers[n]) != 0) {
             slm__pool_free(p);
             return slm__fail(err, SLM_ERR_NOMEM, "could start only %d of %d threads", n, n_threads);
         }

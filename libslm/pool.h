@@ -2,6 +2,8 @@
 #ifndef SLM_POOL_H
 #define SLM_POOL_H
 
+#include <pthread.h>
+
 #include "base.h"
 
 typedef struct slm_threads slm__pool;
@@ -26,6 +28,9 @@ uint64_t slm__pool_bytes(int32_t n_threads);
  * that they wrote visible. A single chunk runs on the caller. What the other threads read of `arg` comes from the caller's core, and each
  * pointer that they follow to get there takes as long again: best is a small struct that has everything in it. */
 void slm__pool_run(slm__pool *pool, int32_t first, int32_t n_chunks, slm__chunk_fn fn, void *arg);
+
+/* A thread that takes no signals but those that it raises itself. Returns what pthread_create() does: 0, or why there is none. */
+int slm__thread_start(pthread_t *thread, void *(*main)(void *), void *arg);
 
 /* Physical cores that this process may use: affinity, cgroup quota (quota.c); 1 .. max. */
 int32_t slm__default_threads(int32_t max);

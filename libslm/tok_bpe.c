@@ -206,7 +206,7 @@ static slm_status load_merges(slm__bpe *b, const slm__key *key, const slm_alloca
     while ((uint64_t)1 << bits < key->n + key->n / 2) bits++;
     b->mask = ((uint32_t)1 << bits) - 1;
     b->shift = 64 - bits;
-    b->pairs = slm__alloc_array(allocator, (uint64_t)b->mask + 1, sizeof *b->pairs);
+    b->pairs = slm__alloc_table(allocator, (uint64_t)b->mask + 1, sizeof *b->pairs);
     b->merged = slm__alloc_array(allocator, key->n, sizeof *b->merged);
     char *text = slm__alloc(allocator, GROUP_BYTES);
     slm_status s = b->pairs && b->merged && text

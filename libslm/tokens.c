@@ -110,7 +110,7 @@ static slm_status allocate(slm__tokens *t, const slm__key *key, const slm_alloca
     if (key->n > SPARSE) t->n_slots = (uint32_t)(key->n + key->n / 2);
     t->text = slm__alloc(allocator, key->n_bytes - 8 * key->n); /* decoding never makes longer */
     t->at = slm__alloc_array(allocator, key->n + 1, sizeof *t->at);
-    t->slots = slm__alloc_array(allocator, t->n_slots, sizeof *t->slots);
+    t->slots = slm__alloc_table(allocator, t->n_slots, sizeof *t->slots);
     t->raw = slm__alloc_array(allocator, key->n / 64 + 1, sizeof *t->raw);
     if (!t->text || !t->at || !t->slots || !t->raw)
         return slm__fail(err, SLM_ERR_NOMEM, "no memory for %d tokens", t->n);

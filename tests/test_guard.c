@@ -248,8 +248,9 @@ START_TEST(test_fault_85_cut_while_opening) {
     slm_status s = SLM_ERR_CHANGED;
     long k = 0;
     p.guard = true;
+    p.prefetch = _i >= 2; /* then a second thread reads there too */
     while (s != SLM_OK) {
-        cutting c = {.k = ++k, .length = _i ? n_file / 2 : 0};
+        cutting c = {.k = ++k, .length = _i % 2 ? n_file / 2 : 0};
         slm_model *m;
         p.allocator = (slm_allocator){cutting_alloc, cutting_free, &c};
         write_again(0);
@@ -523,7 +524,7 @@ int main(void) {
     tcase_add_test(c, test_fault_85_adapter_of_a_model_that_was_cut);
     tcase_add_loop_test(c, test_fault_85_decode_after_a_cut, 0, 6);
     tcase_add_loop_test(c, test_fault_85_cut_while_decoding, 0, 2);
-    tcase_add_loop_test(c, test_fault_85_cut_while_opening, 0, 2);
+    tcase_add_loop_test(c, test_fault_85_cut_while_opening, 0, 4);
     tcase_add_test(c, test_fault_85_cut_while_weights_are_checked);
     tcase_add_test(c, test_fault_85_importance_matrix_cut_while_opening);
     tcase_add_test(c, test_fault_85_text_after_a_cut);

@@ -1,8 +1,10 @@
 /* Opening models: every truncation and every flipped bit of a whole one, memory and mappings that fail, paths that are no
  * files, nothing left behind. */
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +12,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../libslm/gguf.h"
+#include "../libslm/pool.h"
+#include "../libslm/prefetch.h"
 #include "support/check_alloc.h"
 #include "support/gguf_build.h"
 #include "support/smallest_model.h"
 #include "support/strict.h"
 #include "support/suite.h"
+#include "support/tiny_model.h"
 
 static gguf_build b;
 static slm_error err;
@@ -210,6 +214,143 @@ START_TEST(test_files_are_closed_and_unmapped) {
 }
 END_TEST
 
+/* ---- params.prefetch ---- */
+
+static const tiny_shape tiny = {.n_vocab = 300,
+                                .n_embd = 256,
+                                .n_layer = 4,
+                                .n_head = 4,
+                                .n_head_kv = 2,
+                                .n_ff = 768,
+                                .seed = 1};
+
+/* The tiny model, of 12 MB, as a file. arch: NULL, or one that is not known. */
+static void write_tiny(const char *arch, char path[32], size_t *n) {
+    tiny_shape shape = tiny;
+    shape.arch = arch;
+    tiny_model(&b, &shape);
+    const void *file = gb_finish(&b, n);
+    strcpy(path, "/tmp/slm_test_XXXXXX");
+    int fd = mkstemp(path);
+    ck_assert_int_eq(write(fd, file, *n), (ssize_t)*n);
+    close(fd);
+}
+
+/* Bytes of the mapping that holds `data` which the process has without another fault; -1: there is none. */
+static long mapped_bytes(const void *data) {
+    FILE *f = fopen("/proc/self/smaps", "r");
+    char line[512];
+    long kib = -1;
+    bool here = false;
+    ck_assert_ptr_nonnull(f);
+    while (kib < 0 && fgets(line, sizeof line, f)) {
+        unsigned long begin, end;
+        if (sscanf(line, "%lx-%lx ", &begin, &end) == 2)
+            here = (uintptr_t)data >= begin && (uintptr_t)data < end;
+        if (here) sscanf(line, "Rss: %ld kB", &kib);
+    }
+    fclose(f);
+    return kib < 0 ? -1 : kib * 1024;
+}
+
+static int n_threads(void) {
+    DIR *d = opendir("/proc/self/task");
+    int n = 0;
+    ck_assert_ptr_nonnull(d);
+    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
+    closedir(d);
+    return n;
+}
+
+START_TEST(test_prefetch_maps_all_weights) {
+    size_t n;
+    char path[32];
+    slm__gguf g;
+    slm_allocator a = {0};
+    slm__prefetch p = {0};
+    write_tiny(NULL, path, &n);
+    ck_assert_int_eq(slm__gguf_open(&g, path, false, &a, &err), SLM_OK);
+    long most = (long)(n - n % 4096), before = mapped_bytes(g.data);
+    ck_assert_int_gt(before, 0);
+    ck_assert_int_lt(before, most / 2); /* the header */
+    slm__prefetch_begin(&p, &g);
+    double begin = strict_seconds();
+    while (mapped_bytes(g.data) < most && strict_seconds() - begin < 60) usleep(1000);
+    ck_assert_int_ge(mapped_bytes(g.data), most);
+    slm__prefetch_end(&p);
+    slm__prefetch_end(&p); /* again: nothing */
+    slm__gguf_close(&g);
+    unlink(path);
+}
+END_TEST
+
+/* Stopped before it began, or somewhere. */
+START_TEST(test_prefetch_ends_at_once) {
+    size_t n;
+    char path[32];
+    slm_allocator a = {0};
+    write_tiny(NULL, path, &n);
+    for (int i = 0; i < 100; i++) {
+        slm__gguf g;
+        slm__prefetch p = {0};
+        ck_assert_int_eq(slm__gguf_open(&g, path, false, &a, &err), SLM_OK);
+        slm__prefetch_begin(&p, &g);
+        if (i % 2) usleep((useconds_t)i);
+        slm__prefetch_end(&p);
+        ck_assert_int_eq(n_threads(), 1);
+        slm__gguf_close(&g);
+    }
+    unlink(path);
+}
+END_TEST
+
+/* The same model, or the same error, and no thread and no memory left. */
+START_TEST(test_prefetch_changes_no_result) {
+    const char *arch = _i ? "other" : NULL;
+    size_t n;
+    char path[32];
+    check_alloc counts = {0};
+    slm_error plain;
+    slm_model *m;
+    slm_model_params p = slm_model_defaults();
+    ck_assert(!p.prefetch);
+    p.allocator = check_allocator(&counts);
+    write_tiny(arch, path, &n);
+    slm_status s = slm_model_open(path, NULL, &m, &plain);
+    ck_assert_int_eq(s, arch ? SLM_ERR_UNSUPPORTED : SLM_OK);
+    slm_model_close(m);
+    p.prefetch = true;
+    ck_assert_int_eq(slm_model_open(path, &p, &m, &err), s);
+    ck_assert_str_eq(err.message, plain.message);
+    ck_assert_int_eq(n_threads(), 1);
+    slm_model_close(m);
+    ck_assert_int_eq(counts.n_live, 0);
+    unlink(path);
+}
+END_TEST
+
+static void *same(void *arg) { return arg; }
+
+/* Stacks that do not fit in the address space: no thread can be had. */
+START_TEST(test_fault_84_prefetch_without_a_thread) {
+    size_t n;
+    char path[32];
+    slm_model *m;
+    slm_model_params p = slm_model_defaults();
+    pthread_attr_t attr;
+    pthread_t thread;
+    write_tiny(NULL, path, &n);
+    ck_assert_int_eq(pthread_attr_init(&attr), 0);
+    ck_assert_int_eq(pthread_attr_setstacksize(&attr, (size_t)1 << 50), 0);
+    ck_assert_int_eq(pthread_setattr_default_np(&attr), 0);
+    ck_assert_int_ne(slm__thread_start(&thread, same, NULL), 0);
+    p.prefetch = true;
+    ck_assert_int_eq(slm_model_open(path, &p, &m, &err), SLM_OK);
+    slm_model_close(m);
+    unlink(path);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("open");
     TCase *c = tcase_create("open");
@@ -222,6 +363,10 @@ int main(void) {
     tcase_add_test(c, test_fault_84_mmap_fails);
     tcase_add_test(c, test_fault_86_no_regular_file);
     tcase_add_test(c, test_files_are_closed_and_unmapped);
+    tcase_add_test(c, test_prefetch_maps_all_weights);
+    tcase_add_test(c, test_prefetch_ends_at_once);
+    tcase_add_loop_test(c, test_prefetch_changes_no_result, 0, 2);
+    tcase_add_test(c, test_fault_84_prefetch_without_a_thread);
     suite_add_tcase(suite, c);
     return run_suite(suite);
 }
