@@ -136,9 +136,10 @@ typedef struct slm_model_params {
      * may be done by several threads. Of no effect with slm_model_open_memory().
      */
     bool guard;
-    /* The weights are mapped into the process while its vocabulary is read, by a thread that has ended when the function returns. For
-     * programs that need all of the model at once: the first token comes sooner by a quarter. It is a wish; of no effect with
-     * vocab_only, keys_only and slm_model_open_memory(). */
+    /* Look at the weights while the vocabulary is read, so that as many of them as there is time for are in the process when the first
+     * token needs them: for programs that need all of a model at once. A thread does it that has ended when the function returns, after
+     * a read of the file that was under way; what such a read can bring (SIGBUS, CHANGED) may come from it. It is a wish, and of no
+     * effect with vocab_only, keys_only and slm_model_open_memory(). */
     bool prefetch;
 } slm_model_params;
 

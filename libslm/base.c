@@ -129,10 +129,10 @@ void slm__ask_for_large_pages(void *data, uint64_t n_bytes) {
 }
 
 /* Written, though it is zero: the system answers a page that is read first with a shared one, which costs a second fault when it is
- * written, and a message to all processors where the process has threads. */
+ * written, and a message to the processors that run other threads of the process. Callers' memory has been written already. */
 void *slm__alloc_table(const slm_allocator *a, uint64_t n, uint64_t size) {
     void *table = slm__alloc_array(a, n, size);
-    if (!table) return NULL;
+    if (!table || a->alloc) return table;
     slm__ask_for_large_pages(table, n * size);
     return memset(table, 0, n * size);
 }

@@ -63,7 +63,8 @@ void *slm__alloc(const slm_allocator *a, uint64_t n_bytes);
 /* Zeroed array of `n` elements of `size` bytes, the product checked. */
 void *slm__alloc_array(const slm_allocator *a, uint64_t n, uint64_t size);
 
-/* The same for a table of which slots are looked at before they are filled, here and there: see base.c. */
+/* The same for a table of which slots are looked at before they are filled, here and there: its pages are written already, large ones
+ * if the system has them. */
 void *slm__alloc_table(const slm_allocator *a, uint64_t n, uint64_t size);
 
 /* Ask the system for large pages there. Memory that is read or written here and there costs a miss at each place with small ones. It is

@@ -489,7 +489,7 @@ static slm_status open_file(const char *path, int *fd, struct stat *st, slm_erro
     return s;
 }
 
-/* No advice about pages: the kernel's read-ahead serves the header, and weights are asked for when they are used. */
+/* No advice about pages: the kernel's read-ahead serves the header, and weights are asked for when they are used, or by prefetch.c. */
 slm_status slm__gguf_open(slm__gguf *g, const char *path, bool guard,
                           const slm_allocator *allocator, slm_error *err) {
     *g = (slm__gguf){0};

@@ -180,13 +180,13 @@ void slm__pool_run(slm__pool *p, int32_t first, int32_t n_chunks, slm__chunk_fn 
 
 /* Signals are for the program's own threads; but for those that a thread raises itself, which would end the process if they
  * were blocked: the program may have a handler. */
-int slm__thread_start(pthread_t *thread, void *(*main)(void *), void *arg) {
+int slm__thread_start(pthread_t *thread, void *(*run)(void *), void *arg) {
     static const int own[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP};
     sigset_t all, before;
     sigfillset(&all);
     for (size_t i = 0; i < SLM_COUNT(own); i++) sigdelset(&all, own[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(thread, NULL, main, arg);
+    int failed = pthread_create(thread, NULL, run, arg);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed;
 }

@@ -30,7 +30,7 @@ uint64_t slm__pool_bytes(int32_t n_threads);
 void slm__pool_run(slm__pool *pool, int32_t first, int32_t n_chunks, slm__chunk_fn fn, void *arg);
 
 /* A thread that takes no signals but those that it raises itself. Returns what pthread_create() does: 0, or why there is none. */
-int slm__thread_start(pthread_t *thread, void *(*main)(void *), void *arg);
+int slm__thread_start(pthread_t *thread, void *(*run)(void *), void *arg);
 
 /* Physical cores that this process may use: affinity, cgroup quota (quota.c); 1 .. max. */
 int32_t slm__default_threads(int32_t max);

@@ -13,11 +13,12 @@ typedef struct slm__prefetch {
     pthread_t thread;
 } slm__prefetch;
 
-/* Begin, in the order of the file's directory. A wish: without a thread to be had nothing happens. `p` stays in place, and the mapping
+/* Begin, in the order of the file's directory, without a table of embeddings that is not the output matrix as well: few of its rows are
+ * needed. A wish: without a thread to be had nothing happens. `p` stays in place, and the mapping
  * too, until slm__prefetch_end(). */
 void slm__prefetch_begin(slm__prefetch *p, const slm__gguf *g);
 
-/* Stop at once, wherever it is, and join. Accepts one that is all zero. */
+/* Stop wherever it is, after the page under way, and join. Accepts one that is all zero. */
 void slm__prefetch_end(slm__prefetch *p);
 
 #endif

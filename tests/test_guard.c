@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../libslm/base.h"
+#include "../libslm/prefetch.h"
 #include "support/adapter_case.h"
 #include "support/check_alloc.h"
 #include "support/forward_case.h"
@@ -263,6 +263,23 @@ START_TEST(test_fault_85_cut_while_opening) {
         ck_assert_int_eq(c.n_live, 0);
     }
     ck_assert_int_gt(k, 10);
+}
+END_TEST
+
+/* The thread that looks at weights ahead finds none any more: its faults are answered like all others. */
+START_TEST(test_fault_85_cut_before_weights_are_prefetched) {
+    slm__gguf g;
+    slm__prefetch p = {0};
+    slm_allocator a = {0};
+    reset_signal();
+    ck_assert_int_eq(slm__gguf_open(&g, path[0], true, &a, &err), SLM_OK);
+    cut(0, 0);
+    slm__prefetch_begin(&p, &g);
+    ck_assert_ptr_nonnull(p.gguf);
+    pthread_join(p.thread, NULL); /* it has looked at all */
+    ck_changed(slm__guard_check(g.guard, SLM_OK, &err));
+    slm__gguf_close(&g);
+    ck_assert(is_default());
 }
 END_TEST
 
@@ -525,6 +542,7 @@ int main(void) {
     tcase_add_loop_test(c, test_fault_85_decode_after_a_cut, 0, 6);
     tcase_add_loop_test(c, test_fault_85_cut_while_decoding, 0, 2);
     tcase_add_loop_test(c, test_fault_85_cut_while_opening, 0, 4);
+    tcase_add_test(c, test_fault_85_cut_before_weights_are_prefetched);
     tcase_add_test(c, test_fault_85_cut_while_weights_are_checked);
     tcase_add_test(c, test_fault_85_importance_matrix_cut_while_opening);
     tcase_add_test(c, test_fault_85_text_after_a_cut);

@@ -176,7 +176,7 @@ static int step(answerer *a) {
 
 int answerer_open(answerer *a, const char *path, const text_list *lora) {
     a->path = path;
-    int code = open_model(path, OPEN_ALL, &a->model);
+    int code = open_model(path, OPEN_TO_RUN, &a->model);
     return code == EXIT_DONE ? open_adapters(a->model, lora, &a->adapters) : code;
 }
 

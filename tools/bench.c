@@ -479,7 +479,7 @@ static int run(const command *self, int argc, char **argv) {
     int code = read_options(self, argc, argv, &b);
     if (code == PARSED) {
         catch_interrupt();
-        code = open_model(b.o.model, OPEN_ALL, &b.model);
+        code = open_model(b.o.model, OPEN_TO_RUN, &b.model);
         if (code == EXIT_DONE) code = open_adapters(b.model, &b.o.compute.lora, &b.adapters);
         if (code == EXIT_DONE) code = prepare(&b);
         if (code == EXIT_DONE) code = measure_all(&b);

@@ -99,7 +99,7 @@ static int check_vocabulary(const compare_work *w, const compared_model *m) {
 
 static int open_one(compare_work *w, compared_model *m) {
     double begin = now();
-    int code = open_model(m->path, OPEN_ALL, &m->model);
+    int code = open_model(m->path, OPEN_TO_RUN, &m->model);
     m->about->load_seconds = now() - begin;
     if (code != EXIT_DONE) return code;
     m->info.size = sizeof m->info;

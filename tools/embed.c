@@ -325,7 +325,7 @@ static void clean_up(work *w) {
 
 static int run_all(work *w, size_t n_operands) {
     if (n_operands == 0 && !lines_open(&w->lines, w->o.file)) return EXIT_FAILED;
-    int code = open_model(w->o.model, OPEN_ALL, &w->model);
+    int code = open_model(w->o.model, OPEN_TO_RUN, &w->model);
     if (code == EXIT_DONE) code = open_adapters(w->model, &w->o.compute.lora, &w->adapters);
     if (code == EXIT_DONE) code = prepare(w, n_operands);
     return code == EXIT_DONE ? embed_all(w) : code;

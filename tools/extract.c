@@ -475,7 +475,7 @@ static int64_t count_documents(const char *path) {
 }
 
 static int run_extraction(extraction *e, const char *input) {
-    int code = open_model(e->o.model, OPEN_ALL, &e->model);
+    int code = open_model(e->o.model, OPEN_TO_RUN, &e->model);
     if (code == EXIT_DONE) code = open_adapters(e->model, &e->o.compute.lora, &e->adapters);
     if (code == EXIT_DONE) code = compile_schema(e);
     if (code == EXIT_DONE) code = create_sequences(e);

@@ -90,7 +90,7 @@ static int create_imatrix(work *w) {
 
 static int prepare(work *w) {
     static const walk_limits limits = {.logits_bytes = 64 << 20, .n_tokens = 2048};
-    int code = open_model(w->o.model, OPEN_ALL, &w->model);
+    int code = open_model(w->o.model, OPEN_TO_RUN, &w->model);
     if (code == EXIT_DONE) code = open_adapters(w->model, &w->o.compute.lora, &w->adapters);
     if (code == EXIT_DONE) code = create_imatrix(w);
     if (code == EXIT_DONE) code = add_files(w);

@@ -15,7 +15,7 @@ slm_status try_open_model(const char *path, open_what what, slm_model **out, slm
     params.vocab_only = what == OPEN_VOCABULARY;
     params.keys_only = what == OPEN_KEYS;
     params.guard = true;
-    params.prefetch = true;
+    params.prefetch = what == OPEN_TO_RUN;
     params.log = remark;
     params.progress = progress_update;
     params.progress_user = &bar;

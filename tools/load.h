@@ -6,7 +6,12 @@
 #include "options.h"
 
 /* How much of a file is wanted. */
-typedef enum open_what { OPEN_ALL, OPEN_VOCABULARY, OPEN_KEYS } open_what;
+typedef enum open_what {
+    OPEN_TO_RUN, /* all of it, and the weights are needed at once */
+    OPEN_ALL,
+    OPEN_VOCABULARY,
+    OPEN_KEYS
+} open_what;
 
 /* Of --lora. */
 typedef struct adapter_list {

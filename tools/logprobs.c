@@ -319,7 +319,7 @@ static int run(const command *self, int argc, char **argv) {
     if (!w.o.model) return usage_error(self, "-m MODEL is missing");
     if (!w.o.ids) return usage_error(self, "--ids FILE is missing");
     catch_interrupt();
-    code = open_model(w.o.model, OPEN_ALL, &w.model);
+    code = open_model(w.o.model, OPEN_TO_RUN, &w.model);
     if (code == EXIT_DONE) code = open_adapters(w.model, &w.o.compute.lora, &w.adapters);
     if (code == EXIT_DONE) code = prepare(&w, &params);
     if (code == EXIT_DONE) code = put_all(&w);

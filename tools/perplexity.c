@@ -212,7 +212,7 @@ static int run(const command *self, int argc, char **argv) {
     int code = read_options(self, argc, argv, &w, &params);
     if (code != PARSED) return code;
     catch_interrupt();
-    code = open_model(w.o.model, OPEN_ALL, &w.model);
+    code = open_model(w.o.model, OPEN_TO_RUN, &w.model);
     if (code == EXIT_DONE) code = open_adapters(w.model, &w.o.compute.lora, &w.adapters);
     if (code == EXIT_DONE) code = prepare(&w, &params);
     if (code == EXIT_DONE) code = compute_all(&w);

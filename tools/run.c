@@ -98,7 +98,7 @@ static int tokenize_prompt(session *s) {
 static int speculate_by_model(session *s, int32_t n_draft) {
     slm_context_params params = s->a.params;
     params.n_logits = 1;
-    int code = open_model(s->o.draft, OPEN_ALL, &s->draft_model);
+    int code = open_model(s->o.draft, OPEN_TO_RUN, &s->draft_model);
     if (code == EXIT_DONE) code = create_context(s->draft_model, &params, NULL, &s->draft);
     if (code != EXIT_DONE) return code;
     slm_speculator_params p = slm_speculator_defaults();
