@@ -145,7 +145,7 @@ static void show_table(const char *unit, show_fn show, const slm_acts *x, int32_
             uint64_t row_bytes = (uint64_t)n / info->block_weights * info->block_bytes;
             int32_t n_out = rows ? rows : (int32_t)(MEMORY_BYTES / row_bytes);
             fill((slm_type)t, w, (size_t)n_out * n);
-            slm_matmul m = {w, row_bytes, x->n, n_out, tokens, x, out, n_out};
+            slm_matmul m = {w, row_bytes, x->n, n_out, tokens, x, out, n_out, slm__fetches_near()};
             show(k, (slm_type)t, &m, scratch);
             fflush(stdout);
         }

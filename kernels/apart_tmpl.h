@@ -9,9 +9,9 @@ typedef struct fetching {
     int64_t stream, left, skip; /* bytes: of a stream, until its end, of others to pass */
 } fetching;
 
-INLINE void fetch_parts(const parts *w, int32_t n_bytes, fetching *f) {
+INLINE void fetch_parts(const slm_matmul *m, const parts *w, int32_t n_bytes, fetching *f) {
     UNROLL
-    for (int r = 0; r < ROWS; r++) fetch_ahead(w->at[r] + f->skip, n_bytes);
+    for (int r = 0; r < ROWS; r++) fetch_ahead(m, w->at[r] + f->skip, n_bytes);
     f->left -= n_bytes;
     if (f->left <= 0) f->left += f->stream, f->skip += (ROWS - 1) * f->stream;
 }
@@ -31,7 +31,7 @@ INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int3
     }
     const parts rows = w;
     for (; d < d_end; d += part_d, acts += type->steps) {
-        fetch_parts(&w, part_bytes(type), f);
+        fetch_parts(m, &w, part_bytes(type), f);
         UNROLL
         for (int half = 0; half < type->steps; half++) {
             step s;
@@ -45,7 +45,7 @@ INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int3
     }
     if (has_last_step(type, nb)) {
         step s;
-        fetch_parts(&w, nb % SLM_STRIPES * type->block_bytes, f);
+        fetch_parts(m, &w, nb % SLM_STRIPES * type->block_bytes, f);
         last_step(type, m, &rows, &s);
         turn_products(&type->codes, false, nt, &s, acts, stride, u);
         for (int t = 0; t < n_out; t++) acc[t] = rf_fma((rf)rw_all4(d + t * stored), u[t], acc[t]);

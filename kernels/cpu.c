@@ -17,12 +17,18 @@ enum { LEAF_7_1_EAX_AVXVNNI = 1 << 4 };
 
 static int has(uint32_t bits, uint32_t wanted) { return (bits & wanted) == wanted; }
 
+/* AMD's families from 1Ah (Zen 5) on. By leaf 1, EAX: the base family, and what is added to it if that is 15. */
+static int is_zen5(uint32_t vendor, uint32_t eax) {
+    return vendor == signature_AMD_ebx && (eax >> 8 & 15) == 15 && (eax >> 20 & 255) >= 0x1a - 15;
+}
+
 uint32_t slm__cpu_features(void) {
-    uint32_t a, a71 = 0, b, c, d, b7, c7, unused, features = 0;
-    __cpuid(0, a, b, c, d);
+    uint32_t a, a71 = 0, b, c, d, b7, c7, unused, vendor, features = 0;
+    __cpuid(0, a, vendor, c, d);
     if (a < 7) return 0;
     __cpuid(1, a, b, c, d);
     if (!has(c, bit_OSXSAVE)) return 0;
+    if (is_zen5(vendor, a)) features |= SLM_CPU_NEAR;
     __cpuid_count(7, 0, a, b7, c7, d);
     if (a >= 1) __cpuid_count(7, 1, a71, b, unused, d);
     uint64_t state = xgetbv0();

@@ -58,6 +58,7 @@ INLINE int32_t n_act_rows(const slm_matmul *m) {
 typedef struct ahead {
     const uint8_t *at, *end;
     int64_t piece; /* for each step of a vector or a tile */
+    bool near;
 } ahead;
 
 _Static_assert(SLM_STRIP % (SUM_ROWS * TILE_VECTORS) == 0, "strips are whole tiles");
@@ -68,13 +69,13 @@ INLINE ahead next_strip(const slm_matmul *m, int32_t row) {
     int64_t most = tile_acts(m->x->wide), n = n_act_rows(m), tiles = n / most + (n % most + 1) / 2;
     int64_t n_steps = slm__n_blocks_stored(m->n_in) / SLM_STRIPES;
     int64_t times = (tiles + TILE_VECTORS) * n_steps * (SLM_STRIP / SUM_ROWS / TILE_VECTORS);
-    return (ahead){at, at + n_bytes, (n_bytes / times / 64 + 1) * 64};
+    return (ahead){at, at + n_bytes, (n_bytes / times / 64 + 1) * 64, m->near};
 }
 
 INLINE void fetch_piece(ahead *a) {
     if (a->at >= a->end) return;
-    for (const uint8_t *end = a->at + a->piece; a->at < end; a->at += 64)
-        __builtin_prefetch(a->at, 0, 2);
+    fetch(a->at, a->piece, any_time(a->near));
+    a->at += a->piece;
 }
 
 /* ---- Products ---- */

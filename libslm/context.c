@@ -192,6 +192,7 @@ slm_status slm_context_create(const slm_model *model, const slm_context_params *
     ctx->model = model;
     ctx->params = p;
     ctx->kernels = kernels;
+    ctx->near = slm__fetches_near();
     bool is_long = (uint32_t)p.n_ctx > model->hp.n_ctx_orig && model->rope[ROPE_LONG].freq;
     ctx->global_rope = is_long ? ROPE_LONG : ROPE_GLOBAL;
     /* vectors make more than ten times as many multiplications a second, and every piece ends with a wait */

@@ -83,6 +83,7 @@ struct slm_context {
     const slm_model *model;
     slm_context_params params; /* with defaults filled in */
     const slm_kernels *kernels;
+    bool near; /* slm_matmul.near */
     slm__rope_kind global_rope; /* ROPE_LONG in a long context */
     int64_t piece_cost;         /* multiply-adds of a piece of work on one thread */
     slm__pool *pool;

@@ -175,7 +175,8 @@ static void matmul_reference(const slm_context *ctx, const slm__tensor *w, slm_m
 static void multiply(const slm_context *ctx, const slm__tensor *w, const slm_acts *x,
                      int32_t n_tokens, int32_t row, int32_t n_rows, float *out, int64_t stride,
                      void *scratch) {
-    slm_matmul m = {w->data, w->row_bytes, x->n, (int32_t)w->dims[1], n_tokens, x, out, stride};
+    slm_matmul m = {w->data, w->row_bytes, x->n,     (int32_t)w->dims[1], n_tokens, x,
+                    out,     stride,       ctx->near};
     if (ctx->params.reference && slm__is_quantized(w->type))
         matmul_reference(ctx, w, m, row, n_rows, scratch);
     else

@@ -200,7 +200,7 @@ static void check_matmul(slm_type type, int kind, int32_t n_in, int32_t n_rows, 
     void *scratch = aligned_alloc(64, (slm__matmul_scratch(n_in) + 63) / 64 * 64);
     random_rows(type, kind, (size_t)(n_in / (int32_t)info->block_weights * n_rows), w.data);
     slm_acts x = acts_new(n_in, n_tokens);
-    slm_matmul m = {w.data, row_bytes, n_in, n_rows, n_tokens, &x, want, n_rows};
+    slm_matmul m = {w.data, row_bytes, n_in, n_rows, n_tokens, &x, want, n_rows, n_tokens % 2};
     for (int wide = 0; wide < (info->block_weights == 1 ? 1 : 2); wide++) {
         quantize_all(&x, wide, n_tokens);
         check_levels(&m, type, kind, got.data, scratch);
@@ -265,7 +265,7 @@ START_TEST(test_matmul_is_the_dot_product) {
     quantize_all(&x, _i % 2, TOKENS);
     void *scratch = aligned_alloc(64, (slm__matmul_scratch(N) + 63) / 64 * 64);
     float out[TOKENS][ROWS], row[N];
-    slm_matmul m = {w, row_bytes, N, ROWS, TOKENS, &x, &out[0][0], ROWS};
+    slm_matmul m = {w, row_bytes, N, ROWS, TOKENS, &x, &out[0][0], ROWS, false};
     plain()->matmul[type](&m, 0, ROWS, scratch);
     for (int r = 0; r < ROWS; r++) {
         plain()->dequantize[type](w + (uint64_t)r * row_bytes, N, row);
