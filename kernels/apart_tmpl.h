@@ -7,11 +7,12 @@
  * follow: past as much of each of the other streams. */
 typedef struct fetching {
     int64_t stream, left, skip; /* bytes: of a stream, until its end, of others to pass */
+    bool near;
 } fetching;
 
-INLINE void fetch_parts(const slm_matmul *m, const parts *w, int32_t n_bytes, fetching *f) {
+INLINE void fetch_parts(const parts *w, int32_t n_bytes, fetching *f) {
     UNROLL
-    for (int r = 0; r < ROWS; r++) fetch_ahead(m, w->at[r] + f->skip, n_bytes);
+    for (int r = 0; r < ROWS; r++) fetch_ahead(w->at[r] + f->skip, n_bytes, f->near);
     f->left -= n_bytes;
     if (f->left <= 0) f->left += f->stream, f->skip += (ROWS - 1) * f->stream;
 }
@@ -31,7 +32,7 @@ INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int3
     }
     const parts rows = w;
     for (; d < d_end; d += part_d, acts += type->steps) {
-        fetch_parts(m, &w, part_bytes(type), f);
+        fetch_parts(&w, part_bytes(type), f);
         UNROLL
         for (int half = 0; half < type->steps; half++) {
             step s;
@@ -45,7 +46,7 @@ INLINE void apart_rows(const quant_type *type, int nt, const slm_matmul *m, int3
     }
     if (has_last_step(type, nb)) {
         step s;
-        fetch_parts(m, &w, nb % SLM_STRIPES * type->block_bytes, f);
+        fetch_parts(&w, nb % SLM_STRIPES * type->block_bytes, f);
         last_step(type, m, &rows, &s);
         turn_products(&type->codes, false, nt, &s, acts, stride, u);
         for (int t = 0; t < n_out; t++) acc[t] = rf_fma((rf)rw_all4(d + t * stored), u[t], acc[t]);
@@ -69,7 +70,7 @@ INLINE void few_tokens(const quant_type *type, int nt, const slm_matmul *m, int3
     for (int32_t i = 0; joins(&type->codes) && i < n_acts; i++)
         for (int j = 0; j < 8; j++)
             join_acts(type->codes.max, &acts[i].q[j], &acts[n_acts + i].q[j]);
-    fetching f = {.stream = apart * (int64_t)m->row_bytes};
+    fetching f = {.stream = apart * (int64_t)m->row_bytes, .near = m->near};
     f.left = f.stream - FETCH_AHEAD;
     for (; apart > 0 && f.left <= 0; f.left += f.stream) f.skip += (ROWS - 1) * f.stream;
     for (int32_t r = row; r < row + apart; r++)

@@ -1,6 +1,9 @@
 /* Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapters 14 and 15 (detection of AVX,
- * FMA, AVX2, AVX-512), and volume 2 for CPUID leaf 7; the Linux kernel's "ARM64 ELF hwcaps". NEON is part of every ARM64. */
+ * FMA, AVX2, AVX-512), and volume 2 for CPUID leaf 7; AMD64 Architecture Programmer's Manual, volume 3,
+ * appendix E (families); the Linux kernel's "ARM64 ELF hwcaps". NEON is part of every ARM64. */
 #include "cpu.h"
+
+#include "kernels.h"
 
 #if defined(__x86_64__)
 
@@ -17,18 +20,21 @@ enum { LEAF_7_1_EAX_AVXVNNI = 1 << 4 };
 
 static int has(uint32_t bits, uint32_t wanted) { return (bits & wanted) == wanted; }
 
-/* AMD's families from 1Ah (Zen 5) on. By leaf 1, EAX: the base family, and what is added to it if that is 15. */
-static int is_zen5(uint32_t vendor, uint32_t eax) {
-    return vendor == signature_AMD_ebx && (eax >> 8 & 15) == 15 && (eax >> 20 & 255) >= 0x1a - 15;
+/* AMD's family 1Ah (Zen 5): in EAX of leaf 1 the base family, 15, and what is added to that. */
+bool slm__fetches_near(void) {
+    uint32_t a, b, c, d;
+    __cpuid(0, a, b, c, d);
+    if (a < 1 || b != signature_AMD_ebx) return false;
+    __cpuid(1, a, b, c, d);
+    return (a >> 8 & 15) == 15 && (a >> 20 & 255) == 0x1a - 15;
 }
 
 uint32_t slm__cpu_features(void) {
-    uint32_t a, a71 = 0, b, c, d, b7, c7, unused, vendor, features = 0;
-    __cpuid(0, a, vendor, c, d);
+    uint32_t a, a71 = 0, b, c, d, b7, c7, unused, features = 0;
+    __cpuid(0, a, b, c, d);
     if (a < 7) return 0;
     __cpuid(1, a, b, c, d);
     if (!has(c, bit_OSXSAVE)) return 0;
-    if (is_zen5(vendor, a)) features |= SLM_CPU_NEAR;
     __cpuid_count(7, 0, a, b7, c7, d);
     if (a >= 1) __cpuid_count(7, 1, a71, b, unused, d);
     uint64_t state = xgetbv0();
@@ -73,4 +79,8 @@ uint32_t slm__cpu_features(void) {
 
 uint32_t slm__cpu_features(void) { return 0; }
 
+#endif
+
+#if !defined(__x86_64__)
+bool slm__fetches_near(void) { return false; }
 #endif

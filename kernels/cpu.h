@@ -12,7 +12,6 @@ enum {
     SLM_CPU_NEONDOT = 16,  /* SDOT of Armv8.2    */
     SLM_CPU_AVXVNNI = 32,  /* of 256 bits, without AVX-512 */
     SLM_CPU_NEONI8MM = 64, /* SMMLA of Armv8.6  */
-    SLM_CPU_NEAR = 128,    /* fetches into the first-level cache, not the second (docs/design.md) */
 };
 
 uint32_t slm__cpu_features(void);

@@ -24,8 +24,6 @@ const slm_kernels *slm__kernels_level(int32_t index) {
     return level_of(index == 0 ? 0 : slm__cpu_features(), index);
 }
 
-bool slm__fetches_near(void) { return slm__cpu_features() & SLM_CPU_NEAR; }
-
 const slm_kernels *slm__kernels_named(const char *name) {
     uint32_t features = slm__cpu_features();
     const slm_kernels *best = NULL, *k;

@@ -34,4 +34,10 @@
 #endif
 #endif
 
+/* x, of which the compiler does not know that it stays the same: or it would make a copy of the loop around for each value. */
+INLINE bool runtime_bool(bool x) {
+    __asm__ volatile("" : "+r"(x));
+    return x;
+}
+
 #endif

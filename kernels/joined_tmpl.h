@@ -92,7 +92,7 @@ INLINE void row_turns(const quant_type *type, int nt, const slm_matmul *m, int32
         const uint8_t *from = p;
         if (left < ROWS || (gap && d_end - d < ROWS * part_d))
             from = join_parts(type, p, left, (d_end - d) / part_d, n, gap, copy);
-        fetch_ahead(m, p, ROWS * part_bytes(type));
+        fetch_ahead(p, ROWS * part_bytes(type), m->near);
         turn(type, nt, from, x, stride, u);
         p += ROWS * part_bytes(type);
         x += type->steps;
@@ -131,7 +131,8 @@ INLINE void joined_rows(const quant_type *type, int nt, const slm_matmul *m, int
         parts w = rows_at(m, row, n_rows);
         last_step(type, m, &w, &s);
         for (int r = 0; r < ROWS; r++)
-            fetch_ahead(m, w.at[r] + n_parts(type, m->n_in) * part_bytes(type), part_bytes(type));
+            fetch_ahead(w.at[r] + n_parts(type, m->n_in) * part_bytes(type), part_bytes(type),
+                        m->near);
         rf u[FEW_ACTS];
         turn_products(&type->codes, false, nt, &s, acts + n_acts - 1, n_acts, u);
         for (int t = 0; t < n_out; t++) {

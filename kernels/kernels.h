@@ -69,7 +69,7 @@ typedef struct slm_matmul {
     const slm_acts *x; /* [n_tokens, n_in]             */
     float *out;
     int64_t out_stride;
-    bool near; /* what is needed next is fetched into the first-level cache: slm__fetches_near() */
+    bool near; /* quantized weights are fetched into the first-level cache: slm__fetches_near() */
 } slm_matmul;
 
 /* Rows [row, row + n_rows) for all tokens. `scratch`: slm__matmul_scratch(n_in) bytes, aligned to 64, one per thread. */
@@ -167,7 +167,7 @@ const slm_kernels *slm__kernels_level(int32_t index);
 /* The table of that name, or NULL: unknown, or not on this machine. NULL name: the highest. */
 const slm_kernels *slm__kernels_named(const char *name);
 
-/* For slm_matmul.near: whether this processor reads faster so. */
+/* For slm_matmul.near: whether this processor is known to read faster so (docs/design.md). */
 bool slm__fetches_near(void);
 
 #endif

@@ -106,24 +106,18 @@ INLINE void last_step(const quant_type *type, const slm_matmul *m, const parts *
 
 enum { FETCH_AHEAD = 12288 };
 
-/* Weights are read once, and far ahead: `near` into the first level and past the others, else into the second, where the first waits
- * for no more than some lines at a time, which holds back the others. */
+/* Weights are read once, so those far ahead come into the first level and past the others where a processor is fast with that (`near`).
+ * Others wait for no more than some lines of the first level at a time, which holds back all reading: there they come into the second. */
 INLINE void fetch(const uint8_t *p, int64_t n_bytes, bool near) {
-    if (near) {
+    if (runtime_bool(near)) {
         for (int64_t i = 0; i < n_bytes; i += 64) __builtin_prefetch(p + i, 0, 0);
     } else {
         for (int64_t i = 0; i < n_bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
     }
 }
 
-/* The compiler does not make loops of their own for either, each as large as this one. */
-INLINE bool any_time(bool x) {
-    __asm__ volatile("" : "+r"(x));
-    return x;
-}
-
-INLINE void fetch_ahead(const slm_matmul *m, const uint8_t *p, int32_t n_bytes) {
-    fetch(p + FETCH_AHEAD, n_bytes, any_time(m->near));
+INLINE void fetch_ahead(const uint8_t *p, int32_t n_bytes, bool near) {
+    fetch(p + FETCH_AHEAD, n_bytes, near);
 }
 
 #include "few_tmpl.h"

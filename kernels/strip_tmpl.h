@@ -74,7 +74,7 @@ INLINE ahead next_strip(const slm_matmul *m, int32_t row) {
 
 INLINE void fetch_piece(ahead *a) {
     if (a->at >= a->end) return;
-    fetch(a->at, a->piece, any_time(a->near));
+    fetch(a->at, a->piece, a->near);
     a->at += a->piece;
 }
 

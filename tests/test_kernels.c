@@ -200,7 +200,7 @@ static void check_matmul(slm_type type, int kind, int32_t n_in, int32_t n_rows, 
     void *scratch = aligned_alloc(64, (slm__matmul_scratch(n_in) + 63) / 64 * 64);
     random_rows(type, kind, (size_t)(n_in / (int32_t)info->block_weights * n_rows), w.data);
     slm_acts x = acts_new(n_in, n_tokens);
-    slm_matmul m = {w.data, row_bytes, n_in, n_rows, n_tokens, &x, want, n_rows, n_tokens % 2};
+    slm_matmul m = {w.data, row_bytes, n_in, n_rows, n_tokens, &x, want, n_rows, n_rows % 2};
     for (int wide = 0; wide < (info->block_weights == 1 ? 1 : 2); wide++) {
         quantize_all(&x, wide, n_tokens);
         check_levels(&m, type, kind, got.data, scratch);
